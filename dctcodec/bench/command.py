@@ -1,0 +1,52 @@
+"""`dctcodec bench`: the codec measured against what everybody has, on pictures that everybody knows."""
+
+from pathlib import Path
+
+import click
+
+QUALITIES = "5,15,30,45,60,75,90"
+PATH = click.Path(path_type=Path)
+
+
+class _Qualities(click.ParamType):
+    """A number in 1..100, or several with commas between them."""
+
+    name = "Q[,Q...]"
+
+    def convert(self, value, param, ctx) -> tuple[float, ...]:
+        try:
+            qualities = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a number, nor numbers with commas between them", param, ctx)
+        if not all(1 <= quality <= 100 for quality in qualities):
+            self.fail(f"{value!r} is not within 1 to 100", param, ctx)
+        return qualities
+
+
+@click.group()
+def bench() -> None:
+    """Measure the codec."""
+
+
+@bench.command()
+@click.option("--data", type=PATH, metavar="DIR", help="Folder of pictures.  [default: Kodak, cached or downloaded]")
+@click.option(
+    "--quality",
+    "qualities",
+    type=_Qualities(),
+    multiple=True,
+    default=[QUALITIES],
+    help=f"1 to 100, repeatable.  [default: {QUALITIES}]",
+)
+@click.option("--model", default="dct-bands", metavar="NAME", show_default=True, help="The model to measure.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write everything here.")
+@click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Draw the curves here.")
+@click.option("--baselines/--no-baselines", default=True, show_default=True, help="Measure JPEG, WebP and AVIF too.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
+def kodak(data, qualities, model, device, json_path, plot_path, baselines, limit) -> None:
+    """Rate, distortion and time on the 24 Kodak pictures, and BD-rates against JPEG, WebP and AVIF."""
+    from dctcodec.bench.run import run
+
+    distinct = sorted({quality for several in qualities for quality in several})
+    run(data, distinct, model, device, json_path, plot_path, baselines, limit)

@@ -1,0 +1,85 @@
+"""One codec on a set of pictures: bits, distortion and time of every picture at every quality, and their means."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+from dctcodec.bench import metrics
+from dctcodec.image import normalise, read_image
+
+
+class Subject(Protocol):
+    """What can be measured: `dctcodec.codec.Codec` and the baselines."""
+
+    def encode(self, image: Image.Image, quality: float) -> bytes: ...
+
+    def decode(self, data: bytes) -> Image.Image: ...
+
+    def ideal_bits(self, data: bytes) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture at one quality, or the means of many; None where a figure does not exist."""
+
+    image: str
+    quality: float
+    bpp: float  # 8 * bytes of the file / pixels
+    ideal_bpp: float | None  # the model's code length of the symbols, in bits / pixels
+    psnr: float  # dB
+    ms_ssim: float | None  # 0..1
+    encode_seconds: float
+    decode_seconds: float
+
+
+def measure(
+    codec: Subject, paths: Sequence[Path], qualities: Iterable[float], tick: Callable[[], object] = lambda: None
+) -> list[Row]:
+    """A row for every quality and picture, in that order; `tick` is called after each. Raises ImageError."""
+    rows = []
+    for quality in qualities:
+        for path in paths:
+            rows.append(measure_one(codec, normalise(read_image(path)), quality, path.name))
+            tick()
+    return rows
+
+
+def measure_one(codec: Subject, image: Image.Image, quality: float, name: str) -> Row:
+    """Encode and decode once. Times are wall-clock, from pixels in memory to bytes in memory and back."""
+    start = time.perf_counter()
+    data = codec.encode(image, quality)
+    encoded = time.perf_counter()
+    decoded = codec.decode(data)
+    end = time.perf_counter()
+    pixels = image.width * image.height
+    ideal_bits = codec.ideal_bits(data)
+    return Row(
+        image=name,
+        quality=quality,
+        bpp=8 * len(data) / pixels,
+        ideal_bpp=None if ideal_bits is None else ideal_bits / pixels,
+        psnr=metrics.psnr(image, decoded),
+        ms_ssim=metrics.ms_ssim(image, decoded),
+        encode_seconds=encoded - start,
+        decode_seconds=end - encoded,
+    )
+
+
+def means(rows: Sequence[Row]) -> list[Row]:
+    """The mean over the pictures for each quality, in the rows' order; None where a picture lacks the figure."""
+    qualities = dict.fromkeys(row.quality for row in rows)
+    return [_mean([row for row in rows if row.quality == quality]) for quality in qualities]
+
+
+def _mean(rows: Sequence[Row]) -> Row:
+    def mean(figure: str) -> float | None:
+        values = [getattr(row, figure) for row in rows]
+        return None if None in values else math.fsum(values) / len(values)
+
+    figures = ("bpp", "ideal_bpp", "psnr", "ms_ssim", "encode_seconds", "decode_seconds")
+    return Row(image="mean", quality=rows[0].quality, **{figure: mean(figure) for figure in figures})

@@ -1,0 +1,45 @@
+"""How near a decoded picture is to its original, in the two measures that the literature reports."""
+
+import math
+
+import numpy as np
+from PIL import Image
+
+MS_SSIM_MIN_SIDE = 161  # four halvings of an 11-pixel window
+
+
+def psnr(original: Image.Image, decoded: Image.Image) -> float:
+    """PSNR in dB over the 8-bit RGB values of both pictures; `math.inf` where they are equal.
+
+    Raises ValueError if the sizes differ.
+    """
+    first, second = _rgb(original, decoded)
+    mse = np.mean((first.astype(np.float64) - second) ** 2)
+    return 10 * math.log10(255**2 / mse) if mse else math.inf
+
+
+def ms_ssim(original: Image.Image, decoded: Image.Image) -> float | None:
+    """MS-SSIM in 0..1 over 8-bit RGB, by the pytorch-msssim package.
+
+    None where the shorter side is below `MS_SSIM_MIN_SIDE`: the measure has no value there.
+    Raises ValueError if the sizes differ.
+    """
+    import pytorch_msssim
+    import torch
+
+    arrays = _rgb(original, decoded)
+    if min(original.size) < MS_SSIM_MIN_SIDE:
+        return None
+    first, second = (torch.from_numpy(array).permute(2, 0, 1)[None].float() for array in arrays)
+    return pytorch_msssim.ms_ssim(first, second, data_range=255).item()
+
+
+def ms_ssim_db(value: float) -> float:
+    """MS-SSIM in 0..1 on the usual decibel scale, -10 log10(1 - value); `math.inf` for 1."""
+    return -10 * math.log10(1 - value) if value < 1 else math.inf
+
+
+def _rgb(original: Image.Image, decoded: Image.Image) -> list[np.ndarray]:
+    if original.size != decoded.size:
+        raise ValueError(f"the decoded picture is {decoded.size}, the original {original.size}")
+    return [np.array(image.convert("RGB")) for image in (original, decoded)]

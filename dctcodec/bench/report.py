@@ -1,0 +1,110 @@
+"""What a bench run says: a table and the BD-rates for people, and CompressAI's result form for programs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from dctcodec.bench.bdrate import INTERVAL, bd_rate
+from dctcodec.bench.measure import Row, means
+from dctcodec.bench.metrics import ms_ssim_db
+
+
+@dataclass(frozen=True)
+class Result:
+    """All rows of one codec."""
+
+    name: str
+    description: str
+    rows: Sequence[Row]
+
+    def curve(self, metric: str) -> list[tuple[float, float]]:
+        """The mean (bpp, metric) points. `metric`: "psnr" in dB, or "ms_ssim", on the decibel scale too.
+
+        Empty where a picture was too small for MS-SSIM.
+        """
+        scale = ms_ssim_db if metric == "ms_ssim" else float
+        points = [(row.bpp, getattr(row, metric)) for row in means(self.rows)]
+        return [(bpp, scale(value)) for bpp, value in points if value is not None]
+
+
+def table(results: Sequence[Result]) -> str:
+    """The mean of every codec and quality, one a line."""
+    head = ("codec", "quality", "bpp", "ideal bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s")
+    lines = [f"{head[0]:10}" + "".join(f"{title:>10}" for title in head[1:])]
+    for result in results:
+        lines += [f"{result.name:10}{row.quality:>10g}{_figures(row)}" for row in means(result.rows)]
+    return "\n".join(lines)
+
+
+def _figures(row: Row) -> str:
+    figures = (
+        (row.bpp, 4),
+        (row.ideal_bpp, 4),
+        (row.psnr, 2),
+        (row.ms_ssim, 4),
+        (row.encode_seconds, 3),
+        (row.decode_seconds, 3),
+    )
+    return "".join(f"{'-' if value is None else format(value, f'.{digits}f'):>10}" for value, digits in figures)
+
+
+def bd_rates(results: Sequence[Result]) -> dict[str, dict[str, float | None]]:
+    """For each codec after the first: per cent of bits that the first needs more, by PSNR and by MS-SSIM (in dB)."""
+    first, *others = results
+    return {
+        other.name: {metric: bd_rate(other.curve(metric), first.curve(metric)) for metric in ("psnr", "ms_ssim")}
+        for other in others
+    }
+
+
+def bd_lines(results: Sequence[Result]) -> str:
+    """The BD-rates as text, one codec a line."""
+
+    def percent(value: float | None) -> str:
+        return "no common range" if value is None else f"{value:+.1f} %"
+
+    low, high = INTERVAL
+    lines = [f"BD-rate of {results[0].name} over {low}-{high} bpp against"]
+    lines += [
+        f"{name:10}PSNR {percent(rates['psnr'])}, MS-SSIM {percent(rates['ms_ssim'])}"
+        for name, rates in bd_rates(results).items()
+    ]
+    return "\n".join(lines)
+
+
+def document(results: Sequence[Result], pictures: str, machine: dict[str, object]) -> dict[str, object]:
+    """The whole run for JSON: each codec in CompressAI's result form with its per-image rows beside it."""
+    return {
+        "pictures": pictures,
+        "machine": machine,
+        "bd_rate_interval_bpp": INTERVAL,
+        "bd_rate_percent": bd_rates(results),
+        "codecs": [_compressai_form(result) | {"images": _rows(result)} for result in results],
+    }
+
+
+def _compressai_form(result: Result) -> dict[str, object]:
+    rows = means(result.rows)
+    columns = {
+        "quality": "quality",
+        "bpp": "bpp",
+        "ideal-bpp": "ideal_bpp",
+        "psnr-rgb": "psnr",
+        "ms-ssim-rgb": "ms_ssim",
+        "encoding_time": "encode_seconds",
+        "decoding_time": "decode_seconds",
+    }
+    return {
+        "name": result.name,
+        "description": result.description,
+        "results": {key: [_json(getattr(row, figure)) for row in rows] for key, figure in columns.items()},
+    }
+
+
+def _rows(result: Result) -> list[dict[str, object]]:
+    return [{key: _json(value) for key, value in asdict(row).items()} for row in result.rows]
+
+
+def _json(value: object) -> object:
+    """JSON has no infinity: the PSNR of equal pictures becomes null."""
+    return None if isinstance(value, float) and math.isinf(value) else value

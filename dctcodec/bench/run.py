@@ -1,0 +1,77 @@
+"""A whole bench run: find the pictures, measure every codec on them, say and store what came out."""
+
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from dctcodec.bench import machine, report
+from dctcodec.bench.baselines import BASELINES
+from dctcodec.bench.kodak import Pictures, find
+from dctcodec.bench.measure import Subject, measure
+from dctcodec.bench.report import Result
+from dctcodec.errors import DctcodecError
+from dctcodec.files import check_output, write_output
+
+EXTRA = ("pytorch_msssim", "bjontegaard", "matplotlib")
+
+
+def run(
+    data: Path | None,
+    qualities: Sequence[float],
+    model: str,
+    device: str,
+    json_path: Path | None,
+    plot_path: Path | None,
+    baselines: bool,
+    limit: int | None,
+) -> None:
+    """What `dctcodec bench kodak` does; the arguments are its options.
+
+    Raises DataError, ImageError, ModelError and OutputError, and DctcodecError where the bench extra is missing.
+    """
+    from dctcodec.codec import Codec
+
+    if missing := [package for package in EXTRA if find_spec(package) is None]:
+        raise DctcodecError(f"bench needs {', '.join(missing)}: pip install 'dctcodec[bench]'")
+    for path in filter(None, (json_path, plot_path)):
+        check_output(path)
+    pictures = _first(find(data), limit)
+    subjects = [("dctcodec", f"model {model}, device {device}", Codec(model, device), qualities)]
+    if baselines:
+        subjects += [(codec.name, codec.description, codec, codec.qualities) for codec in BASELINES]
+    results = _measure_all(subjects, pictures)
+
+    click.echo(f"Mean over {len(pictures.paths)} pictures: {pictures.description}")
+    click.echo(report.table(results))
+    if baselines:
+        click.echo(f"\n{report.bd_lines(results)}")
+    if json_path:
+        document = report.document(results, pictures.description, machine.describe())
+        write_output(json_path, json.dumps(document, indent=1).encode() + b"\n")
+    if plot_path:
+        from dctcodec.bench.plot import draw
+
+        write_output(plot_path, draw(results, pictures.description))
+
+
+def _first(pictures: Pictures, limit: int | None) -> Pictures:
+    if limit is None or limit >= len(pictures.paths):
+        return pictures
+    return Pictures(f"the first {limit} of {pictures.description}", pictures.paths[:limit])
+
+
+def _measure_all(
+    subjects: Sequence[tuple[str, str, Subject, Sequence[float]]], pictures: Pictures
+) -> list[Result]:
+    from tqdm import tqdm
+
+    results = []
+    total = len(pictures.paths) * sum(len(qualities) for *_, qualities in subjects)
+    with tqdm(total=total, unit="picture", disable=None) as bar:
+        for name, description, codec, qualities in subjects:
+            bar.set_description(name)
+            results.append(Result(name, description, measure(codec, pictures.paths, qualities, bar.update)))
+    return results

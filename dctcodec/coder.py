@@ -1,0 +1,135 @@
+"""The coder: integers in, bytes out, through constriction's rANS.
+
+A symbol s with mean m (in 1/16) and scale index i is sent as its offset from the nearest whole number to m, with the counts
+of table (i, fraction of m). The counts are differences of the model's integer cumulative tables; no exp or erf is computed here.
+rANS is a stack: the writer pushes everything in reverse, so that the reader takes it in order.
+"""
+
+from collections.abc import Callable
+
+import constriction
+import numpy as np
+
+from dctcodec.errors import FormatError
+
+PHASES = 16
+"""Fractions of a symbol that a mean is kept to."""
+ESCAPE_BITS = 17
+"""An offset outside its table is sent as the table's last entry, then plainly in this many bits, from -2^16."""
+_ESCAPE_MODEL = constriction.stream.model.Uniform(2**ESCAPE_BITS)
+_ESCAPE_ZERO = 2 ** (ESCAPE_BITS - 1)
+
+Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Symbols, means, scale indices, int32 (n,) each."""
+
+
+class Tables:
+    """The distributions. `cumulative`: int64, all scales' tables one after another; `reach`: (scales,), table i covers offsets
+    -reach[i] .. reach[i] and holds PHASES * (2 * reach[i] + 1) + PHASES + 1 cumulative counts in steps of 1/PHASES symbol."""
+
+    def __init__(self, cumulative: np.ndarray, reach: np.ndarray):
+        sizes = PHASES * (2 * reach + 2) + 1
+        if reach.min() < 1 or sizes.sum() != len(cumulative):
+            raise FormatError("the model's coding tables are damaged")
+        self.reach = reach.astype(np.int32)
+        self._tables = np.split(cumulative, np.cumsum(sizes)[:-1])
+        self._models: dict[int, constriction.stream.model.Categorical] = {}
+
+    def counts(self, scale: int, phase: int) -> np.ndarray:
+        """Counts (2 reach + 2,), int64, all positive, of offsets -reach .. reach and the escape, for a mean `phase` / PHASES
+        (-8 .. 7) above a whole number."""
+        reach, table = int(self.reach[scale]), self._tables[scale]
+        edges = np.arange(2 * reach + 2) * PHASES + PHASES // 2 - phase
+        inside = np.diff(table[edges])
+        return np.append(inside, table[-1] - inside.sum()) + 1
+
+    def model(self, key: int) -> constriction.stream.model.Categorical:
+        """Entropy model of table `key` = scale * PHASES + phase + PHASES / 2."""
+        if key not in self._models:
+            counts = self.counts(key // PHASES, key % PHASES - PHASES // 2).astype(np.float64)
+            self._models[key] = constriction.stream.model.Categorical(counts / counts.sum(), perfect=False)
+        return self._models[key]
+
+    def split(self, mean: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Nearest whole numbers to the means, and table keys."""
+        centre = (mean + PHASES // 2) // PHASES
+        phase = mean - centre * PHASES
+        return centre, scale * PHASES + phase + PHASES // 2
+
+
+def groups(keys: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """(key, positions) for each key that occurs, keys and positions ascending."""
+    order = np.argsort(keys.astype(np.uint16), kind="stable")
+    ordered = keys[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    return [(int(ordered[s]), part) for s, part in zip(starts, np.split(order, starts[1:]), strict=True)]
+
+
+def encode(batches: list[Batch], tables: Tables) -> bytes:
+    """Code batches of symbols; `Reader` takes them back in the same order."""
+    coder = constriction.stream.stack.AnsCoder()
+    for symbols, mean, scale in reversed(batches):
+        centre, keys = tables.split(mean, scale)
+        reach = tables.reach[scale]
+        offsets = symbols - centre
+        escaped = np.abs(offsets) > reach
+        coder.encode_reverse((offsets[escaped] + _ESCAPE_ZERO).astype(np.int32), _ESCAPE_MODEL)
+        entries = np.where(escaped, 2 * reach + 1, offsets + reach).astype(np.int32)
+        for key, where in reversed(groups(keys)):
+            coder.encode_reverse(entries[where], tables.model(key))
+    return coder.get_compressed().astype("<u4").tobytes()
+
+
+def ideal_bits(batches: list[Batch], tables: Tables) -> float:
+    """Code length of the batches under the tables' counts, in bits, without the coder's overhead."""
+    total = 0.0
+    for symbols, mean, scale in batches:
+        centre, keys = tables.split(mean, scale)
+        for key, where in groups(keys):
+            counts = tables.counts(key // PHASES, key % PHASES - PHASES // 2)
+            reach = len(counts) // 2 - 1
+            offsets = symbols[where] - centre[where]
+            escaped = np.abs(offsets) > reach
+            chosen = counts[np.where(escaped, -1, offsets + reach)]
+            total += -np.log2(chosen / counts.sum()).sum() + ESCAPE_BITS * escaped.sum()
+    return float(total)
+
+
+class Reader:
+    """Takes batches of symbols back out of coded bytes. Raises FormatError for bytes that no writer made."""
+
+    def __init__(self, data: bytes, tables: Tables):
+        if len(data) % 4:
+            raise FormatError("the coded symbols are not whole 32-bit words: the file is damaged")
+        try:
+            self._coder = constriction.stream.stack.AnsCoder(np.frombuffer(data, "<u4").astype(np.uint32))
+        except ValueError as error:
+            raise FormatError("the coded symbols end in a zero word: the file is damaged") from error
+        self._tables = tables
+
+    def take(self, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Symbols int32 (n,) of means and scale indices (n,)."""
+        centre, keys = self._tables.split(mean, scale)
+        reach = self._tables.reach[scale]
+        entries = np.empty(len(mean), np.int32)
+        for key, where in groups(keys):
+            entries[where] = self._coder.decode(self._tables.model(key), len(where))
+        offsets = entries - reach
+        escaped = entries == 2 * reach + 1
+        offsets[escaped] = self._coder.decode(_ESCAPE_MODEL, int(escaped.sum())) - _ESCAPE_ZERO
+        return centre + offsets
+
+    def finish(self) -> None:
+        """Check that every bit has been used."""
+        if not self._coder.is_empty():
+            raise FormatError("coded symbols are left over: the file is damaged or was made by another model")
+
+
+def logistic_tables(log_scales: np.ndarray, cdf: Callable[[np.ndarray], np.ndarray], bits: int = 24) -> dict[str, np.ndarray]:
+    """Integer tables of a symmetric distribution with distribution function `cdf` at each scale exp(log_scales). Run at export only."""
+    reach = np.ceil(np.exp(log_scales) * 12).astype(np.int32) + 1
+    tables = []
+    for scale, half in zip(np.exp(log_scales), reach, strict=True):
+        positions = np.arange(-PHASES * (half + 1), PHASES * (half + 1) + 1) / PHASES
+        tables.append(np.round(cdf(positions / scale) * 2**bits).astype(np.int64))
+    return {"cumulative": np.concatenate(tables), "reach": reach}

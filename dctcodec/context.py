@@ -1,0 +1,115 @@
+"""The context: an image as quantised DCT coefficients of 32x32 tiles, and back.
+
+RGB -> YCbCr (BT.601, full range) -> 32x32 tiles -> orthonormal DCT-II -> one flat step per picture with a dead
+zone -> integer symbols. Everything here is float arithmetic of the *encoder* (which decides the symbols) and of the
+*decoder* (which paints from them); no probability depends on it.
+"""
+
+import math
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from dctcodec.schedule import CHANNELS, TILE
+
+ROUNDING_OFFSET = 0.375
+"""A scaled coefficient u becomes sign(u) * floor(|u| + ROUNDING_OFFSET): 0.5 would be plain rounding."""
+CHROMA_STEP = 1.2
+"""The step of Cb and Cr over the step of Y."""
+SYMBOL_LIMIT = 32767
+"""Symbols lie in [-SYMBOL_LIMIT, SYMBOL_LIMIT]."""
+
+_TO_YCBCR = (
+    (0.299, 0.587, 0.114),
+    (-0.168735892, -0.331264108, 0.5),
+    (0.5, -0.418687589, -0.081312411),
+)
+_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
+
+
+def tiles_across(pixels: int) -> int:
+    """Number of 32-pixel tiles that cover `pixels` pixels."""
+    return -(-pixels // TILE)
+
+
+def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
+    """RGB in [0, 255], float (..., 3, H, W), to Y - 128, Cb, Cr, all centred at 0 (BT.601, full range)."""
+    ycbcr = _mix(rgb, _TO_YCBCR)
+    return ycbcr - ycbcr.new_tensor([128.0, 0.0, 0.0])[:, None, None]
+
+
+def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
+    """Inverse of `rgb_to_ycbcr`, not clamped."""
+    return _mix(ycbcr + ycbcr.new_tensor([128.0, 0.0, 0.0])[:, None, None], _TO_RGB)
+
+
+def pad_to_tiles(planes: Tensor) -> Tensor:
+    """Replicate the right and bottom edges of (B, 3, H, W) until both sides are whole tiles."""
+    height, width = planes.shape[-2:]
+    right, bottom = tiles_across(width) * TILE - width, tiles_across(height) * TILE - height
+    return torch.nn.functional.pad(planes, (0, right, 0, bottom), mode="replicate")
+
+
+def analyse(rgb: Tensor) -> Tensor:
+    """DCT coefficients of an RGB image.
+
+    `rgb`: float32 (B, 3, H, W) in [0, 255], any H, W >= 1.
+    Returns float32 (B, CHANNELS, h, w) on the tile grid, h = ceil(H / 32): the coefficients that are coded, in coding order.
+    """
+    planes = pad_to_tiles(rgb_to_ycbcr(rgb))
+    batch, _, height, width = planes.shape
+    h, w = height // TILE, width // TILE
+    basis = _basis(planes.device)
+    tiles = planes.reshape(batch, 3, h, TILE, w, TILE).permute(0, 2, 4, 1, 3, 5)
+    coefficients = (basis @ tiles @ basis.T).reshape(batch, h, w, 3 * TILE * TILE)
+    return coefficients[..., _coded(planes.device)].permute(0, 3, 1, 2)
+
+
+def synthesise(coefficients: Tensor) -> Tensor:
+    """Inverse of `analyse` up to the frequencies that are not coded: (B, CHANNELS, h, w) to the YCbCr planes
+    (B, 3, 32 h, 32 w), centred at 0."""
+    batch, _, h, w = coefficients.shape
+    full = coefficients.new_zeros(batch, h, w, 3 * TILE * TILE)
+    full[..., _coded(coefficients.device)] = coefficients.permute(0, 2, 3, 1)
+    basis = _basis(coefficients.device)
+    tiles = basis.T @ full.reshape(batch, h, w, 3, TILE, TILE) @ basis
+    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, 3, h * TILE, w * TILE)
+
+
+def quantise(coefficients: Tensor, step: Tensor | float) -> Tensor:
+    """Symbols of coefficients: round with a dead zone. `step` in pixel levels, a number or (B, 1, 1, 1).
+    Returns whole numbers as float32 of the shape of `coefficients`."""
+    scaled = coefficients / (step * _relative_step(coefficients.device))
+    symbols = scaled.sign() * torch.floor(scaled.abs() + ROUNDING_OFFSET)
+    return symbols.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+
+
+def dequantise(symbols: Tensor, step: Tensor | float) -> Tensor:
+    """Coefficients at the symbols' nominal values, symbol * step; the decoder network does the rest."""
+    return symbols * (step * _relative_step(symbols.device))
+
+
+def _mix(planes: Tensor, matrix: tuple) -> Tensor:
+    return torch.einsum("ij,...jhw->...ihw", planes.new_tensor(matrix), planes)
+
+
+@cache
+def _basis(device: torch.device) -> Tensor:
+    """Orthonormal DCT-II matrix, float32 (32, 32), row u = frequency u."""
+    n = torch.arange(TILE, dtype=torch.float64)
+    basis = torch.cos(math.pi / TILE * (n[None] + 0.5) * n[:, None]) * math.sqrt(2 / TILE)
+    basis[0] /= math.sqrt(2)
+    return basis.float().to(device)
+
+
+@cache
+def _coded(device: torch.device) -> Tensor:
+    """Index of each channel in a tile's flattened (plane, u, v)."""
+    return torch.tensor([(c.plane * TILE + c.u) * TILE + c.v for c in CHANNELS], device=device)
+
+
+@cache
+def _relative_step(device: torch.device) -> Tensor:
+    steps = [CHROMA_STEP if c.plane else 1.0 for c in CHANNELS]
+    return torch.tensor(steps, dtype=torch.float32, device=device)[:, None, None]

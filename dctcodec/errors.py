@@ -1,0 +1,37 @@
+"""Every error that dctcodec raises on purpose. Messages say what is wrong and what to do."""
+
+
+class DctcodecError(Exception):
+    """Base of all of them; the command line prints its message and exits with 1."""
+
+
+class ImageError(DctcodecError):
+    """A picture that cannot be read, or is too large or too small."""
+
+
+class FormatError(DctcodecError):
+    """A .dct file that is foreign, damaged, truncated or of an unknown version."""
+
+
+class ModelError(DctcodecError):
+    """A model that is not installed, damaged, or not the one the file was made with."""
+
+
+class DataError(DctcodecError):
+    """Photographs or test images that are not where they were looked for."""
+
+
+class InputError(DctcodecError):
+    """A file that cannot be read."""
+
+
+class OutputError(DctcodecError):
+    """A file that cannot be written."""
+
+
+class ExportError(DctcodecError):
+    """A trained network that has no exact integer form within the bounds."""
+
+
+class DctcodecWarning(UserWarning):
+    """Something was done to the user's picture that they may not expect; the command line prints it on one line."""

@@ -1,0 +1,63 @@
+"""Installed models: `models/<name>/` with weights, a config and a card."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from dctcodec.errors import ModelError
+
+DEFAULT = "dct-bands"
+PRIOR, DECODER, CONFIG = "prior.safetensors", "decoder.safetensors", "config.json"
+_PACKAGE = Path(__file__).resolve().parent
+_PLACES = (_PACKAGE / "models", _PACKAGE.parent / "models")
+"""Inside an installed wheel, and beside the package in a checkout."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One installed model. `model_id`: first 32 bits of the SHA-256 of its prior's file; `figures`: measured, from its card."""
+
+    name: str
+    path: Path
+    model_id: int
+    bytes: int
+    description: str
+    figures: dict[str, float | str]
+    decoder: dict[str, list[int]]
+
+
+def installed() -> list[ModelInfo]:
+    """Every installed model, by name. Raises ModelError for a damaged one."""
+    folders = {f.parent.name: f.parent for place in reversed(_PLACES) for f in place.glob(f"*/{CONFIG}")}
+    return [_read(folders[name]) for name in sorted(folders)]
+
+
+def find(name: str) -> ModelInfo:
+    """The model of a name. Raises ModelError where it is not installed."""
+    known = installed()
+    for model in known:
+        if model.name == name:
+            return model
+    raise ModelError(f"there is no model {name!r}; installed: {', '.join(m.name for m in known) or 'none'}")
+
+
+def find_by_id(model_id: int) -> ModelInfo:
+    """The model whose prior has this identity. Raises ModelError where it is not installed."""
+    for model in installed():
+        if model.model_id == model_id:
+            return model
+    raise ModelError(f"the file was made with model {model_id:08x}, which is not installed: install the dctcodec that has it")
+
+
+@cache
+def _read(folder: Path) -> ModelInfo:
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        prior = (folder / PRIOR).read_bytes()
+        size = len(prior) + (folder / DECODER).stat().st_size
+        identity = int.from_bytes(hashlib.sha256(prior).digest()[:4], "little")
+        return ModelInfo(folder.name, folder, identity, size, config["description"], config["figures"], config["decoder"])
+    except (OSError, KeyError, ValueError) as error:
+        raise ModelError(f"the model in {folder} is damaged or incomplete ({error}): install it again") from error

@@ -1,0 +1,94 @@
+"""From a trained float network to the integers of `exact.py`, with the proof that they are exact."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from dctcodec.errors import ExportError
+from dctcodec.prior.exact import EXACT_LIMIT, STREAM_LIMIT, prove_bound
+from dctcodec.prior.network import (
+    ACTIVATION_BITS,
+    ACTIVATION_MAX,
+    ASINH_GAIN,
+    HEAD_GAIN,
+    LOG_SCALE_MIN,
+    MEAN_BITS,
+    SCALE_BITS,
+    STREAM_BITS,
+    ExactConv,
+    PriorNetwork,
+    weight_exponent,
+)
+from dctcodec.schedule import REVEALS
+
+STEP_ROWS = 64
+STEP_RANGE = (8.0, 256.0)
+"""The network's biases are tabulated at STEP_ROWS steps, evenly spaced in the logarithm; a step uses the nearest row."""
+
+
+@torch.no_grad()
+def to_integers(network: PriorNetwork) -> dict[str, Tensor]:
+    """Tensors of the exact form. Raises ExportError where a bound does not hold."""
+    tensors = _layer("input", network.input, STREAM_BITS)
+    for number, (first, second) in enumerate(zip(network.first, network.second, strict=True)):
+        tensors |= _layer(f"first.{number}", first, STREAM_BITS) | _layer(f"second.{number}", second, STREAM_BITS)
+    tensors |= _head(network.head)
+    tensors |= _conditioning(network)
+    tensors["asinh"] = _asinh_table()
+    return tensors
+
+
+def _layer(name: str, conv: ExactConv, output_bits: int | Tensor, gain: float = 1.0) -> dict[str, Tensor]:
+    """`output_bits`: fraction bits of the outputs, one for all or int (outputs,); `gain` multiplies them, a power of two."""
+    exponent = weight_exponent(conv.weight)
+    weight = torch.round(conv.weight * torch.exp2(exponent)[:, None]).clamp(-127, 127)
+    sum_bits = exponent + ACTIVATION_BITS
+    shift = sum_bits - output_bits - math.log2(gain)
+    half = torch.where(shift > 0, torch.exp2(shift - 1), torch.zeros(()))
+    offset = torch.round(conv.bias * torch.exp2(sum_bits)) + half
+    weight, offset = _kernel_first(weight, conv.kernel).to(torch.int8), offset.to(torch.int32)
+    _prove(name, weight, offset, shift)
+    return {f"{name}.weight": weight, f"{name}.offset": offset, f"{name}.shift": shift.to(torch.int32)}
+
+
+def _kernel_first(weight: Tensor, kernel: int) -> Tensor:
+    """(outputs, inputs * k * k) to (outputs, k * k * inputs), the order of a position's patch."""
+    return weight.reshape(len(weight), -1, kernel * kernel).permute(0, 2, 1).reshape(len(weight), -1).contiguous()
+
+
+def _prove(name: str, weight: Tensor, offset: Tensor, shift: Tensor) -> None:
+    prove_bound(weight, offset)
+    largest = (weight.long().abs().sum(1) * ACTIVATION_MAX + offset.long().abs()) * torch.exp2(-shift)
+    if largest.max() + STREAM_LIMIT >= EXACT_LIMIT:
+        raise ExportError(f"layer {name}: outputs up to {largest.max():.0f} leave the exact range; train with smaller weights")
+
+
+def _head(head: ExactConv) -> dict[str, Tensor]:
+    """Means in 1/16 symbols and scale indices less their offset, in rows (means, scales) for each reveal."""
+    bits = torch.full((len(head.weight),), float(SCALE_BITS))
+    for reveal in REVEALS:
+        bits[2 * reveal.start : reveal.start + reveal.stop] = MEAN_BITS
+    return _layer("head", head, bits, HEAD_GAIN) | {
+        "scale_offset": torch.tensor(round(-LOG_SCALE_MIN * 2**SCALE_BITS), dtype=torch.int32)
+    }
+
+
+def _conditioning(network: PriorNetwork) -> dict[str, Tensor]:
+    conditioning = network.conditioning
+    low, high = (math.log(s) for s in STEP_RANGE)
+    rows = torch.linspace(low, high, STEP_ROWS)
+    bounds = torch.exp((rows[1:] + rows[:-1]) / 2) * 16
+    shape = (-1, conditioning.layers, network.shape.width)
+    return {
+        "reveal_bias": torch.round(conditioning.reveal * 2**STREAM_BITS).to(torch.int32).reshape(shape),
+        "step_bias": torch.round(conditioning.of_step(rows) * 2**STREAM_BITS).to(torch.int32).reshape(shape),
+        "step_bounds": torch.round(bounds).to(torch.int32),
+    }
+
+
+def _asinh_table() -> Tensor:
+    """floor(16 asinh(n) + 1/2) up to where it reaches 127."""
+    last = math.ceil(math.sinh(ACTIVATION_MAX / ASINH_GAIN))
+    values = [min(ACTIVATION_MAX, math.floor(ASINH_GAIN * math.asinh(n) + 0.5)) for n in range(last + 1)]
+    return torch.tensor(values, dtype=torch.int32)

@@ -1,0 +1,60 @@
+"""The masked-diffusion prior: symbols to bytes and back, reveal by reveal (DESIGN section 3)."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dctcodec import coder
+from dctcodec.prior.exact import ExactPrior
+from dctcodec.prior.network import checkerboard
+from dctcodec.schedule import CHANNELS, REVEALS, Reveal
+
+
+class MaskedPrior:
+    """A prior over the symbols (CHANNELS, h, w) of a picture. Everything here is exact."""
+
+    def __init__(self, network: ExactPrior, tables: coder.Tables):
+        self.network, self.tables = network, tables
+
+    def nll(self, symbols: Tensor, step16: int, grey: bool = False) -> float:
+        """Code length in bits of int32 symbols under the exact model, without the coder's overhead."""
+        return coder.ideal_bits(self._batches(symbols, step16, grey), self.tables)
+
+    def encode(self, symbols: Tensor, step16: int, grey: bool = False) -> bytes:
+        """Code int32 symbols (CHANNELS, h, w); `step16`: the step in 1/16; `grey`: the chroma is zero and not sent."""
+        return coder.encode(self._batches(symbols, step16, grey), self.tables)
+
+    def decode(self, data: bytes, height: int, width: int, step16: int, grey: bool = False) -> Tensor:
+        """Symbols int32 (CHANNELS, height, width) on the CPU. Raises FormatError for bytes that `encode` did not make."""
+        reader = coder.Reader(data, self.tables)
+        symbols = torch.zeros(REVEALS[-1].stop, height, width, dtype=torch.int32)
+        for now, sent, mean, scale in self._distributions(symbols, step16, grey):
+            part = symbols[now.start : now.stop]
+            part[sent] = torch.from_numpy(reader.take(mean, scale))
+        reader.finish()
+        return symbols
+
+    def _batches(self, symbols: Tensor, step16: int, grey: bool) -> list[coder.Batch]:
+        return [
+            (symbols[now.start : now.stop][sent].numpy(), mean, scale)
+            for now, sent, mean, scale in self._distributions(symbols, step16, grey)
+        ]
+
+    def _distributions(
+        self, symbols: Tensor, step16: int, grey: bool
+    ) -> Iterator[tuple[Reveal, Tensor, np.ndarray, np.ndarray]]:
+        """For each reveal the mask of the symbols sent, bool (n, h, w), and their means and scales. Reads `symbols` as they
+        stand when the iterator comes to a reveal, so a decoder may fill them in between."""
+        board = checkerboard(*symbols.shape[1:])
+        for number, now in enumerate(REVEALS):
+            mean, scale = self.network.distributions(symbols, number, step16)
+            sent = torch.ones(mean.shape, dtype=torch.bool) if now.parity is None else (board == now.parity).expand(mean.shape)
+            if grey:
+                sent = sent & _is_luma(now)[:, None, None]
+            yield now, sent, mean.cpu()[sent].numpy(), scale.cpu()[sent].numpy()
+
+
+def _is_luma(now: Reveal) -> Tensor:
+    return torch.tensor([channel.plane == 0 for channel in CHANNELS[now.start : now.stop]])

@@ -1,0 +1,59 @@
+"""`dctcodec train`: what made the shipped weights."""
+
+from pathlib import Path
+
+import click
+
+from dctcodec.errors import DataError
+
+
+def _run_options(command):
+    options = [
+        click.option("--photos", type=click.Path(path_type=Path), required=True, help="Folder with bsds/*.jpg and others."),
+        click.option("--run", type=click.Path(path_type=Path), required=True, help="Folder of the run; resumed if it exists."),
+        click.option("--steps", type=click.IntRange(min=1), help="Length of the run in optimiser steps."),
+        click.option("--minutes", type=click.FloatRange(min=0.01), help="Length of the run in minutes, over all restarts."),
+        click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Crops a step (a process)."),
+        click.option("--learning-rate", type=float, default=1.5e-3, show_default=True),
+        click.option("--seed", type=int, default=0, show_default=True),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _settings(run: Path, steps: int | None, minutes: float | None, threads: int | None, **rest):
+    import torch
+
+    from dctcodec.train.loop import Settings
+
+    if (steps is None) == (minutes is None):
+        raise click.UsageError("give the length of the run: either --steps or --minutes")
+    if threads:
+        torch.set_num_threads(threads)
+    return Settings(run, steps=steps, minutes=minutes, **rest)
+
+
+@click.group()
+def train() -> None:
+    """Train the networks (needs photographs and patience)."""
+
+
+@train.command()
+@_run_options
+def prior(photos: Path, **options) -> None:
+    """Train the masked-diffusion prior."""
+    from dctcodec.train.prior import train_prior
+
+    train_prior(photos, _settings(**options))
+
+
+@train.command()
+@_run_options
+def decoder(photos: Path, **options) -> None:
+    """Train the decoder's mean path (temperature 0)."""
+    from dctcodec.train.decoder import train_decoder
+
+    train_decoder(photos, _settings(**options))

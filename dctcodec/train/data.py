@@ -1,0 +1,68 @@
+"""Photographs for training: decoded once, random crops of them ever after."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from dctcodec.errors import DataError
+
+VALIDATION_STRIDE = 10
+"""Every tenth picture of `bsds`, in order of name, is held out: 30 of 300."""
+
+
+def photo_files(root: Path) -> tuple[list[Path], list[Path]]:
+    """Training and held-out photographs of a folder that holds `bsds/` (held out from) and, if any, other folders of JPEGs.
+    Raises DataError where there are none."""
+    bsds = sorted((root / "bsds").glob("*.jpg"))
+    if not bsds:
+        raise DataError(f"no photographs in {root / 'bsds'}: put JPEG files there (BSDS500 train and val, 300 files)")
+    held_out = bsds[::VALIDATION_STRIDE]
+    others = sorted(f for f in root.glob("*/*.jpg") if f.parent.name != "bsds")
+    return [f for f in bsds if f not in set(held_out)] + others, held_out
+
+
+def _variants(file: Path) -> list[np.ndarray]:
+    """The picture at the sizes it is trained on. JPEG artefacts of the larger, more compressed sets shrink away."""
+    image = Image.open(file).convert("RGB")
+    factors = (1.0, 0.8) if file.parent.name == "bsds" else (0.9, 0.7)
+    sizes = [(round(image.width * f), round(image.height * f)) for f in factors]
+    return [np.asarray(image.resize(size, Image.Resampling.LANCZOS)) for size in sizes]
+
+
+class Photos:
+    """Random crops, flipped and transposed, of a list of photographs."""
+
+    def __init__(self, files: list[Path], crop: int, seed: int):
+        self.crop = crop
+        self.random = np.random.default_rng(seed)
+        loaded = (v for f in tqdm(files, desc="photographs", disable=None) for v in _variants(f))
+        self.images = [v for v in loaded if min(v.shape[:2]) >= crop]
+        areas = np.array([v.shape[0] * v.shape[1] for v in self.images], dtype=float)
+        self.weights = areas / areas.sum()
+
+    def batch(self, size: int) -> Tensor:
+        """uint8 (size, 3, crop, crop)."""
+        chosen = self.random.choice(len(self.images), size, p=self.weights)
+        return torch.stack([self._crop(self.images[i]) for i in chosen])
+
+    def _crop(self, image: np.ndarray) -> Tensor:
+        top, left = (self.random.integers(0, n - self.crop + 1) for n in image.shape[:2])
+        patch = image[top : top + self.crop, left : left + self.crop]
+        flip_rows, flip_columns, transpose = self.random.integers(0, 2, 3)
+        patch = patch[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+        patch = patch.transpose(1, 0, 2) if transpose else patch
+        return torch.from_numpy(np.ascontiguousarray(patch.transpose(2, 0, 1)))
+
+
+def centre_crops(files: list[Path], height: int = 320, width: int = 480) -> Tensor:
+    """Held-out pictures, landscape, cropped to one size: uint8 (n, 3, height, width)."""
+    crops = []
+    for file in files:
+        image = np.asarray(Image.open(file).convert("RGB"))
+        image = image if image.shape[1] > image.shape[0] else image.transpose(1, 0, 2)
+        crops.append(torch.from_numpy(image[:height, :width].transpose(2, 0, 1).copy()))
+    return torch.stack(crops)

@@ -1,0 +1,57 @@
+"""Training of the decoder: squared error of the picture, at random steps."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dctcodec.context import analyse, dequantise, quantise, synthesise, ycbcr_to_rgb
+from dctcodec.decoder import Decoder
+from dctcodec.train.data import Photos, centre_crops, photo_files
+from dctcodec.train.loop import Settings, train
+from dctcodec.train.optimiser import Optimiser
+from dctcodec.train.prior import VALIDATION_STEPS, random_steps
+
+CROP = 192
+
+
+def loss(model: Decoder, batch: Tensor) -> Tensor:
+    """Mean over pictures of ln MSE, so that every step weighs alike."""
+    steps = random_steps(len(batch)).to(batch.device)
+    original = batch.float()
+    symbols = quantise(analyse(original), steps[:, None, None, None])
+    with torch.autocast(batch.device.type, torch.bfloat16):
+        painted = model(symbols, steps)
+    return torch.log((painted - original).square().mean((1, 2, 3)) + 0.5).mean()
+
+
+@torch.no_grad()
+def gains(model: Decoder, pictures: Tensor, steps: tuple[float, ...] = VALIDATION_STEPS) -> dict[str, float]:
+    """PSNR in dB of uint8 (n, 3, H, W) pictures at each step, and its gain over the plain inverse DCT."""
+    figures = {}
+    for step in steps:
+        total = plain = 0.0
+        for picture in pictures:
+            original = picture[None].float()
+            symbols = quantise(analyse(original), step)
+            total += _psnr(model(symbols, symbols.new_full((1,), step)), original)
+            plain += _psnr(ycbcr_to_rgb(synthesise(dequantise(symbols, step))), original)
+        figures[f"psnr@{step:g}"] = total / len(pictures)
+        figures[f"gain@{step:g}"] = (total - plain) / len(pictures)
+    return figures
+
+
+def _psnr(image: Tensor, original: Tensor) -> float:
+    error = (image.clamp(0, 255).round() - original).square().mean()
+    return 10 * torch.log10(255**2 / error).item()
+
+
+def train_decoder(photos: Path, settings: Settings) -> Decoder:
+    """Train (or take up) the mean path of a decoder on the photographs of a folder."""
+    torch.manual_seed(settings.seed)
+    training, held_out = photo_files(photos)
+    model = Decoder().to(settings.device, memory_format=torch.channels_last)
+    crops = Photos(training, CROP, settings.seed)
+    validation = centre_crops(held_out).to(settings.device)
+    optimiser = Optimiser(model, settings.learning_rate, adam_only=("conditioning",))
+    return train(model, optimiser, loss, lambda m: gains(m, validation), crops.batch, settings)

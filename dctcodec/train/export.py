@@ -1,0 +1,38 @@
+"""`dctcodec train export`: a run's averaged weights as an installable model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from dctcodec import models
+from dctcodec.coder import logistic_tables
+from dctcodec.decoder import Decoder
+from dctcodec.prior.export import to_integers
+from dctcodec.prior.network import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork
+from dctcodec.train.loop import load_average
+
+
+def export_prior(checkpoint: Path, model: Path) -> None:
+    """Write `model`/prior.safetensors from a run's checkpoint. Raises ExportError where the weights have no exact form."""
+    tensors = to_integers(load_average(checkpoint, PriorNetwork()))
+    log_scales = LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS
+    tables = logistic_tables(log_scales, lambda x: 1 / (1 + np.exp(-x)))
+    tensors |= {name: torch.from_numpy(table) for name, table in tables.items()}
+    model.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, model / models.PRIOR)
+
+
+def export_decoder(checkpoint: Path, model: Path) -> None:
+    """Write `model`/decoder.safetensors, float16, from a run's checkpoint."""
+    decoder = load_average(checkpoint, Decoder())
+    model.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.half().contiguous() for k, v in decoder.state_dict().items()}, model / models.DECODER)
+
+
+def write_config(model: Path, description: str, figures: dict[str, float | str]) -> None:
+    """Write `model`/config.json: the decoder's shape, the card's figures."""
+    config = {"description": description, "decoder": vars(Decoder().shape), "figures": figures}
+    (model / models.CONFIG).write_text(json.dumps(config, indent=1) + "\n")

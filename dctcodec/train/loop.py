@@ -1,0 +1,183 @@
+"""The training loop both networks share: budget, schedule, average of weights, checkpoints, log.
+
+A run lives in a folder: `checkpoint.safetensors` (weights, their average, optimiser, progress) and `log.jsonl`. Starting it
+again takes it up where the checkpoint left it. Under `torchrun` gradients are averaged over the processes.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, distributed, nn
+from tqdm import tqdm
+
+from dctcodec.train.optimiser import Optimiser
+
+CHECKPOINT = "checkpoint.safetensors"
+AVERAGE = "average."
+WARMUP_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is: its folder, its length (in steps or, summed over restarts, in minutes), learning rate and seed."""
+
+    folder: Path
+    steps: int | None = None
+    minutes: float | None = None
+    learning_rate: float = 1.5e-3
+    batch: int = 8
+    seed: int = 0
+    device: str = "cpu"
+    save_every: float = 180.0
+    validate_every: float = 1200.0
+
+
+@dataclass
+class Progress:
+    """Steps and seconds spent so far, and pictures seen."""
+
+    step: int = 0
+    seconds: float = 0.0
+    crops: int = 0
+
+    def fraction(self, settings: Settings) -> float:
+        if settings.steps:
+            return self.step / settings.steps
+        return self.seconds / (60 * settings.minutes)
+
+
+def train(
+    model: nn.Module,
+    optimiser: Optimiser,
+    loss: Callable[[nn.Module, Tensor], Tensor],
+    validate: Callable[[nn.Module], dict[str, float]],
+    batches: Callable[[int], Tensor],
+    settings: Settings,
+) -> nn.Module:
+    """Train `model` in place to the end of the budget; returns the averaged weights as a model of its kind.
+
+    `loss(model, batch)` gives a scalar; `batches(n)` uint8 (n, 3, H, W); `validate(average)` figures for the log.
+    """
+    rank, world = _join_processes(settings.device)
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    average = type(model)(model.shape).to(settings.device)
+    average.load_state_dict(model.state_dict())
+    progress = _resume(settings.folder / CHECKPOINT, model, average, optimiser)
+    torch.manual_seed(settings.seed + 1000 * rank + progress.step)
+    saved = validated = time.monotonic()
+    bar = tqdm(total=100, unit="%", disable=None if rank == 0 else True)
+    recent = []
+    while (fraction := progress.fraction(settings)) < 1:
+        started = time.monotonic()
+        _set_rate(optimiser, settings.learning_rate * rate_factor(progress.step, fraction))
+        value = loss(model, batches(settings.batch).to(settings.device))
+        optimiser.zero_grad()
+        value.backward()
+        _average_gradients(model, world)
+        optimiser.step()
+        progress.step += 1
+        progress.crops += settings.batch * world
+        _follow(average, model, progress.step)
+        recent = [*recent[-199:], value.item()]
+        now = time.monotonic()
+        progress.seconds = _agree(progress.seconds + now - started, world)
+        bar.update(min(100, round(100 * progress.fraction(settings), 2)) - bar.n)
+        bar.set_postfix(loss=f"{sum(recent) / len(recent):.4f}", step=progress.step)
+        if rank == 0 and now - saved > settings.save_every:
+            _save(settings.folder / CHECKPOINT, model, average, optimiser, progress)
+            saved = now
+        if rank == 0 and now - validated > settings.validate_every:
+            _log(settings.folder, progress, recent, validate(average))
+            validated = time.monotonic()
+    if rank == 0:
+        _save(settings.folder / CHECKPOINT, model, average, optimiser, progress)
+        _log(settings.folder, progress, recent, validate(average))
+    return average
+
+
+def rate_factor(step: int, fraction: float) -> float:
+    """Learning rate over its peak: a short warm-up, flat for a third of the run, then a straight line to zero."""
+    return min(1.0, (step + 1) / WARMUP_STEPS) * min(1.0, (1 - fraction) * 1.5)
+
+
+def load_average(checkpoint: Path, model: nn.Module) -> nn.Module:
+    """Put the averaged weights of a run's checkpoint into `model`."""
+    with safe_open(checkpoint, "pt") as file:
+        model.load_state_dict({k[len(AVERAGE) :]: file.get_tensor(k) for k in file.keys() if k.startswith(AVERAGE)})
+    return model
+
+
+def _set_rate(optimiser: Optimiser, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, model: nn.Module, step: int) -> None:
+    weight = 1 - min(0.999, step / (step + 10))
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
+
+
+def _save(path: Path, model: nn.Module, average: nn.Module, optimiser: Optimiser, progress: Progress) -> None:
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {AVERAGE + k: v for k, v in average.state_dict().items()}
+    for number, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{number}.{k}": v for k, v in state.items()}
+    partial = path.with_suffix(".partial")
+    save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"progress": json.dumps(vars(progress))})
+    partial.replace(path)
+
+
+def _resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Optimiser) -> Progress:
+    if not path.exists():
+        return Progress()
+    state = optimiser.state_dict()
+    with safe_open(path, "pt") as file:
+        keys = list(file.keys())
+        model.load_state_dict({k.removeprefix("model."): file.get_tensor(k) for k in keys if k.startswith("model.")})
+        for key in keys:
+            if key.startswith("optimiser."):
+                _, number, name = key.split(".")
+                state["state"].setdefault(int(number), {})[name] = file.get_tensor(key)
+        progress = Progress(**json.loads(file.metadata()["progress"]))
+    optimiser.load_state_dict(state)
+    load_average(path, average)
+    return progress
+
+
+def _log(folder: Path, progress: Progress, recent: list[float], figures: dict[str, float]) -> None:
+    row = vars(progress) | {"loss": sum(recent) / len(recent)} | figures
+    with open(folder / "log.jsonl", "a") as file:
+        file.write(json.dumps({k: round(v, 5) for k, v in row.items()}) + "\n")
+
+
+def _join_processes(device: str) -> tuple[int, int]:
+    """Rank and number of processes; joins them when started by torchrun."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    return int(os.environ.get("RANK", 0)), world
+
+
+def _average_gradients(model: nn.Module, world: int) -> None:
+    if world > 1:
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                distributed.all_reduce(parameter.grad)
+                parameter.grad /= world
+
+
+def _agree(seconds: float, world: int) -> float:
+    """The first process's clock, so that all end at the same step."""
+    if world == 1:
+        return seconds
+    box = [seconds]
+    distributed.broadcast_object_list(box)
+    return box[0]

@@ -1,0 +1,83 @@
+"""Training of the prior: code length of the symbols at random steps, a few random reveals of each picture."""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dctcodec.context import analyse, quantise
+from dctcodec.prior.network import PriorNetwork, checkerboard, logistic_bits
+from dctcodec.schedule import REVEALS
+from dctcodec.train.data import Photos, centre_crops, photo_files
+from dctcodec.train.loop import Settings, train
+from dctcodec.train.optimiser import Optimiser
+
+CROP = 320
+STEP_RANGE = (10.0, 230.0)
+"""Steps are drawn log-uniformly between these."""
+REVEALS_A_PICTURE = 3
+VALIDATION_STEPS = (24.0, 50.0, 110.0)
+
+
+def random_steps(count: int) -> Tensor:
+    """(count,) steps, log-uniform over STEP_RANGE, one from each of `count` equal parts, shuffled."""
+    low, high = (math.log(s) for s in STEP_RANGE)
+    return torch.exp(low + (high - low) * (torch.randperm(count) + torch.rand(count)) / count)
+
+
+def random_reveals(pictures: int, each: int) -> Tensor:
+    """int64 (pictures, each): every reveal about equally often."""
+    rounds = -(-pictures * each // len(REVEALS))
+    drawn = torch.cat([torch.randperm(len(REVEALS)) for _ in range(rounds)])[: pictures * each]
+    return drawn[torch.randperm(len(drawn))].reshape(pictures, each)
+
+
+def reveal_bits(symbols: Tensor, reveal: int, mean: Tensor, scale: Tensor) -> Tensor:
+    """Code length in bits of the symbols (CHANNELS, h, w) that one reveal sends, a scalar."""
+    now = REVEALS[reveal]
+    bits = logistic_bits(symbols[now.start : now.stop], mean, scale)
+    if now.parity is not None:
+        bits = bits * (checkerboard(*bits.shape[1:], bits.device) == now.parity)
+    return bits.sum()
+
+
+def loss(model: PriorNetwork, batch: Tensor) -> Tensor:
+    """Unbiased estimate of bits a pixel, times step / 50 so that all qualities weigh about alike."""
+    steps = random_steps(len(batch)).to(batch.device)
+    symbols = quantise(analyse(batch.float()), steps[:, None, None, None])
+    reveals = random_reveals(len(batch), REVEALS_A_PICTURE)
+    with torch.autocast(batch.device.type, torch.bfloat16):
+        outputs = model(symbols, torch.log(steps), reveals)
+    total = symbols.new_zeros(())
+    for number, (output, reveal) in enumerate(zip(outputs, reveals.flatten().tolist(), strict=True)):
+        picture = number // REVEALS_A_PICTURE
+        total = total + reveal_bits(symbols[picture], reveal, *output) * steps[picture] / 50
+    pixels = batch.shape[0] * batch.shape[2] * batch.shape[3]
+    return total * len(REVEALS) / REVEALS_A_PICTURE / pixels
+
+
+@torch.no_grad()
+def code_lengths(model: PriorNetwork, pictures: Tensor, steps: tuple[float, ...] = VALIDATION_STEPS) -> dict[str, float]:
+    """Bits a pixel of uint8 (n, 3, H, W) pictures under the float model at each step."""
+    figures = {}
+    for step in steps:
+        total = 0.0
+        for picture in pictures:
+            symbols = quantise(analyse(picture[None].float()), step)
+            outputs = model(symbols, symbols.new_full((1,), math.log(step)), torch.arange(len(REVEALS))[None])
+            total += sum(reveal_bits(symbols[0], r, *output).item() for r, output in enumerate(outputs))
+        figures[f"bpp@{step:g}"] = total / (pictures.numel() / 3)
+    return figures
+
+
+def train_prior(photos: Path, settings: Settings) -> PriorNetwork:
+    """Train (or take up) a prior on the photographs of a folder."""
+    torch.manual_seed(settings.seed)
+    training, held_out = photo_files(photos)
+    model = PriorNetwork().to(settings.device)
+    crops = Photos(training, CROP, settings.seed)
+    validation = centre_crops(held_out).to(settings.device)
+    # by a race of 3 minutes each: Muon on all matrices lost to Adam, on the trunk alone it won step for step
+    optimiser = Optimiser(model, settings.learning_rate, 1 / 3, adam_only=("reveal", "conditioning", "input", "head"))
+    return train(model, optimiser, loss, lambda m: code_lengths(m, validation), crops.batch, settings)

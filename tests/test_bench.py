@@ -1,0 +1,357 @@
+"""The bench: its measures, its curves, where it finds pictures, and what a whole run prints and stores."""
+
+import hashlib
+import io
+import json
+import math
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from dctcodec.bench import demo, kodak, metrics, plot, report
+from dctcodec.bench.baselines import BASELINES, JPEG
+from dctcodec.bench.bdrate import bd_rate
+from dctcodec.bench.command import bench
+from dctcodec.bench.measure import Row, means, measure
+from dctcodec.errors import DataError, ImageError, OutputError
+
+
+def photo(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Smooth colours with some noise, the same for the same seed."""
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((width, height), Image.BICUBIC)
+    noisy = np.asarray(coarse) + random.normal(0, 6, (height, width, 3))
+    return Image.fromarray(noisy.clip(0, 255).round().astype(np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two pictures, one of them too small for MS-SSIM."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    photo(192, 176, 1).save(pictures / "a.png")
+    photo(64, 48, 2).save(pictures / "b.png")
+    (pictures / "notes.txt").write_text("no picture")
+    return pictures
+
+
+# --- metrics
+
+
+def test_psnr_is_20_log10_of_255_over_the_rms_error():
+    first, second = photo(50, 40, 1), photo(50, 40, 2)
+    squares = [(a - b) ** 2 for a, b in zip(first.tobytes(), second.tobytes(), strict=True)]
+    rms = math.sqrt(sum(squares) / len(squares))
+    assert metrics.psnr(first, second) == pytest.approx(20 * math.log10(255 / rms), abs=1e-9)
+
+
+def test_psnr_of_equal_pictures_is_infinite_and_of_black_on_white_is_zero():
+    black, white = Image.new("L", (3, 2), 0), Image.new("RGB", (3, 2), "white")
+    assert metrics.psnr(black, black) == math.inf
+    assert metrics.psnr(black, white) == 0
+
+
+def test_ms_ssim_agrees_with_the_formula_of_its_authors():
+    first = photo(200, 180, 1)
+    second = JPEG.decode(JPEG.encode(first, 10))
+    assert metrics.ms_ssim(first, second) == pytest.approx(ms_ssim_in_numpy(first, second), abs=1e-4)
+    assert metrics.ms_ssim(first, first) == pytest.approx(1)
+
+
+def ms_ssim_in_numpy(first: Image.Image, second: Image.Image) -> float:
+    """Wang, Simoncelli, Bovik 2003, by scipy, per channel."""
+    from scipy.ndimage import correlate1d
+
+    window = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window /= window.sum()
+
+    def blur(x: np.ndarray) -> np.ndarray:
+        return correlate1d(correlate1d(x, window, 0), window, 1)[5:-5, 5:-5]
+
+    def halve(x: np.ndarray) -> np.ndarray:
+        padded = np.pad(x, [(side % 2, side % 2) for side in x.shape])
+        height, width = (side // 2 for side in padded.shape)
+        return padded[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean((1, 3))
+
+    values = []
+    for channel in range(3):
+        x, y = (np.asarray(image, np.float64)[..., channel] for image in (first, second))
+        product = 1.0
+        for level, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+            mean_x, mean_y = blur(x), blur(y)
+            var_x, var_y, cov = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2, blur(x * y) - mean_x * mean_y
+            term = (2 * cov + 58.5225) / (var_x + var_y + 58.5225)
+            if level == 4:
+                term *= (2 * mean_x * mean_y + 6.5025) / (mean_x**2 + mean_y**2 + 6.5025)
+            product *= term.mean() ** weight
+            x, y = halve(x), halve(y)
+        values.append(product)
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize(("side", "exists"), [(160, False), (161, True)])
+def test_ms_ssim_has_no_value_for_small_pictures(side: int, exists: bool):
+    image = photo(side, 300)
+    assert (metrics.ms_ssim(image, image) is not None) == exists
+
+
+def test_different_sizes_are_refused():
+    for measure_of in (metrics.psnr, metrics.ms_ssim):
+        with pytest.raises(ValueError, match="original"):
+            measure_of(photo(8, 8), photo(8, 9))
+
+
+def test_ms_ssim_in_decibels():
+    assert metrics.ms_ssim_db(0.99) == pytest.approx(20)
+    assert metrics.ms_ssim_db(1.0) == math.inf
+
+
+# --- BD-rate
+
+BPP = [0.05, 0.1, 0.2, 0.3, 0.45, 0.7]
+CURVE = [(bpp, 20 + 6 * math.log2(bpp / 0.05) ** 0.9) for bpp in BPP]
+
+
+def test_a_curve_against_itself():
+    assert bd_rate(CURVE, CURVE) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("interval", [(0.08, 0.5), (0.0, math.inf)])
+def test_twice_the_bits_are_plus_100_percent_and_half_minus_50(interval: tuple[float, float]):
+    double = [(2 * bpp, metric) for bpp, metric in CURVE]
+    assert bd_rate(CURVE, double, interval) == pytest.approx(100, abs=0.5)
+    assert bd_rate(double, CURVE, interval) == pytest.approx(-50, abs=0.2)
+
+
+def test_without_an_interval_it_is_the_package_s_figure():
+    import bjontegaard
+
+    other = [(1.3 * bpp, metric + 0.4 * bpp) for bpp, metric in CURVE]
+    expected = bjontegaard.bd_rate(*zip(*CURVE, strict=True), *zip(*other, strict=True), method="pchip", min_overlap=0)
+    assert bd_rate(CURVE, other, (0.0, math.inf)) == pytest.approx(expected)
+
+
+def test_what_lies_outside_the_interval_does_not_count():
+    far = [(0.02, 5.0), (0.03, 6.0)]
+    dear = [(bpp * (3 if bpp > 0.5 else 1.2), metric) for bpp, metric in CURVE]
+    assert bd_rate(CURVE, [(1.2 * bpp, metric) for bpp, metric in CURVE]) == pytest.approx(20, abs=0.5)
+    assert bd_rate(CURVE, dear) == pytest.approx(20, abs=3)
+    assert bd_rate(CURVE, far) is None
+
+
+def test_points_that_cost_more_and_are_no_better_are_left_out():
+    worse = [*CURVE, (0.25, 21.0), (0.31, math.inf)]
+    assert bd_rate(CURVE, worse) == pytest.approx(0, abs=1e-9)
+
+
+def test_one_point_is_no_curve():
+    assert bd_rate(CURVE, CURVE[:1]) is None
+
+
+# --- where Kodak comes from
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and no network."""
+
+    def unreachable(url: str, timeout: float) -> None:
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setenv("DCTCODEC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    return tmp_path / "cache" / "kodak"
+
+
+@pytest.fixture
+def site(cache: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """A Kodak site of 24 other files, whose sums count as right."""
+    files = {f"kodim{number:02}.png": f"picture {number}".encode() for number in range(1, 25)}
+    monkeypatch.setattr(kodak, "SHA256", [hashlib.sha256(content).hexdigest() for content in files.values()])
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: io.BytesIO(files[url.rpartition("/")[2]]))
+    return files
+
+
+def test_offline_without_pictures_is_one_sentence(cache: Path):
+    with pytest.raises(DataError, match="cannot be reached .no route to host.; use --data DIR") as error:
+        kodak.find()
+    assert "\n" not in str(error.value)
+    assert not cache.exists()
+
+
+def test_download_fills_the_cache_once(cache: Path, site: dict[str, bytes], monkeypatch: pytest.MonkeyPatch):
+    found = kodak.find()
+    assert found.description == "Kodak"
+    assert {path.name: path.read_bytes() for path in found.paths} == site
+    assert sorted(path.name for path in cache.iterdir()) == sorted(site)
+    monkeypatch.delattr(urllib.request, "urlopen")
+    assert kodak.find() == found
+
+
+def test_a_damaged_file_in_the_cache_is_fetched_again(cache: Path, site: dict[str, bytes]):
+    kodak.find()
+    (cache / "kodim07.png").write_bytes(b"damaged")
+    kodak.find()
+    assert (cache / "kodim07.png").read_bytes() == site["kodim07.png"]
+
+
+def test_a_wrong_download_is_not_kept(cache: Path, site: dict[str, bytes]):
+    site["kodim03.png"] = b"a page that says sorry"
+    with pytest.raises(DataError, match=r"kodim03\.png is not the Kodak picture"):
+        kodak.find()
+    assert sorted(path.name for path in cache.iterdir()) == ["kodim01.png", "kodim02.png"]
+
+
+def test_a_cache_that_cannot_be_made(cache: Path, site: dict[str, bytes]):
+    cache.parent.write_text("a file in the way")
+    with pytest.raises(DataError, match="cannot make the folder"):
+        kodak.find()
+
+
+def test_any_folder_of_pictures_will_do_and_is_not_called_kodak(folder: Path, tmp_path: Path):
+    found = kodak.find(folder)
+    assert [path.name for path in found.paths] == ["a.png", "b.png"]
+    assert "not the Kodak set" in found.description
+    with pytest.raises(DataError, match="not a folder"):
+        kodak.find(tmp_path / "missing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no pictures"):
+        kodak.find(tmp_path / "empty")
+
+
+def test_kodak_is_recognised_in_any_folder(cache: Path, site: dict[str, bytes]):
+    kodak.find()
+    assert kodak.find(cache).description == "Kodak"
+    (cache / "kodim01.png").write_bytes(b"other")
+    assert "not the Kodak set" in kodak.find(cache).description
+
+
+# --- rows, table, JSON, plot
+
+
+def row(quality: float = 1, bpp: float = 0.5, psnr: float = 30, ms_ssim: float | None = 0.9) -> Row:
+    return Row("x.png", quality, bpp, None, psnr, ms_ssim, 0.1, 0.2)
+
+
+def test_bpp_is_that_of_the_whole_file(folder: Path):
+    ticks = []
+    rows = measure(JPEG, [folder / "a.png"], [10, 50], lambda: ticks.append(1))
+    assert [8 * len(JPEG.encode(Image.open(folder / "a.png"), q)) / (192 * 176) for q in (10, 50)] == [
+        row.bpp for row in rows
+    ]
+    assert [row.quality for row in rows] == [10, 50]
+    assert len(ticks) == 2
+
+
+def test_a_file_that_is_no_picture(tmp_path: Path):
+    (tmp_path / "x.png").write_bytes(b"no picture")
+    with pytest.raises(ImageError):
+        measure(JPEG, [tmp_path / "x.png"], [10])
+
+
+def test_means_are_those_of_the_per_image_values():
+    first, second = means([row(1, 0.2, 20), row(1, 0.4, 30), row(2, 1, 50, None), row(2, 2, 60)])
+    assert (first.bpp, first.psnr) == (pytest.approx(0.3), 25)
+    assert (second.bpp, second.psnr, second.ms_ssim, second.ideal_bpp) == (1.5, 55, None, None)
+
+
+@pytest.mark.parametrize("baseline", BASELINES, ids=lambda baseline: baseline.name)
+def test_baselines_in_colour_and_grey(baseline):
+    for image in (photo(70, 50), photo(70, 50).convert("L")):
+        sizes = [len(baseline.encode(image, quality)) for quality in baseline.qualities]
+        assert sizes == sorted(sizes)
+        decoded = baseline.decode(baseline.encode(image, baseline.qualities[-1]))
+        assert decoded.mode == "RGB" and decoded.size == image.size
+        assert metrics.psnr(image, decoded) > 25
+
+
+def test_json_has_compressai_s_form_and_no_infinity():
+    results = [report.Result(name, "text", [row(1, 0.1, 30), row(2, 0.3, math.inf, 1.0)]) for name in ("a", "b")]
+    document = json.loads(json.dumps(report.document(results, "some", {"cpu": "x"}), allow_nan=False))
+    codec = document["codecs"][0]
+    assert (codec["name"], codec["description"]) == ("a", "text")
+    assert codec["results"] == {
+        "quality": [1, 2],
+        "bpp": [0.1, 0.3],
+        "ideal-bpp": [None, None],
+        "psnr-rgb": [30, None],
+        "ms-ssim-rgb": [0.9, 1.0],
+        "encoding_time": [0.1, 0.1],
+        "decoding_time": [0.2, 0.2],
+    }
+    assert [image["image"] for image in codec["images"]] == ["x.png", "x.png"]
+
+
+def test_plot_draws_curves_with_and_without_ms_ssim():
+    rows = [row(1, 0.1, 30), row(2, 0.3, 33)]
+    small = [row(1, 0.1, 30, None), row(2, 0.3, 33, None)]
+    picture = Image.open(io.BytesIO(plot.draw([report.Result("a", "", rows), report.Result("b", "", small)], "some")))
+    assert picture.format == "PNG" and picture.width > 1000
+
+
+# --- a whole run
+
+
+def test_a_run_prints_a_table_and_stores_json_and_plot(folder: Path, tmp_path: Path):
+    target, drawing = tmp_path / "out.json", tmp_path / "out.png"
+    options = ["--data", folder, "--quality", "20,80", "--quality", "50", "--device", "cpu", "--json", target]
+    done = CliRunner().invoke(bench, ["kodak", *map(str, options), "--plot", str(drawing)], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "2 pictures" in done.stdout and "not the Kodak set" in done.stdout
+    assert "BD-rate of dctcodec over 0.08-0.5 bpp against" in done.stdout
+
+    document = json.loads(target.read_text())
+    ours, *others = document["codecs"]
+    assert [codec["name"] for codec in document["codecs"]] == ["dctcodec", "JPEG", "WebP", "AVIF"]
+    assert ours["results"]["quality"] == [20, 50, 80]
+    assert sorted(ours["results"]["bpp"]) == ours["results"]["bpp"]
+    assert all(0 < bpp for bpp in ours["results"]["ideal-bpp"])
+    assert len(ours["images"]) == 6
+    assert {"cpu", "cores", "threads", "python", "versions", "command"} <= document["machine"].keys()
+    assert Image.open(drawing).format == "PNG"
+
+
+def test_only_ours_and_only_some(folder: Path):
+    options = ["--data", str(folder), "--quality", "50", "--device", "cpu", "--no-baselines", "--limit", "1"]
+    done = CliRunner().invoke(bench, ["kodak", *options], catch_exceptions=False)
+    assert "first 1 of" in done.stdout
+    assert "JPEG" not in done.stdout
+
+
+@pytest.mark.parametrize("quality", ["0", "101", "nan", "10,", "good"])
+def test_wrong_qualities_are_wrong_usage(quality: str):
+    done = CliRunner().invoke(bench, ["kodak", "--quality", quality])
+    assert done.exit_code == 2
+
+
+def test_an_output_without_a_folder_is_refused_before_the_work(tmp_path: Path):
+    done = CliRunner().invoke(bench, ["kodak", "--data", "nowhere", "--json", str(tmp_path / "no" / "x.json")])
+    assert isinstance(done.exception, OutputError)
+
+
+# --- the demo
+
+
+def test_jpegs_of_the_same_size_and_of_the_same_psnr():
+    image = photo(96, 80)
+    limit = len(JPEG.encode(image, 30))
+    of_size = demo.jpeg_of_size(image, limit)
+    assert len(of_size.data) == limit and "same size" in of_size.label
+    assert "smallest" in demo.jpeg_of_size(image, 10).label
+    psnr = metrics.psnr(image, of_size.image)
+    of_psnr = demo.jpeg_of_psnr(image, psnr)
+    assert metrics.psnr(image, of_psnr.image) >= psnr and len(of_psnr.data) <= limit
+    assert "at its best" in demo.jpeg_of_psnr(image, 99).label
+
+
+def test_demo_leaves_a_picture_in_the_current_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(demo.main, [str(folder / "a.png")], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert len(done.stdout.splitlines()) == 6
+    assert Image.open(tmp_path / "a-demo.png").height > 176

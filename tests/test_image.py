@@ -1,0 +1,252 @@
+"""Pictures of every kind become RGB or grey, upright and opaque; what is no picture gives one sentence."""
+
+import io
+import os
+import threading
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dctcodec.errors import DctcodecWarning, ImageError, OutputError
+from dctcodec.image import check_ending, normalise, read_image, write_image
+
+MODES = "1 L P RGB RGBA CMYK YCbCr LAB HSV I F LA La PA RGBX RGBa I;16".split()
+GREY = {"1", "L", "LA", "La", "I", "F", "I;16"}
+ORIENTATION = 0x0112
+
+
+def gradient(width: int = 24, height: int = 16) -> Image.Image:
+    rows, columns = np.mgrid[:height, :width]
+    planes = [rows * 255 // max(height - 1, 1), columns * 255 // max(width - 1, 1), (rows + columns) % 256]
+    return Image.fromarray(np.stack(planes, -1).astype(np.uint8))
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).astype(int)
+
+
+def saved(image: Image.Image, name: str, **options) -> io.BytesIO:
+    stream = io.BytesIO()
+    image.save(stream, name, **options)
+    stream.seek(0)
+    return stream
+
+
+@settings(deadline=None, derandomize=True)
+@given(mode=st.sampled_from(MODES), width=st.integers(1, 70), height=st.integers(1, 70))
+def test_every_mode_and_size_becomes_rgb_or_grey(mode, width, height):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DctcodecWarning)
+        result = normalise(Image.new(mode, (width, height)))
+    assert result.mode == ("L" if mode in GREY else "RGB")
+    assert result.size == (width, height)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_what_is_already_right_is_unchanged(mode):
+    image = gradient().convert(mode)
+    assert np.array_equal(pixels(normalise(image)), pixels(image))
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV", "RGBX"])
+def test_other_colour_spaces_keep_the_colours(mode):
+    assert np.abs(pixels(normalise(gradient().convert(mode))) - pixels(gradient())).max() <= 12
+
+
+def test_palette_keeps_the_colours():
+    image = gradient().quantize(64)
+    assert np.array_equal(pixels(normalise(image)), pixels(image.convert("RGB")))
+
+
+def test_one_bit_becomes_black_and_white():
+    assert set(pixels(normalise(gradient().convert("1"))).flat) == {0, 255}
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_sixteen_bits_are_scaled_and_rounded(dtype):
+    values = np.array([[0, 128, 129, 257, 32768, 65406, 65407, 65535]], dtype)
+    assert pixels(normalise(Image.fromarray(values))).tolist() == [[0, 0, 1, 1, 128, 254, 255, 255]]
+
+
+@pytest.mark.parametrize("name", ["PNG", "TIFF"])
+def test_sixteen_bit_files_are_scaled(name):
+    values = np.array([[0, 257 * 10, 257 * 200, 65535]], np.uint16)
+    image = read_image(saved(Image.fromarray(values), name))
+    assert pixels(normalise(image)).tolist() == [[0, 10, 200, 255]]
+
+
+@pytest.mark.parametrize("white", [1, 255, 65535])
+def test_floats_are_taken_with_the_least_white_that_holds_them(white):
+    values = np.array([[0, white / 2, white]], np.float32)
+    with pytest.warns(DctcodecWarning, match=f"white at {white}"):
+        assert pixels(normalise(Image.fromarray(values))).tolist() == [[0, 128, 255]]
+
+
+@pytest.mark.parametrize("value", [-1, 65536, float("nan"), float("inf")])
+def test_values_outside_sixteen_bits_are_refused(value):
+    kind = np.int32 if isinstance(value, int) else np.float32
+    with pytest.raises(ImageError, match="outside 0 to 65535"):
+        normalise(Image.fromarray(np.full((2, 2), value, kind)))
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "white"),
+    [("RGBA", (9, 9, 9, 0), (255, 255, 255)), ("LA", (9, 0), 255), ("RGBA", (0, 0, 0, 51), (204, 204, 204))],
+)
+def test_alpha_is_flattened_on_white_with_a_warning(mode, colour, white):
+    with pytest.warns(DctcodecWarning, match="alpha channel flattened on white"):
+        assert normalise(Image.new(mode, (3, 2), colour)).getpixel((1, 1)) == white
+
+
+@pytest.mark.parametrize(("mode", "key"), [("1", 0), ("L", 0), ("P", 0), ("RGB", (0, 0, 0)), ("I;16", 300)])
+def test_the_transparent_colour_of_a_png_becomes_white(mode, key):
+    image = Image.new(mode, (2, 2), 300 if mode == "I;16" else 0)
+    with pytest.warns(DctcodecWarning, match="white"):
+        assert pixels(normalise(read_image(saved(image, "PNG", transparency=key)))).min() == 255
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_an_opaque_alpha_channel_is_dropped_in_silence(mode):
+    image = gradient().convert(mode)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(pixels(normalise(image)), pixels(image.convert(mode.rstrip("A"))))
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(name, orientation):
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    upright = gradient()
+    stored = upright.transpose(undo[orientation]) if orientation in undo else upright
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    result = normalise(read_image(saved(stored, name, exif=exif)))
+    assert result.size == upright.size
+    assert np.abs(pixels(result) - pixels(upright)).mean() < 12
+
+
+def test_unreadable_exif_is_ignored_with_a_warning():
+    image = gradient()
+    image.info["exif"] = b"Exif\0\0" + b"junk" * 4
+    with pytest.warns(DctcodecWarning, match="EXIF"):
+        assert normalise(image).size == image.size
+
+
+def test_a_picture_without_pixels_is_refused():
+    with pytest.raises(ImageError, match="no pixels"):
+        normalise(Image.new("RGB", (0, 5)))
+
+
+def test_a_lazily_opened_damaged_picture_is_refused():
+    stream = io.BytesIO(saved(gradient(), "PNG").getvalue()[:-30])
+    with pytest.raises(ImageError, match="damaged"):
+        normalise(Image.open(stream))
+
+
+@pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "GIF"])
+def test_every_common_format_is_read(name, tmp_path):
+    path = tmp_path / "picture"
+    gradient().save(path, name)
+    assert normalise(read_image(path)).size == gradient().size
+    assert normalise(read_image(str(path))).size == gradient().size
+
+
+def test_a_stream_that_cannot_seek_is_read():
+    reading, writing = os.pipe()
+
+    def feed() -> None:
+        with os.fdopen(writing, "wb") as stream:
+            stream.write(saved(gradient(), "PNG").getvalue())
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    with os.fdopen(reading, "rb") as stream:
+        assert np.array_equal(pixels(read_image(stream)), pixels(gradient()))
+    thread.join()
+
+
+def test_the_first_of_several_frames_is_taken_with_a_warning(tmp_path):
+    path = tmp_path / "two.tiff"
+    gradient().save(path, save_all=True, append_images=[Image.new("RGB", (5, 5))])
+    with pytest.warns(DctcodecWarning, match="2 frames"):
+        assert np.array_equal(pixels(read_image(path)), pixels(gradient()))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "is empty"), (b"dear diary\n" * 9, "not a picture"), (saved(gradient(), "PNG").getvalue()[:-30], "damaged")],
+    ids=["empty", "text", "truncated"],
+)
+def test_what_is_no_picture_is_refused_by_name(content, message, tmp_path):
+    path = tmp_path / "bad.png"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=rf"cannot read .*bad\.png: .*{message}"):
+        read_image(path)
+
+
+def test_missing_file_and_directory_are_refused(tmp_path):
+    with pytest.raises(ImageError, match="no such file"):
+        read_image(tmp_path / "missing.png")
+    with pytest.raises(ImageError, match="is a directory"):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize("limit", [300, 100])
+def test_a_picture_over_the_limit_of_pixels_is_refused(limit, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(ImageError, match="too large"):
+        read_image(saved(gradient(), "PNG"))
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+@settings(deadline=None, derandomize=True)
+@given(cut=st.floats(0, 1), value=st.integers(0, 255))
+def test_damage_gives_a_picture_or_an_image_error(name, cut, value):
+    data = bytearray(saved(gradient(), name).getvalue())
+    data[int(cut * (len(data) - 1))] = value
+    for damaged in (data, data[: int(cut * len(data))]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                assert normalise(read_image(io.BytesIO(damaged))).mode in ("RGB", "L")
+            except ImageError as error:
+                assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("ending", [".png", ".PNG", ".webp", ".tif", ".tiff", ".bmp", ".ppm"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_lossless_formats_are_written_exactly(ending, mode, tmp_path):
+    image = gradient().convert(mode)
+    write_image(image, tmp_path / f"out{ending}")
+    assert np.array_equal(pixels(read_image(tmp_path / f"out{ending}").convert(mode)), pixels(image))
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".jpeg"])
+def test_jpeg_is_written_well(ending, tmp_path):
+    write_image(gradient(), tmp_path / f"out{ending}")
+    assert np.abs(pixels(read_image(tmp_path / f"out{ending}")) - pixels(gradient())).mean() < 3
+
+
+@pytest.mark.parametrize("name", ["out.xyz", "out", "out.dct"])
+def test_an_unknown_ending_is_refused_with_those_that_are_known(name):
+    with pytest.raises(OutputError, match=r"ending.*\.png"):
+        check_ending(name)
+
+
+def test_a_picture_too_large_for_the_format_is_refused(tmp_path):
+    with pytest.raises(OutputError, match="WEBP cannot hold a picture of 17000x1"):
+        write_image(Image.new("RGB", (17000, 1)), tmp_path / "wide.webp")
+    assert not list(tmp_path.iterdir())
