@@ -1,4 +1,4 @@
-"""Times dctcodec against CompressAI's hyperprior in one process, and the memory of a large picture.
+"""Times dctcodec against CompressAI's hyperprior in one process, and measures the memory of a large picture (on Linux).
 
     .venv-compressai/bin/python benchmarks/speed.py --json benchmarks/speed.json
 
@@ -6,7 +6,6 @@ makes what is committed here. CompressAI's weights are random: they change neith
 """
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from dctcodec.bench import machine
 from dctcodec.errors import DctcodecError
 from dctcodec.files import write_output
 from dctcodec.image import normalise, read_image
+from dctcodec.models import DEFAULT
 
 SMALL = (768, 512)
 LARGE = (4000, 3000)
@@ -114,12 +114,14 @@ def _work_as_child(step: str, source: str, target: str, model: str, quality: flo
         Path(target).write_bytes(codec.encode(normalise(read_image(source)), quality))
     else:
         codec.decode(Path(source).read_bytes())
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    # not getrusage's ru_maxrss: on Linux a child starts with its parent's
+    (kibibytes,) = [line.split()[1] for line in Path("/proc/self/status").open() if line.startswith("VmHWM")]
+    print(int(kibibytes) / 2**20)
 
 
 @click.command()
 @click.option("--image", type=click.Path(path_type=Path), help="A photograph.  [default: matplotlib's]")
-@click.option("--model", default="dct-bands", show_default=True)
+@click.option("--model", default=DEFAULT, show_default=True)
 @click.option("--quality", type=click.FloatRange(1, 100), default=50, show_default=True)
 @click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="The median of them counts.")
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)

@@ -6,6 +6,7 @@ rANS is a stack: the writer pushes everything in reverse, so that the reader tak
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import constriction
 import numpy as np
@@ -24,7 +25,7 @@ Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Tables:
-    """The distributions. `cumulative`: int64, all scales' tables one after another; `reach`: (scales,), table i covers offsets
+    """The distributions. `cumulative`: int32, all scales' tables one after another; `reach`: (scales,), table i covers offsets
     -reach[i] .. reach[i] and holds PHASES * (2 * reach[i] + 1) + PHASES + 1 cumulative counts in steps of 1/PHASES symbol."""
 
     def __init__(self, cumulative: np.ndarray, reach: np.ndarray):
@@ -61,8 +62,8 @@ def groups(keys: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """(key, positions) for each key that occurs, keys and positions ascending."""
     order = np.argsort(keys.astype(np.uint16), kind="stable")
     ordered = keys[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    return [(int(ordered[s]), part) for s, part in zip(starts, np.split(order, starts[1:]), strict=True)]
+    bounds = [*np.flatnonzero(np.diff(ordered, prepend=-1)), len(keys)]
+    return [(int(ordered[start]), order[start:stop]) for start, stop in pairwise(bounds)]
 
 
 def encode(batches: list[Batch], tables: Tables) -> bytes:
@@ -125,11 +126,11 @@ class Reader:
             raise FormatError("coded symbols are left over: the file is damaged or was made by another model")
 
 
-def logistic_tables(log_scales: np.ndarray, cdf: Callable[[np.ndarray], np.ndarray], bits: int = 24) -> dict[str, np.ndarray]:
-    """Integer tables of a symmetric distribution with distribution function `cdf` at each scale exp(log_scales). Run at export only."""
-    reach = np.ceil(np.exp(log_scales) * 12).astype(np.int32) + 1
+def integer_tables(log_scales: np.ndarray, cdf: Callable[[np.ndarray], np.ndarray], bits: int = 24) -> dict[str, np.ndarray]:
+    """Integer tables of a distribution with distribution function `cdf`, at each scale exp(log_scales). Run at export only."""
+    reach = np.ceil(np.exp(log_scales) * 16).astype(np.int32) + 1
     tables = []
     for scale, half in zip(np.exp(log_scales), reach, strict=True):
         positions = np.arange(-PHASES * (half + 1), PHASES * (half + 1) + 1) / PHASES
-        tables.append(np.round(cdf(positions / scale) * 2**bits).astype(np.int64))
+        tables.append(np.round(cdf(positions / scale) * 2**bits).astype(np.int32))
     return {"cumulative": np.concatenate(tables), "reach": reach}

@@ -73,7 +73,8 @@ def parse(data: bytes) -> tuple[Header, bytes]:
 
 def check_size(width: int, height: int) -> None:
     if not (1 <= width <= 65535 and 1 <= height <= 65535 and width * height <= MAX_PIXELS):
-        raise FormatError(f"a picture of {width}x{height} pixels is outside the format: sides 1 to 65535, {MAX_PIXELS} pixels in all")
+        limits = f"sides 1 to 65535, {MAX_PIXELS} pixels in all"
+        raise FormatError(f"a picture of {width}x{height} pixels is outside the format: {limits}")
 
 
 __all__ = ["HEADER_BYTES", "MAGIC", "MAX_PIXELS", "VERSION", "Header", "check_size", "parse", "write"]

@@ -48,9 +48,10 @@ def test_compressai_s_plot_reads_a_codec_of_our_json(tmp_path: Path, metric: str
     (codec,) = report.document([result], "one", {})["codecs"]
     (tmp_path / "jpeg.json").write_text(json.dumps(codec))
     parsed = parse_json_file(tmp_path / "jpeg.json", metric)
-    ours = result.curve(metric.replace("-", "_"))
+    bpp, values = zip(*result.curve(metric.replace("-", "_")), strict=True)
     assert parsed["name"] == "JPEG"
-    assert list(zip(parsed["xs"], parsed["ys"], strict=True)) == pytest.approx(ours)
+    assert tuple(parsed["xs"]) == bpp
+    assert tuple(parsed["ys"]) == pytest.approx(values)
 
 
 def test_the_speed_comparison_runs_on_a_small_picture():

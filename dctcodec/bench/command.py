@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from dctcodec.models import DEFAULT
+
 QUALITIES = "5,15,30,45,60,75,90"
 PATH = click.Path(path_type=Path)
 
@@ -38,7 +40,7 @@ def bench() -> None:
     default=[QUALITIES],
     help=f"1 to 100, repeatable.  [default: {QUALITIES}]",
 )
-@click.option("--model", default="dct-bands", metavar="NAME", show_default=True, help="The model to measure.")
+@click.option("--model", default=DEFAULT, metavar="NAME", show_default=True, help="The model to measure.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write everything here.")
 @click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Draw the curves here.")

@@ -33,7 +33,8 @@ _TO_ACTIVATION = STREAM_BITS - ACTIVATION_BITS
 class Layer:
     """One convolution: out = floor((W a + offset) * 2^-shift), W int8, a in +-127.
 
-    `weight`: int8 (outputs, kernel * kernel * inputs); `offset`: int32 (outputs,), bias and rounding half together; `shift`: int (outputs,).
+    `weight`: int8 (outputs, kernel * kernel * inputs); `offset`: int32 (outputs,), bias and rounding half together;
+    `shift`: int32 (outputs,).
     """
 
     def __init__(self, weight: Tensor, offset: Tensor, shift: Tensor, arithmetic: "Arithmetic"):
@@ -70,7 +71,9 @@ class Arithmetic:
 
     def product(self, activations: Tensor, weight: Tensor) -> Tensor:
         if self.kind == "int8":
-            return torch._int_mm(activations.to(torch.int8), weight.contiguous()).to(self.dtype)
+            # copied row by row: _int_mm reads past a single row that is a transposed column, whose strides are (1, 1)
+            rows = activations.to(torch.int8).flatten().reshape(activations.shape)
+            return torch._int_mm(rows, weight.contiguous()).to(self.dtype)
         return activations.to(self.dtype) @ weight
 
 

@@ -1,7 +1,7 @@
 """The prior's network as it is trained: float tensors, but with the quantisation of its exact form in the loop.
 
 A pre-activation residual network on the tile grid. At each reveal it sees every symbol already revealed, in this tile
-and its neighbours, and gives each symbol of the reveal a discretised logistic: a mean in 1/16 symbols and the index of a scale
+and its neighbours, and gives each symbol of the reveal a discretised distribution: a mean in 1/16 symbols and the index of a scale
 (Austin et al. 2021 and Hoogeboom et al. 2022 for masked diffusion in this order-given form; DESIGN section 3).
 
 Fixed point: activations are 7-bit, in 1/16; weights 8-bit with a power-of-two scale for each output channel, chosen so that
@@ -11,6 +11,7 @@ every sum of a layer stays below 2^23. `export.py` turns a trained network into 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,6 +36,9 @@ LOG_SCALE_MIN = -3.25
 LINEAR_GAIN = 4
 """A symbol s enters as LINEAR_GAIN * s and as ASINH_GAIN * asinh(s), both in 1/16 and clamped to +-127."""
 ASINH_GAIN = 16
+MIXTURE = ((0.7, 0.7), (0.3, 1.5))
+"""(weight, width) of the two logistics whose sum a symbol is coded with, widths in units of the scale: heavier tails and a
+sharper peak than one logistic. Fitted on training photographs; 1 % fewer bits on held-out ones before retraining."""
 INPUT_CHANNELS = REVEALS[-1].start
 """Symbols of the last reveal are seen by no other."""
 HEAD_GAIN = 4.0
@@ -170,13 +174,23 @@ class PriorNetwork(nn.Module):
         return outputs
 
 
-def logistic_bits(symbols: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """Code length in bits of symbols under a discretised logistic, before its tables are rounded (same shapes)."""
+def code_bits(symbols: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Code length in bits of symbols under the distributions, before their tables are rounded (same shapes)."""
     inverse = torch.exp(-(scale / 2**SCALE_BITS + LOG_SCALE_MIN))
     centred = symbols - mean / 2**MEAN_BITS
+    parts = [math.log(weight) + _logistic_log_mass(centred, inverse / width) for weight, width in MIXTURE]
+    return torch.logaddexp(*parts) / -math.log(2)
+
+
+def distribution_function(x: np.ndarray) -> np.ndarray:
+    """P(X <= x) of the distribution at scale 1, for the coder's tables."""
+    return sum(weight / (1 + np.exp(-x / width)) for weight, width in MIXTURE)
+
+
+def _logistic_log_mass(centred: Tensor, inverse: Tensor) -> Tensor:
+    """ln of a logistic's mass on centred +- 1/2, stable far out."""
     upper, lower = (centred + 0.5) * inverse, (centred - 0.5) * inverse
-    nats = F.softplus(-upper) + F.softplus(lower) - torch.log(-torch.expm1(-inverse))
-    return nats / math.log(2)
+    return torch.log(-torch.expm1(-inverse)) - F.softplus(-upper) - F.softplus(lower)
 
 
 def _round(x: Tensor) -> Tensor:

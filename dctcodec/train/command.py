@@ -4,8 +4,6 @@ from pathlib import Path
 
 import click
 
-from dctcodec.errors import DataError
-
 
 def _run_options(command):
     options = [
@@ -57,3 +55,27 @@ def decoder(photos: Path, **options) -> None:
     from dctcodec.train.decoder import train_decoder
 
     train_decoder(photos, _settings(**options))
+
+
+@train.command()
+@click.option("--decoder", type=click.Path(path_type=Path, exists=True), required=True, help="Checkpoint of a decoder's run.")
+@_run_options
+def latents(decoder: Path, photos: Path, **options) -> None:
+    """Train the latents of a trained decoder (temperatures above 0)."""
+    from dctcodec.train.latents import train_latents
+
+    train_latents(photos, decoder, _settings(**options))
+
+
+@train.command()
+@click.option("--prior", type=click.Path(path_type=Path, exists=True), help="Checkpoint of a prior's run.")
+@click.option("--latents", type=click.Path(path_type=Path, exists=True), help="Checkpoint of a latents' run.")
+@click.option("-o", "--model", type=click.Path(path_type=Path), required=True, help="Folder of the model, models/NAME.")
+def export(prior: Path | None, latents: Path | None, model: Path) -> None:
+    """Write trained weights in the form that is shipped: the prior as integers, with the proof of their bounds."""
+    from dctcodec.train.export import export_decoder, export_prior
+
+    if prior:
+        export_prior(prior, model)
+    if latents:
+        export_decoder(latents, model)

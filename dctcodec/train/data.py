@@ -34,25 +34,25 @@ def _variants(file: Path) -> list[np.ndarray]:
 
 
 class Photos:
-    """Random crops, flipped and transposed, of a list of photographs."""
+    """Random crops, flipped and transposed, of a list of photographs, drawn from torch's global generator."""
 
-    def __init__(self, files: list[Path], crop: int, seed: int):
+    def __init__(self, files: list[Path], crop: int):
         self.crop = crop
-        self.random = np.random.default_rng(seed)
         loaded = (v for f in tqdm(files, desc="photographs", disable=None) for v in _variants(f))
         self.images = [v for v in loaded if min(v.shape[:2]) >= crop]
-        areas = np.array([v.shape[0] * v.shape[1] for v in self.images], dtype=float)
-        self.weights = areas / areas.sum()
+        if not self.images:
+            raise DataError(f"no photograph is {crop} pixels high and wide: training needs larger ones")
+        self.areas = torch.tensor([float(v.shape[0] * v.shape[1]) for v in self.images])
 
     def batch(self, size: int) -> Tensor:
         """uint8 (size, 3, crop, crop)."""
-        chosen = self.random.choice(len(self.images), size, p=self.weights)
-        return torch.stack([self._crop(self.images[i]) for i in chosen])
+        chosen = torch.multinomial(self.areas, size, replacement=True)
+        return torch.stack([self._crop(self.images[i]) for i in chosen.tolist()])
 
     def _crop(self, image: np.ndarray) -> Tensor:
-        top, left = (self.random.integers(0, n - self.crop + 1) for n in image.shape[:2])
+        top, left = (int(torch.randint(n - self.crop + 1, ())) for n in image.shape[:2])
         patch = image[top : top + self.crop, left : left + self.crop]
-        flip_rows, flip_columns, transpose = self.random.integers(0, 2, 3)
+        flip_rows, flip_columns, transpose = torch.randint(2, (3,)).tolist()
         patch = patch[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
         patch = patch.transpose(1, 0, 2) if transpose else patch
         return torch.from_numpy(np.ascontiguousarray(patch.transpose(2, 0, 1)))

@@ -51,7 +51,7 @@ def train_decoder(photos: Path, settings: Settings) -> Decoder:
     torch.manual_seed(settings.seed)
     training, held_out = photo_files(photos)
     model = Decoder().to(settings.device, memory_format=torch.channels_last)
-    crops = Photos(training, CROP, settings.seed)
+    crops = Photos(training, CROP)
     validation = centre_crops(held_out).to(settings.device)
     optimiser = Optimiser(model, settings.learning_rate, adam_only=("conditioning",))
     return train(model, optimiser, loss, lambda m: gains(m, validation), crops.batch, settings)

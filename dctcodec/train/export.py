@@ -8,10 +8,11 @@ import torch
 from safetensors.torch import save_file
 
 from dctcodec import models
-from dctcodec.coder import logistic_tables
+from dctcodec.coder import integer_tables
 from dctcodec.decoder import Decoder
 from dctcodec.prior.export import to_integers
-from dctcodec.prior.network import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork
+from dctcodec.prior.network import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, distribution_function
+from dctcodec.train.latents import LatentTraining
 from dctcodec.train.loop import load_average
 
 
@@ -19,15 +20,15 @@ def export_prior(checkpoint: Path, model: Path) -> None:
     """Write `model`/prior.safetensors from a run's checkpoint. Raises ExportError where the weights have no exact form."""
     tensors = to_integers(load_average(checkpoint, PriorNetwork()))
     log_scales = LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS
-    tables = logistic_tables(log_scales, lambda x: 1 / (1 + np.exp(-x)))
+    tables = integer_tables(log_scales, distribution_function)
     tensors |= {name: torch.from_numpy(table) for name, table in tables.items()}
     model.mkdir(parents=True, exist_ok=True)
     save_file(tensors, model / models.PRIOR)
 
 
 def export_decoder(checkpoint: Path, model: Path) -> None:
-    """Write `model`/decoder.safetensors, float16, from a run's checkpoint."""
-    decoder = load_average(checkpoint, Decoder())
+    """Write `model`/decoder.safetensors, float16, from the checkpoint of a latents' run."""
+    decoder = load_average(checkpoint, LatentTraining()).decoder
     model.mkdir(parents=True, exist_ok=True)
     save_file({k: v.half().contiguous() for k, v in decoder.state_dict().items()}, model / models.DECODER)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dctcodec.context import analyse, quantise
-from dctcodec.prior.network import PriorNetwork, checkerboard, logistic_bits
+from dctcodec.prior.network import PriorNetwork, checkerboard, code_bits
 from dctcodec.schedule import REVEALS
 from dctcodec.train.data import Photos, centre_crops, photo_files
 from dctcodec.train.loop import Settings, train
@@ -36,7 +36,7 @@ def random_reveals(pictures: int, each: int) -> Tensor:
 def reveal_bits(symbols: Tensor, reveal: int, mean: Tensor, scale: Tensor) -> Tensor:
     """Code length in bits of the symbols (CHANNELS, h, w) that one reveal sends, a scalar."""
     now = REVEALS[reveal]
-    bits = logistic_bits(symbols[now.start : now.stop], mean, scale)
+    bits = code_bits(symbols[now.start : now.stop], mean, scale)
     if now.parity is not None:
         bits = bits * (checkerboard(*bits.shape[1:], bits.device) == now.parity)
     return bits.sum()
@@ -76,7 +76,7 @@ def train_prior(photos: Path, settings: Settings) -> PriorNetwork:
     torch.manual_seed(settings.seed)
     training, held_out = photo_files(photos)
     model = PriorNetwork().to(settings.device)
-    crops = Photos(training, CROP, settings.seed)
+    crops = Photos(training, CROP)
     validation = centre_crops(held_out).to(settings.device)
     # by a race of 3 minutes each: Muon on all matrices lost to Adam, on the trunk alone it won step for step
     optimiser = Optimiser(model, settings.learning_rate, 1 / 3, adam_only=("reveal", "conditioning", "input", "head"))

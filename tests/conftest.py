@@ -1,0 +1,72 @@
+"""What the tests share: a loaded codec, pictures, and a reproducible Hypothesis. torch is imported only by those that use it."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+settings.register_profile("reproducible", derandomize=True, deadline=None, database=None)
+settings.load_profile("reproducible")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "quality: holds for well trained weights only")
+
+
+@pytest.fixture(scope="session")
+def codec():
+    """The default model, on the CPU."""
+    from dctcodec import Codec
+
+    return Codec(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def photo() -> Image.Image:
+    """A photograph of 512x600 pixels, the one that matplotlib ships."""
+    from matplotlib.cbook import get_sample_data
+
+    return Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)).convert("RGB")
+
+
+@pytest.fixture(scope="session")
+def make_picture() -> Callable[..., Image.Image]:
+    """`make_picture(width, height, mode="RGB", seed=0)`: smooth colours, an edge and a little noise, the same every time."""
+    return picture
+
+
+@pytest.fixture(scope="session")
+def kodak() -> list[Path]:
+    """The Kodak pictures, from $DCTCODEC_KODAK or beside the repository."""
+    default = Path(__file__).parents[2] / "shared" / "kodak"
+    folder = Path(os.environ.get("DCTCODEC_KODAK", default))
+    files = sorted(folder.glob("kodim*.png"))
+    if len(files) == 24:
+        return files
+    message = f"the 24 Kodak pictures are not in {folder}: set DCTCODEC_KODAK to their folder"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """`threads(n)` sets torch's number of threads until the test ends."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def picture(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width].astype(float)
+    phases = random.uniform(0, 6, 3)
+    planes = [120 + 60 * np.sin(columns / (9 + 4 * i) + phase) + 40 * np.cos(rows / 13) for i, phase in enumerate(phases)]
+    pixels = np.stack(planes, -1) + 50 * (rows + columns > width)[..., None] + random.normal(0, 3, (height, width, 1))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).convert(mode)

@@ -1,0 +1,113 @@
+"""Pictures become DCT coefficients and symbols, and coefficients become pictures."""
+
+import numpy as np
+import pytest
+import scipy.fft
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dctcodec import context
+from dctcodec.quality import quality_of_step, step_of_quality
+from dctcodec.schedule import CHANNELS
+
+PLANES = torch.tensor([c.plane for c in CHANNELS])
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).uniform(0, 255, shape).astype(np.float32))
+
+
+def reference_ycbcr(rgb: np.ndarray) -> np.ndarray:
+    """BT.601, full range, from its definition: luma, and the differences to blue and red at half scale. (3, H, W) float64."""
+    red, green, blue = rgb.astype(np.float64)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return np.stack([luma - 128, 0.5 * (blue - luma) / (1 - 0.114), 0.5 * (red - luma) / (1 - 0.299)])
+
+
+def test_ycbcr_is_bt601_and_comes_back():
+    rgb = noise(3, 40, 50)
+    ycbcr = context.rgb_to_ycbcr(rgb)
+    assert np.allclose(ycbcr.numpy(), reference_ycbcr(rgb.numpy()), atol=1e-3)
+    assert torch.allclose(context.ycbcr_to_rgb(ycbcr), rgb, atol=1e-3)
+
+
+def test_coefficients_are_the_orthonormal_dct_of_each_tile():
+    rgb = noise(2, 3, 64, 96)
+    coefficients = context.analyse(rgb)
+    assert coefficients.shape == (2, len(CHANNELS), 2, 3)
+    for picture, (row, column) in ((0, (0, 0)), (1, (1, 2)), (0, (1, 1))):
+        tile = reference_ycbcr(rgb[picture, :, 32 * row : 32 * row + 32, 32 * column : 32 * column + 32].numpy())
+        spectrum = scipy.fft.dctn(tile, axes=(1, 2), norm="ortho")
+        expected = [spectrum[c.plane, c.u, c.v] for c in CHANNELS]
+        assert np.allclose(coefficients[picture, :, row, column].numpy(), expected, atol=2e-2)
+
+
+def test_synthesise_undoes_analyse_for_what_is_coded():
+    coefficients = noise(1, len(CHANNELS), 3, 2) / 8 - 16
+    planes = context.synthesise(coefficients)
+    assert planes.shape == (1, 3, 96, 64)
+    assert torch.allclose(context.analyse(context.ycbcr_to_rgb(planes)), coefficients, atol=5e-3)
+
+
+def test_all_of_luma_is_coded():
+    grey = noise(1, 1, 64, 32).expand(1, 3, 64, 32)
+    back = context.ycbcr_to_rgb(context.synthesise(context.analyse(grey)))
+    assert torch.allclose(back, grey, atol=5e-3)
+
+
+@given(st.integers(1, 70), st.integers(1, 70))
+def test_edges_are_replicated_to_whole_tiles(height: int, width: int):
+    planes = noise(1, 3, height, width)
+    rows, columns = -(-height // 32) * 32, -(-width // 32) * 32
+    assert (context.tiles_across(height), context.tiles_across(width)) == (rows // 32, columns // 32)
+    expected = np.pad(planes.numpy(), ((0, 0), (0, 0), (0, rows - height), (0, columns - width)), mode="edge")
+    assert np.array_equal(context.pad_to_tiles(planes).numpy(), expected)
+    assert torch.equal(context.analyse(planes), context.analyse(torch.from_numpy(expected)))
+
+
+@pytest.mark.parametrize("step", [12.0, 50.0])
+def test_dead_zone_has_its_edges_where_it_should(step: float):
+    edge = 1 - context.ROUNDING_OFFSET
+    assert 0.5 <= edge < 1
+    scaled = torch.tensor([0, edge - 1e-3, edge + 1e-3, 1 + edge - 1e-3, 1 + edge + 1e-3, 9 + edge - 1e-2, 9 + edge + 1e-2])
+    expected = [0, 0, 1, 1, 2, 9, 10]
+    luma = (PLANES == 0).nonzero()[0].item()
+    for sign in (1, -1):
+        coefficients = torch.zeros(len(scaled), len(CHANNELS), 1, 1)
+        coefficients[:, luma, 0, 0] = sign * scaled * step
+        symbols = context.quantise(coefficients, step)
+        assert symbols[:, luma, 0, 0].tolist() == [sign * e for e in expected]
+        assert symbols.count_nonzero() == sum(e != 0 for e in expected)
+
+
+def test_chroma_has_a_step_of_its_own():
+    ones = torch.ones(1, len(CHANNELS), 1, 1)
+    values = context.dequantise(ones, 40.0)[0, :, 0, 0]
+    assert torch.equal(values, torch.where(PLANES > 0, torch.tensor(40.0) * context.CHROMA_STEP, torch.tensor(40.0)))
+    assert context.CHROMA_STEP > 1
+
+
+def test_dequantise_is_undone_by_quantise():
+    symbols = torch.from_numpy(np.random.default_rng(1).integers(-300, 300, (3, len(CHANNELS), 2, 2)).astype(np.float32))
+    steps = torch.tensor([12.0, 37.5, 200.0])[:, None, None, None]
+    assert torch.equal(context.quantise(context.dequantise(symbols, steps), steps), symbols)
+
+
+@given(st.floats(-1e7, 1e7), st.sampled_from([0.0625, 12.0, 200.0]))
+def test_the_error_of_a_symbol_is_less_than_a_step_and_symbols_are_limited(value: float, step: float):
+    coefficients = torch.full((1, len(CHANNELS), 1, 1), value)
+    symbols = context.quantise(coefficients, step)
+    assert symbols.abs().max() <= context.SYMBOL_LIMIT
+    inside = symbols.abs() < context.SYMBOL_LIMIT
+    sizes = context.dequantise(torch.ones_like(symbols), step)
+    error = (context.dequantise(symbols, step) - coefficients).abs()
+    limit = sizes * (1 - context.ROUNDING_OFFSET) + abs(value) * 1e-6 + 1e-6
+    assert (error <= limit)[inside].all()
+
+
+def test_quality_maps_to_falling_steps_and_back():
+    steps = [step_of_quality(q / 4) for q in range(4, 401)]
+    assert steps == sorted(steps, reverse=True)
+    assert all(step * 16 == round(step * 16) for step in steps)
+    assert [quality_of_step(step_of_quality(q)) for q in (1, 20, 50, 99.5)] == pytest.approx([1, 20, 50, 99.5], abs=0.2)
