@@ -11,7 +11,7 @@ from itertools import pairwise
 import constriction
 import numpy as np
 
-from dctcodec.errors import FormatError
+from dctcodec.errors import FormatError, ModelError
 
 PHASES = 16
 """Fractions of a symbol that a mean is kept to."""
@@ -30,10 +30,12 @@ class Tables:
 
     def __init__(self, cumulative: np.ndarray, reach: np.ndarray):
         sizes = PHASES * (2 * reach + 2) + 1
-        if reach.min() < 1 or sizes.sum() != len(cumulative):
-            raise FormatError("the model's coding tables are damaged")
+        if not reach.size or reach.min() < 1 or sizes.sum() != len(cumulative):
+            raise ModelError("the model's coding tables are damaged")
         self.reach = reach.astype(np.int32)
         self._tables = np.split(cumulative, np.cumsum(sizes)[:-1])
+        if any(table[0] < 0 or (np.diff(table) < 0).any() for table in self._tables):
+            raise ModelError("the model's coding tables are damaged")
         self._models: dict[int, constriction.stream.model.Categorical] = {}
 
     def counts(self, scale: int, phase: int) -> np.ndarray:

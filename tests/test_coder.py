@@ -1,0 +1,159 @@
+"""Symbols to bytes and back under integer tables, whatever the symbols, and whatever the bytes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dctcodec import coder
+from dctcodec.errors import FormatError, ModelError
+
+SCALES = np.exp(-3.25 + np.arange(64) / 8)
+MEAN_LIMIT, SYMBOL_LIMIT = 32767, 32767
+
+
+def logistic(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+PARTS = coder.integer_tables(np.log(SCALES), logistic)
+TABLES = coder.Tables(PARTS["cumulative"], PARTS["reach"])
+
+symbols = st.one_of(st.integers(-3, 3), st.integers(-SYMBOL_LIMIT, SYMBOL_LIMIT), st.sampled_from([-SYMBOL_LIMIT, SYMBOL_LIMIT]))
+means = st.one_of(st.integers(-40, 40), st.integers(-MEAN_LIMIT, MEAN_LIMIT), st.sampled_from([-MEAN_LIMIT, MEAN_LIMIT]))
+batches = st.lists(st.lists(st.tuples(symbols, means, st.integers(0, 63)), max_size=20), max_size=4)
+
+
+def batch(rows: list[tuple[int, int, int]]) -> coder.Batch:
+    return tuple(np.array(rows, np.int32).reshape(-1, 3).T.copy())
+
+
+def drawn(count: int, seed: int = 0) -> coder.Batch:
+    """Symbols that follow the distributions they are coded with."""
+    random = np.random.default_rng(seed)
+    mean, scale = random.integers(-400, 400, count), random.integers(0, 64, count)
+    values = np.rint(mean / 16 + random.logistic(0, SCALES[scale]))
+    return values.astype(np.int32), mean.astype(np.int32), scale.astype(np.int32)
+
+
+def taken(data: bytes, wanted: list[coder.Batch]) -> list[list[int]]:
+    reader = coder.Reader(data, TABLES)
+    got = [reader.take(mean, scale).tolist() for _, mean, scale in wanted]
+    reader.finish()
+    return got
+
+
+@given(batches)
+def test_symbols_come_back_in_order(rows):
+    sent = [batch(part) for part in rows]
+    assert taken(coder.encode(sent, TABLES), sent) == [values.tolist() for values, _, _ in sent]
+
+
+def test_many_symbols_come_back():
+    sent = [drawn(3000, seed) for seed in range(3)]
+    assert taken(coder.encode(sent, TABLES), sent) == [values.tolist() for values, _, _ in sent]
+
+
+def test_nothing_takes_no_bytes():
+    assert coder.encode([], TABLES) == b""
+    assert coder.encode([batch([])] * 3, TABLES) == b""
+    assert taken(b"", [batch([])] * 3) == [[], [], []]
+
+
+def test_size_is_the_ideal_one():
+    sent = [drawn(40_000, seed) for seed in range(5)]
+    ideal, real = coder.ideal_bits(sent, TABLES), 8 * len(coder.encode(sent, TABLES))
+    assert abs(real - ideal) <= 0.01 * ideal + 64
+
+
+def test_ideal_bits_are_those_of_the_distribution():
+    values, mean, scale = sent = drawn(20_000)
+    upper, lower = ((values - mean / 16 + half) / SCALES[scale] for half in (0.5, -0.5))
+    mass = np.where(values > mean / 16, logistic(-lower) - logistic(-upper), logistic(upper) - logistic(lower))
+    assert coder.ideal_bits([sent], TABLES) == pytest.approx(-np.log2(mass).sum(), rel=1e-3)
+
+
+def test_an_escape_costs_its_plain_bits_too():
+    far = batch([(30_000, -5000, 0)])
+    (count,) = TABLES.counts(0, -8)[-1:]
+    assert -5000 % 16 == 8  # so the phase is -8
+    total = TABLES.counts(0, -8).sum()
+    assert coder.ideal_bits([far], TABLES) == pytest.approx(coder.ESCAPE_BITS - np.log2(count / total))
+
+
+@pytest.mark.parametrize("scale", [0, 1, 20, 40, 63])
+@pytest.mark.parametrize("phase", range(-8, 8))
+def test_counts_are_positive_and_those_of_the_distribution(scale: int, phase: int):
+    counts, reach = TABLES.counts(scale, phase), TABLES.reach[scale]
+    assert len(counts) == 2 * reach + 2
+    assert (counts > 0).all()
+    edges = (np.arange(-reach, reach + 2) - 0.5 - phase / 16) / SCALES[scale]
+    mass = np.diff(logistic(edges))
+    expected = np.append(mass, 1 - mass.sum())
+    assert counts.sum() == pytest.approx(2**24 + len(counts), abs=4)
+    assert np.abs(counts / counts.sum() - expected).max() < 2e-4
+
+
+def test_split_takes_the_nearest_whole_number():
+    mean = np.arange(-100, 101, dtype=np.int32)
+    centre, key = TABLES.split(mean, np.full(201, 5, np.int32))
+    phase = key - 5 * 16 - 8
+    assert (centre * 16 + phase == mean).all()
+    assert (phase >= -8).all() and (phase < 8).all()
+
+
+@given(st.binary(max_size=80), st.integers(0, 60))
+def test_garbage_gives_symbols_or_a_format_error(data: bytes, count: int):
+    _, mean, scale = drawn(count)
+    try:
+        reader = coder.Reader(data, TABLES)
+        assert len(reader.take(mean, scale)) == count
+        reader.finish()
+    except FormatError as error:
+        assert "damaged" in str(error)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 401])
+def test_broken_words_are_refused(length: int):
+    with pytest.raises(FormatError, match="words"):
+        coder.Reader(b"\1" * length, TABLES)
+
+
+def test_a_zero_word_at_the_end_is_refused():
+    with pytest.raises(FormatError, match="zero word"):
+        coder.Reader(b"\1\2\3\4\0\0\0\0", TABLES)
+
+
+def test_words_left_over_are_refused():
+    sent = drawn(500)
+    data = coder.encode([sent], TABLES)
+    reader = coder.Reader(b"\1\2\3\4" * 3 + data, TABLES)
+    assert (reader.take(*sent[1:]) == sent[0]).all()
+    with pytest.raises(FormatError, match="left over"):
+        reader.finish()
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, -8, -4])
+def test_lost_words_never_give_the_symbols(kept: int):
+    sent = drawn(500)
+    data = coder.encode([sent], TABLES)[:kept]
+    try:
+        assert taken(data, [sent])[0] != sent[0].tolist()
+    except FormatError:
+        pass
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda c, r: (c[:-1], r),
+        lambda c, r: (c, r - 1),
+        lambda c, r: (np.append(c, 0), r),
+        lambda c, r: (c[::-1], r[::-1]),
+        lambda c, r: (c[:0], r[:0]),
+        lambda c, r: (c - 2**20, r),
+    ],
+)
+def test_damaged_tables_are_refused(damage):
+    with pytest.raises(ModelError, match="tables"):
+        coder.Tables(*damage(PARTS["cumulative"], PARTS["reach"]))
