@@ -123,7 +123,9 @@ def encode(inputs: tuple[str, ...], output: str | None, quality: float, model: s
         picture = read_image(source)
         from dctcodec.codec import loaded
 
-        write_output(destination, loaded(model, device).encode(picture, quality, seed))
+        with _picture_bar() as tick:
+            data = loaded(model, device).encode(picture, quality, seed, tick)
+        write_output(destination, data)
 
     _run(work, pairs)
 
@@ -146,7 +148,9 @@ def decode(inputs: tuple[str, ...], output: str | None, temperature: float, devi
         parse(data)  # a bad file is told before torch is loaded
         from dctcodec.codec import codec_for
 
-        write_image(codec_for(data, device).decode(data, temperature), destination)
+        with _picture_bar() as tick:
+            picture = codec_for(data, device).decode(data, temperature, tick)
+        write_image(picture, destination)
 
     _run(work, pairs)
 
@@ -270,6 +274,18 @@ def _with_progress(pairs: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     from tqdm import tqdm
 
     return iter(tqdm(pairs, unit="picture", file=sys.stderr))
+
+
+@contextmanager
+def _picture_bar() -> Iterator[Callable[[], object]]:
+    """A bar for one picture that appears where it takes over two seconds and stderr is a terminal."""
+    from tqdm import tqdm
+
+    from dctcodec.codec import STAGES
+
+    quiet = sys.stderr is None or not sys.stderr.isatty()
+    with tqdm(total=STAGES, unit="step", delay=2, leave=False, disable=quiet, file=sys.stderr) as bar:
+        yield bar.update
 
 
 @contextmanager

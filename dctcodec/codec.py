@@ -4,6 +4,7 @@ image -> YCbCr -> 32x32 tiles -> DCT-II -> quantise -> symbols -> prior (exact) 
 .dct -> rANS + the same prior -> symbols -> hierarchical decoder (float, temperature) -> image
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -21,6 +22,15 @@ from dctcodec.errors import ModelError
 from dctcodec.prior.exact import ExactPrior, arithmetic_for
 from dctcodec.prior.masked import MaskedPrior
 from dctcodec.quality import STEP_UNIT, step_of_quality
+from dctcodec.schedule import REVEALS
+
+Tick = Callable[[], object]
+"""Called STAGES times while a picture is encoded or decoded, for a progress bar."""
+STAGES = len(REVEALS) + 1
+
+
+def _no_tick() -> None:
+    pass
 
 
 class Codec:
@@ -34,7 +44,7 @@ class Codec:
         self.device = _device(device)
         self.prior, self.decoder = _load(self.model, self.device)
 
-    def encode(self, picture: Image.Image, quality: float = 50.0, seed: int = 0) -> bytes:
+    def encode(self, picture: Image.Image, quality: float = 50.0, seed: int = 0, tick: Tick = _no_tick) -> bytes:
         """A picture as the bytes of a .dct file.
 
         `picture`: any PIL image of 1 to 2^27 pixels; `quality`: 1 (smallest) to 100; `seed`: 0 to 2^32 - 1, of the noise that a
@@ -47,23 +57,28 @@ class Codec:
         header = container.Header(*picture.size, picture.mode == "L", step16, seed, self.model.model_id)
         container.check_size(*picture.size)
         symbols = self._symbols(_pixels(picture), header)
-        return container.write(header, self.prior.encode(symbols, step16, header.grey))
+        tick()
+        return container.write(header, self.prior.encode(symbols, step16, header.grey, tick))
 
-    def decode(self, data: bytes, temperature: float = 0.0) -> Image.Image:
+    def decode(self, data: bytes, temperature: float = 0.0, tick: Tick = _no_tick) -> Image.Image:
         """The picture of a .dct file, RGB or L. `temperature` >= 0 scales the noise of the latents that the file does not hold:
-        0 is the best estimate, above it texture is drawn, the same for the same file. Raises FormatError, ModelError."""
-        header, symbols = self.symbols(data)
+        0 is the best estimate, above it texture is drawn, the same for the same file. Raises FormatError, ModelError, and
+        ValueError for a temperature below 0."""
+        if not temperature >= 0:
+            raise ValueError(f"temperature {temperature} is below 0")
+        header, symbols = self.symbols(data, tick)
         rgb = reconstruct(self.decoder, symbols.to(self.device), header.step, temperature, header.seed)
+        tick()
         return _picture(rgb[:, : header.height, : header.width], header.grey)
 
-    def symbols(self, data: bytes) -> tuple[container.Header, Tensor]:
+    def symbols(self, data: bytes, tick: Tick = _no_tick) -> tuple[container.Header, Tensor]:
         """Header and symbols of a file, int32 (CHANNELS, h, w) on the CPU: the part of decoding that is exact."""
         header, payload = container.parse(data)
         if header.model_id != self.model.model_id:
             other = models.find_by_id(header.model_id)
             raise ModelError(f"the file was made with model {other.name}, not {self.model.name}")
         height, width = context.tiles_across(header.height), context.tiles_across(header.width)
-        return header, self.prior.decode(payload, height, width, header.step16, header.grey)
+        return header, self.prior.decode(payload, height, width, header.step16, header.grey, tick)
 
     def ideal_bits(self, data: bytes) -> float:
         """Code length of a file's symbols under the exact model, in bits: its size but for header and coder overhead."""

@@ -90,9 +90,9 @@ class Scale(nn.Module):
         self.latent = Latent(width)
 
     def forward(self, above: Tensor | None, image: Tensor, log_step: Tensor, draw) -> Tensor:
-        features = self.context(F.pixel_unshuffle(image, self.pixels))
-        if self.up is not None:
-            features = features + F.pixel_shuffle(self.up(above), 2)
+        received = self.context(F.pixel_unshuffle(image, self.pixels))
+        features = received if above is None else F.pixel_shuffle(self.up(above), 2).add_(received)
+        del above, received  # large pictures: each is a copy of the picture's size
         for block in self.blocks[:-1]:
             features = block(features, log_step)
         if draw is not None:
@@ -119,14 +119,14 @@ class Decoder(nn.Module):
         of a scale, None for temperature 0. Returns RGB float32 (B, 3, 32 h, 32 w), nominally [0, 255], not clamped."""
         per_sample = step[:, None, None, None]
         with torch.autocast(symbols.device.type, enabled=False):
-            image = synthesise(dequantise(symbols, per_sample))
+            image = synthesise(dequantise(symbols, per_sample) * INPUT_GAIN).contiguous(memory_format=torch.channels_last)
         log_step = torch.log(step)
-        features, scaled = None, (image * INPUT_GAIN).contiguous(memory_format=torch.channels_last)
+        features = None
         for scale in self.scales:
-            features = scale(features, scaled, log_step, draw)
+            features = scale(features, image, log_step, draw)
         residual = F.pixel_shuffle(self.paint(F.silu(features)), SCALES[-1]).float()
         # the residual grows with the quantisation error; the root keeps its scale near one for all steps
-        return ycbcr_to_rgb(image + residual * per_sample.sqrt() * 4)
+        return ycbcr_to_rgb(torch.addcmul(image / INPUT_GAIN, residual, per_sample.sqrt(), value=4))
 
 
 @torch.inference_mode()

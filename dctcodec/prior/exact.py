@@ -5,7 +5,7 @@ actual weights when a model is exported, and again when it is loaded), so the or
 reference), float32 and int8 kernels give the same bits. Rescaling is floor((sum + 2^(k-1)) / 2^k), exact in all of them.
 """
 
-from functools import cache
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +15,12 @@ from dctcodec.errors import ModelError
 from dctcodec.prior.network import (
     ACTIVATION_BITS,
     ACTIVATION_MAX,
+    INPUT_CHANNELS,
     LINEAR_GAIN,
     MEAN_LIMIT,
     SCALES,
     STREAM_BITS,
     checkerboard,
-    visibility,
 )
 from dctcodec.schedule import REVEALS
 
@@ -70,34 +70,38 @@ class Arithmetic:
         return weight.T.contiguous().to(self.device, self.operand)
 
     def product(self, activations: Tensor, weight: Tensor) -> Tensor:
-        if self.kind == "int8":
-            # copied row by row: _int_mm reads past a single row that is a transposed column, whose strides are (1, 1)
-            rows = activations.to(torch.int8).flatten().reshape(activations.shape)
-            return torch._int_mm(rows, weight.contiguous()).to(self.dtype)
-        return activations.to(self.dtype) @ weight
+        """(positions, terms) @ (terms, outputs), both `operand` or exactly convertible to it, as `dtype`."""
+        if self.kind == "int8" and int8_is_exact(*activations.shape, weight.shape[1]):
+            return torch._int_mm(activations.to(torch.int8), weight).to(self.dtype)
+        return activations.to(self.dtype) @ weight.to(self.dtype)
 
 
 def arithmetic_for(device: torch.device) -> Arithmetic:
     """The fastest arithmetic that is exact on a device."""
-    if device.type != "cpu":
-        return Arithmetic("float64", device)  # matrix units of GPUs may round sums of float32
-    return Arithmetic("int8" if int8_is_exact() else "float32", device)
+    # matrix units of GPUs may round sums of float32
+    return Arithmetic("int8" if device.type == "cpu" else "float64", device)
 
 
-@cache
-def int8_is_exact() -> bool:
-    """Whether this machine's int8 product sums in 32 bits. Kernels for processors without VNNI may saturate pairs at 16 bits;
-    the largest operands there are would show it."""
+@lru_cache(maxsize=256)
+def int8_is_exact(positions: int, terms: int, outputs: int) -> bool:
+    """Whether this machine's int8 product of these sizes is right, tried on operands whose sums are the largest there are.
+
+    Kernels for processors without VNNI may saturate pairs at 16 bits, and torch 2.13's are wrong for one position or one term.
+    """
     generator = torch.Generator().manual_seed(1)
-    signs = torch.randint(0, 2, (64, 1728), generator=generator) * 254 - 127
+    left, right = (_extremes(rows, terms, generator) for rows in (positions, outputs))
     try:
-        for left, right in ((signs, signs), (signs.abs(), signs), (signs, signs.abs()), (signs.abs(), signs.abs())):
-            product = torch._int_mm(left.to(torch.int8), right.T.contiguous().to(torch.int8))
-            if not torch.equal(product.double(), left.double() @ right.T.double()):
-                return False
+        product = torch._int_mm(left, right.T.contiguous())
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
-    return True
+    return torch.equal(product.double(), left.double() @ right.T.double())
+
+
+def _extremes(rows: int, terms: int, generator: torch.Generator) -> Tensor:
+    """int8 (rows, terms) of 127 and -127: rows of one sign, and rows of mixed signs."""
+    signs = torch.randint(0, 2, (rows, terms), generator=generator)
+    signs[::3], signs[1::3] = 0, 1
+    return (signs * 254 - 127).to(torch.int8)
 
 
 class ExactPrior:
@@ -106,17 +110,26 @@ class ExactPrior:
     def __init__(self, tensors: dict[str, Tensor], arithmetic: Arithmetic):
         self.arithmetic = arithmetic
         self.blocks = sum(name.startswith("first.") and name.endswith(".weight") for name in tensors)
-        self._input, self._head = self._layer(tensors, "input"), self._layer(tensors, "head")
-        self._first = [self._layer(tensors, f"first.{n}") for n in range(self.blocks)]
-        self._second = [self._layer(tensors, f"second.{n}") for n in range(self.blocks)]
+        # the 1x1 layers are a small part of the work, in many sizes: not worth proving int8 kernels for
+        self._plain = Arithmetic("float32", arithmetic.device) if arithmetic.kind == "int8" else arithmetic
+        self._inputs = [self._input_layer(tensors, reveal) for reveal in range(len(REVEALS))]
+        self._head = self._layer(tensors, "head", self._plain)
+        self._first = [self._layer(tensors, f"first.{n}", arithmetic) for n in range(self.blocks)]
+        self._second = [self._layer(tensors, f"second.{n}", arithmetic) for n in range(self.blocks)]
         self._scale_offset = int(tensors["scale_offset"])
         self._reveal_bias = tensors["reveal_bias"].to(arithmetic.device, arithmetic.dtype)
         self._step_bias = tensors["step_bias"].to(arithmetic.device, arithmetic.dtype)
         self._step_bounds = tensors["step_bounds"]
         self._asinh = tensors["asinh"].to(arithmetic.device)
 
-    def _layer(self, tensors: dict[str, Tensor], name: str) -> Layer:
-        return Layer(*(tensors[f"{name}.{part}"] for part in ("weight", "offset", "shift")), self.arithmetic)
+    def _layer(self, tensors: dict[str, Tensor], name: str, arithmetic: Arithmetic) -> Layer:
+        return Layer(*(tensors[f"{name}.{part}"] for part in ("weight", "offset", "shift")), arithmetic)
+
+    def _input_layer(self, tensors: dict[str, Tensor], reveal: int) -> Layer:
+        """The input layer without its terms that are zero before a reveal."""
+        weight, count = tensors["input.weight"], _channels_known(reveal)
+        terms = [*range(count), *range(INPUT_CHANNELS, INPUT_CHANNELS + count), 2 * INPUT_CHANNELS]
+        return Layer(weight[:, terms], tensors["input.offset"], tensors["input.shift"], self._plain)
 
     def distributions(self, symbols: Tensor, reveal: int, step16: int) -> tuple[Tensor, Tensor]:
         """What the symbols of a reveal are coded with, given the symbols before it.
@@ -126,7 +139,7 @@ class ExactPrior:
         """
         now, (height, width) = REVEALS[reveal], symbols.shape[1:]
         bias = self._reveal_bias[reveal] + self._step_bias[int(torch.bucketize(step16, self._step_bounds))]
-        stream = self._input(self._features(symbols, reveal))
+        stream = self._inputs[reveal](self._features(symbols, reveal))
         for block in range(self.blocks):
             hidden = self._first[block](self._patches(_activation(stream + bias[block]), height, width))
             update = self._second[block](self._patches(_activation(hidden), height, width))
@@ -136,13 +149,14 @@ class ExactPrior:
         return raw[0].clamp(-MEAN_LIMIT, MEAN_LIMIT), (raw[1] + self._scale_offset).clamp(0, SCALES - 1)
 
     def _features(self, symbols: Tensor, reveal: int) -> Tensor:
-        """(positions, 2 INPUT_CHANNELS + 1), as `network.symbol_features` in units of 1/16, unseen symbols 0."""
-        height, width = symbols.shape[1:]
-        seen = visibility(reveal, height, width, self.arithmetic.device).to(torch.int32)
-        known = symbols[: len(seen)].to(seen.device) * seen
+        """(positions, 2 n + 1), as `network.symbol_features` in units of 1/16, of the n channels known before a reveal."""
+        now, board = REVEALS[reveal], checkerboard(*symbols.shape[1:], self.arithmetic.device)
+        known = symbols[: _channels_known(reveal)].to(self.arithmetic.device)
+        if now.parity == 1:
+            known = torch.cat([known[: now.start], known[now.start :] * (board == 0)])
         linear = (known * LINEAR_GAIN).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
         logarithmic = self._asinh[known.abs().clamp_max(len(self._asinh) - 1)] * known.sign()
-        parity = (checkerboard(height, width, self.arithmetic.device)[None] * 2 - 1) << ACTIVATION_BITS
+        parity = (board[None] * 2 - 1) << ACTIVATION_BITS
         return torch.cat([linear, logarithmic, parity.to(torch.int32)]).flatten(1).T
 
     def _patches(self, activations: Tensor, height: int, width: int) -> Tensor:
@@ -151,6 +165,12 @@ class ExactPrior:
         grid = F.pad(grid, (0, 0, 1, 1, 1, 1))
         shifts = [grid[r : r + height, c : c + width] for r in range(3) for c in range(3)]
         return torch.cat(shifts, 2).reshape(height * width, -1)
+
+
+def _channels_known(reveal: int) -> int:
+    """Channels below this one have been revealed, on some tiles at least, before `reveal`."""
+    now = REVEALS[reveal]
+    return now.stop if now.parity == 1 else now.start
 
 
 def _activation(stream: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from dctcodec.errors import ExportError
+from dctcodec.errors import ExportError, ModelError
 from dctcodec.prior.exact import EXACT_LIMIT, STREAM_LIMIT, prove_bound
 from dctcodec.prior.network import (
     ACTIVATION_BITS,
@@ -58,7 +58,10 @@ def _kernel_first(weight: Tensor, kernel: int) -> Tensor:
 
 
 def _prove(name: str, weight: Tensor, offset: Tensor, shift: Tensor) -> None:
-    prove_bound(weight, offset)
+    try:
+        prove_bound(weight, offset)
+    except ModelError as error:
+        raise ExportError(f"layer {name}: its sums leave the exact range; train with smaller weights") from error
     largest = (weight.long().abs().sum(1) * ACTIVATION_MAX + offset.long().abs()) * torch.exp2(-shift)
     if largest.max() + STREAM_LIMIT >= EXACT_LIMIT:
         raise ExportError(f"layer {name}: outputs up to {largest.max():.0f} leave the exact range; train with smaller weights")
@@ -80,9 +83,12 @@ def _conditioning(network: PriorNetwork) -> dict[str, Tensor]:
     rows = torch.linspace(low, high, STEP_ROWS)
     bounds = torch.exp((rows[1:] + rows[:-1]) / 2) * 16
     shape = (-1, conditioning.layers, network.shape.width)
+    reveal, step = (torch.round(bias * 2**STREAM_BITS).reshape(shape) for bias in (conditioning.reveal, conditioning.of_step(rows)))
+    if not reveal.abs().max() + step.abs().max() < EXACT_LIMIT:  # so put, nan is refused too
+        raise ExportError("the biases of the conditioning leave the exact range; train with smaller weights")
     return {
-        "reveal_bias": torch.round(conditioning.reveal * 2**STREAM_BITS).to(torch.int32).reshape(shape),
-        "step_bias": torch.round(conditioning.of_step(rows) * 2**STREAM_BITS).to(torch.int32).reshape(shape),
+        "reveal_bias": reveal.to(torch.int32),
+        "step_bias": step.to(torch.int32),
         "step_bounds": torch.round(bounds).to(torch.int32),
     }
 

@@ -1,6 +1,6 @@
 """The masked-diffusion prior: symbols to bytes and back, reveal by reveal (DESIGN section 3)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -22,25 +22,32 @@ class MaskedPrior:
         """Code length in bits of int32 symbols under the exact model, without the coder's overhead."""
         return coder.ideal_bits(self._batches(symbols, step16, grey), self.tables)
 
-    def encode(self, symbols: Tensor, step16: int, grey: bool = False) -> bytes:
-        """Code int32 symbols (CHANNELS, h, w); `step16`: the step in 1/16; `grey`: the chroma is zero and not sent."""
-        return coder.encode(self._batches(symbols, step16, grey), self.tables)
+    def encode(self, symbols: Tensor, step16: int, grey: bool = False, tick: Callable[[], object] = lambda: None) -> bytes:
+        """Code int32 symbols (CHANNELS, h, w); `step16`: the step in 1/16; `grey`: the chroma is zero and not sent; `tick` is
+        called after each reveal."""
+        return coder.encode(self._batches(symbols, step16, grey, tick), self.tables)
 
-    def decode(self, data: bytes, height: int, width: int, step16: int, grey: bool = False) -> Tensor:
+    def decode(
+        self, data: bytes, height: int, width: int, step16: int, grey: bool = False, tick: Callable[[], object] = lambda: None
+    ) -> Tensor:
         """Symbols int32 (CHANNELS, height, width) on the CPU. Raises FormatError for bytes that `encode` did not make."""
         reader = coder.Reader(data, self.tables)
         symbols = torch.zeros(REVEALS[-1].stop, height, width, dtype=torch.int32)
         for now, sent, mean, scale in self._distributions(symbols, step16, grey):
             part = symbols[now.start : now.stop]
             part[sent] = torch.from_numpy(reader.take(mean, scale))
+            tick()
         reader.finish()
         return symbols
 
-    def _batches(self, symbols: Tensor, step16: int, grey: bool) -> list[coder.Batch]:
-        return [
-            (symbols[now.start : now.stop][sent].numpy(), mean, scale)
-            for now, sent, mean, scale in self._distributions(symbols, step16, grey)
-        ]
+    def _batches(
+        self, symbols: Tensor, step16: int, grey: bool, tick: Callable[[], object] = lambda: None
+    ) -> list[coder.Batch]:
+        batches = []
+        for now, sent, mean, scale in self._distributions(symbols, step16, grey):
+            batches.append((symbols[now.start : now.stop][sent].numpy(), mean, scale))
+            tick()
+        return batches
 
     def _distributions(
         self, symbols: Tensor, step16: int, grey: bool

@@ -68,14 +68,14 @@ def latents(decoder: Path, photos: Path, **options) -> None:
 
 
 @train.command()
-@click.option("--prior", type=click.Path(path_type=Path, exists=True), help="Checkpoint of a prior's run.")
-@click.option("--latents", type=click.Path(path_type=Path, exists=True), help="Checkpoint of a latents' run.")
+@click.option("--prior", type=click.Path(path_type=Path, exists=True), required=True, help="Checkpoint of a prior's run.")
+@click.option("--latents", type=click.Path(path_type=Path, exists=True), required=True, help="Checkpoint of a latents' run.")
+@click.option("--description", required=True, help="One line for `dctcodec models`.")
 @click.option("-o", "--model", type=click.Path(path_type=Path), required=True, help="Folder of the model, models/NAME.")
-def export(prior: Path | None, latents: Path | None, model: Path) -> None:
+def export(prior: Path, latents: Path, description: str, model: Path) -> None:
     """Write trained weights in the form that is shipped: the prior as integers, with the proof of their bounds."""
-    from dctcodec.train.export import export_decoder, export_prior
+    from dctcodec.train.export import export_decoder, export_prior, write_config
 
-    if prior:
-        export_prior(prior, model)
-    if latents:
-        export_decoder(latents, model)
+    export_prior(prior, model)
+    export_decoder(latents, model)
+    write_config(model, description)

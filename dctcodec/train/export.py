@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from dctcodec import models
 from dctcodec.coder import integer_tables
-from dctcodec.decoder import Decoder
+from dctcodec.decoder import DecoderShape
 from dctcodec.prior.export import to_integers
 from dctcodec.prior.network import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, distribution_function
 from dctcodec.train.latents import LatentTraining
@@ -33,7 +33,7 @@ def export_decoder(checkpoint: Path, model: Path) -> None:
     save_file({k: v.half().contiguous() for k, v in decoder.state_dict().items()}, model / models.DECODER)
 
 
-def write_config(model: Path, description: str, figures: dict[str, float | str]) -> None:
-    """Write `model`/config.json: the decoder's shape, the card's figures."""
-    config = {"description": description, "decoder": vars(Decoder().shape), "figures": figures}
+def write_config(model: Path, description: str) -> None:
+    """Write `model`/config.json: what the model is and the decoder's shape; benchmarks/publish.py adds the figures."""
+    config = {"description": description, "decoder": vars(DecoderShape()), "figures": {}}
     (model / models.CONFIG).write_text(json.dumps(config, indent=1) + "\n")

@@ -1,0 +1,95 @@
+"""How far the exact integers are from the float network they came from, and whether all arithmetics agree.
+
+    python benchmarks/exactness.py --checkpoint RUN/checkpoint.safetensors --data KODAK --json benchmarks/exactness.json
+
+For every picture and quality: code length of the symbols under the training run's float network and under the shipped integers, and
+the size of the file; and whether int8, float32, float64 (and CUDA, where there is one) give the same distributions bit for bit.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import click
+import torch
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from dctcodec.bench import machine
+from dctcodec.codec import Codec
+from dctcodec.container import HEADER_BYTES
+from dctcodec.files import write_output
+from dctcodec.image import read_image
+from dctcodec.models import DEFAULT, PRIOR
+from dctcodec.prior.exact import Arithmetic, ExactPrior
+from dctcodec.prior.network import PriorNetwork
+from dctcodec.schedule import REVEALS
+from dctcodec.train.loop import load_average
+from dctcodec.train.prior import reveal_bits
+
+QUALITIES = (10.0, 50.0, 90.0)
+
+
+def float_bits(network: PriorNetwork, symbols: torch.Tensor, step: float) -> float:
+    """Code length in bits of int32 symbols (CHANNELS, h, w) under the float network."""
+    floats = symbols.float()
+    outputs = network(floats[None], torch.tensor([math.log(step)]), torch.arange(len(REVEALS))[None])
+    return sum(reveal_bits(floats, reveal, *output).item() for reveal, output in enumerate(outputs))
+
+
+def arithmetics() -> dict[str, Arithmetic]:
+    """Every arithmetic that this machine can run."""
+    kinds = ["float64", "float32", "int8"]
+    found = {kind: Arithmetic(kind, torch.device("cpu")) for kind in kinds}
+    if torch.cuda.is_available():
+        found["float64 on " + torch.cuda.get_device_name()] = Arithmetic("float64", torch.device("cuda"))
+    return found
+
+
+def agree(priors: list[ExactPrior], symbols: torch.Tensor, step16: int) -> bool:
+    """Whether all priors give the same distributions for every reveal."""
+    for reveal in range(len(REVEALS)):
+        first, *others = (torch.stack(prior.distributions(symbols, reveal, step16)).cpu() for prior in priors)
+        if not all(torch.equal(first, other) for other in others):
+            return False
+    return True
+
+
+@click.command()
+@click.option("--checkpoint", type=click.Path(path_type=Path, exists=True), required=True, help="Of the prior's training run.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of PNG pictures.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@torch.inference_mode()
+def main(checkpoint: Path, data: Path, json_path: Path | None) -> None:
+    """Compare float and exact code lengths and file sizes, and the arithmetics."""
+    codec = Codec(DEFAULT, "cpu")
+    network = load_average(checkpoint, PriorNetwork())
+    integers = load_file(codec.model.path / PRIOR)
+    priors = {name: ExactPrior(integers, arithmetic) for name, arithmetic in arithmetics().items()}
+    rows, equal = [], True
+    for path in tqdm(sorted(data.glob("*.png"))):
+        for quality in QUALITIES:
+            file = codec.encode(read_image(path), quality)
+            header, symbols = codec.symbols(file)
+            exact = codec.prior.nll(symbols, header.step16)
+            rows.append((float_bits(network, symbols, header.step), exact, 8 * (len(file) - HEADER_BYTES)))
+        equal = equal and agree(list(priors.values()), symbols, header.step16)
+    floats, exacts, payloads = (sum(column) for column in zip(*rows, strict=True))
+    figures = {
+        "machine": machine.describe(),
+        "pictures": len(rows) // len(QUALITIES),
+        "qualities": QUALITIES,
+        "exact_over_float_code_length": exacts / floats,
+        "payload_over_exact_code_length": payloads / exacts,
+        "worst_payload_over_exact_code_length": max(payload / exact for _, exact, payload in rows),
+        "arithmetics": list(priors),
+        "arithmetics_agree_bit_for_bit": equal,
+    }
+    text = json.dumps(figures, indent=1)
+    click.echo(text)
+    if json_path:
+        write_output(json_path, f"{text}\n".encode())
+
+
+if __name__ == "__main__":
+    main()

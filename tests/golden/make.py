@@ -1,0 +1,55 @@
+"""Make the golden files with the installed model: `python tests/golden/make.py [--force]`.
+
+Only where the format or the model has changed on purpose: the old files then no longer decode, by design.
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dctcodec import Codec
+
+FOLDER = Path(__file__).parent
+FILES = {
+    "colour-96x64": ((96, 64), "RGB", 50, 0),
+    "grey-33x50": ((33, 50), "L", 40, 0),
+    "dot-1x1": ((1, 1), "RGB", 50, 0),
+    "fine-70x45": ((70, 45), "RGB", 97, 0),
+    "coarse-seeded-130x100": ((130, 100), "RGB", 3, 123456789),
+}
+"""Name: size, mode, quality, seed."""
+
+
+def picture(size: tuple[int, int], mode: str) -> Image.Image:
+    """Waves, a disc and noise, whole numbers only."""
+    width, height = size
+    rows, columns = np.mgrid[:height, :width]
+    disc = (rows - height // 3) ** 2 + (columns - width // 2) ** 2 < (height // 4) ** 2
+    planes = [abs((columns * k + rows * 3) % 256 - 128) + 70 * disc for k in (2, 3, 5)]
+    noise = np.random.Generator(np.random.PCG64(7)).integers(-6, 7, (height, width, 1))
+    return Image.fromarray((np.stack(planes, -1) + 20 + noise).clip(0, 255).astype(np.uint8)).convert(mode)
+
+
+def main() -> None:
+    if list(FOLDER.glob("*.dct")) and sys.argv[1:] != ["--force"]:
+        sys.exit("there are golden files already: no change may break them. Give --force to replace them all")
+    codec, table = Codec(device="cpu"), {}
+    for old in FOLDER.glob("*.dct"):
+        old.unlink()
+    for name, (size, mode, quality, seed) in FILES.items():
+        data = codec.encode(picture(size, mode), quality, seed)
+        header, symbols = codec.symbols(data)
+        digest = hashlib.sha256(symbols.numpy().astype("<i4").tobytes()).hexdigest()
+        fields = {key: getattr(header, key) for key in ("width", "height", "grey", "step16", "seed", "model_id")}
+        table[f"{name}.dct"] = {"sha256": digest} | fields
+        (FOLDER / f"{name}.dct").write_bytes(data)
+    (FOLDER / "symbols.json").write_text(json.dumps(table, indent=1) + "\n")
+    print(f"{len(table)} files of model {codec.model.name} in {FOLDER}")
+
+
+if __name__ == "__main__":
+    main()

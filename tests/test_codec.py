@@ -1,0 +1,178 @@
+"""Pictures to bytes and back: sizes and modes kept, symbols exact, the same bytes every time."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import dctcodec
+from dctcodec import Codec, FormatError, ImageError, ModelError, container, context
+from dctcodec.quality import step_of_quality
+
+
+@pytest.fixture(scope="module")
+def crop(photo) -> Image.Image:
+    """The middle of the photograph, not of whole tiles."""
+    return photo.crop((150, 90, 150 + 170, 90 + 140))
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).astype(int)
+
+
+def mean_difference(first: Image.Image, second: Image.Image) -> float:
+    return np.abs(pixels(first) - pixels(second)).mean()
+
+
+def symbols_of(image: Image.Image, quality: float) -> torch.Tensor:
+    """The symbols that a file must hold, from the picture alone."""
+    rgb = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float()
+    return context.quantise(context.analyse(rgb[None]), step_of_quality(quality))[0].int()
+
+
+@settings(max_examples=12)
+@given(st.integers(1, 100), st.integers(1, 100), st.sampled_from(["RGB", "L"]), st.floats(1, 100))
+def test_any_size_and_mode_comes_back(codec, make_picture, width: int, height: int, mode: str, quality: float):
+    image = make_picture(width, height, mode)
+    data = codec.encode(image, quality)
+    assert torch.equal(codec.symbols(data)[1], symbols_of(image, quality))
+    back = codec.decode(data)
+    assert (back.size, back.mode) == (image.size, mode)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 100), (100, 1), (32, 32), (33, 31)])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_small_and_thin_pictures_come_back(codec, make_picture, size: tuple[int, int], mode: str):
+    image = make_picture(*size, mode)
+    back = codec.decode(codec.encode(image, 95))
+    assert (back.size, back.mode) == (size, mode)
+    assert mean_difference(back, image) < 12
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 0, 255), (120, 130, 90)])
+def test_a_plain_colour_stays(codec, colour: tuple[int, int, int]):
+    image = Image.new("RGB", (50, 20), colour)
+    assert mean_difference(codec.decode(codec.encode(image, 90)), image) < 12
+
+
+def test_noise_and_extremes_come_back(codec):
+    random = np.random.default_rng(0)
+    image = Image.fromarray(random.integers(0, 2, (64, 40, 3), dtype=np.uint8) * 255)
+    for quality in (1, 100):
+        assert torch.equal(codec.symbols(codec.encode(image, quality))[1], symbols_of(image, quality))
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "I;16", "1", "LA"])
+def test_other_modes_are_taken_as_rgb_or_grey(codec, make_picture, mode: str):
+    image = make_picture(20, 30)
+    image = Image.fromarray(np.full((30, 20), 30000, np.uint16)) if mode == "I;16" else image.convert(mode)
+    assert codec.decode(codec.encode(image)).mode == ("RGB" if mode in ("P", "CMYK") else "L")
+
+
+def test_the_header_says_what_was_asked_for(codec, crop):
+    header, symbols = codec.symbols(codec.encode(crop.convert("L"), quality=33, seed=2**32 - 1))
+    assert (header.width, header.height, header.grey, header.seed) == (170, 140, True, 2**32 - 1)
+    assert header.step == step_of_quality(33)
+    assert header.model_id == codec.model.model_id
+    chroma = [channel.plane > 0 for channel in context.CHANNELS]
+    assert symbols[chroma].count_nonzero() == 0 and symbols.count_nonzero() > 0
+    assert (symbols.dtype, symbols.device.type) == (torch.int32, "cpu")
+
+
+def test_better_quality_takes_more_bytes_and_is_closer(codec, crop):
+    files = [codec.encode(crop, quality) for quality in (1, 15, 30, 50, 75, 100)]
+    sizes = [len(data) for data in files]
+    assert sizes == sorted(set(sizes))
+    first, last = (mean_difference(codec.decode(data), crop) for data in (files[0], files[-1]))
+    assert last < first
+
+
+def test_a_file_is_hardly_larger_than_the_ideal(codec, photo):
+    data = codec.encode(photo)
+    assert 0 <= 8 * len(data) - codec.ideal_bits(data) <= 8 * container.HEADER_BYTES + 0.01 * codec.ideal_bits(data) + 64
+
+
+def test_threads_and_other_calls_in_between_make_no_difference(codec, crop, make_picture, threads):
+    threads(1)
+    data, other = codec.encode(crop, 60), codec.encode(make_picture(60, 50, "L"), 20)
+    picture = codec.decode(data)
+    threads(2)
+    assert codec.encode(make_picture(60, 50, "L"), 20) == other
+    codec.decode(other, temperature=1)
+    assert codec.encode(crop, 60) == data
+    assert torch.equal(codec.symbols(data)[1], symbols_of(crop, 60))
+    assert np.abs(pixels(codec.decode(data)) - pixels(picture)).max() <= 1
+
+
+def test_a_codec_loaded_again_gives_the_same_bytes_and_pixels(codec, crop):
+    data = codec.encode(crop)
+    again = Codec(device="cpu")
+    assert again.encode(crop) == data
+    assert pixels(again.decode(data, 0.8)).tolist() == pixels(codec.decode(data, 0.8)).tolist()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+def test_cuda_reads_and_writes_the_same_symbols(codec, crop):
+    there = Codec(device="cuda")
+    data = codec.encode(crop, 60)
+    assert torch.equal(there.symbols(data)[1], codec.symbols(data)[1])
+    assert np.abs(pixels(there.decode(data)) - pixels(codec.decode(data))).max() <= 1
+    theirs = there.encode(crop, 60)
+    assert torch.equal(there.symbols(theirs)[1], codec.symbols(theirs)[1])
+
+
+def test_the_seed_changes_nothing_but_the_texture(codec, crop):
+    first, second = (codec.encode(crop, 30, seed) for seed in (0, 1))
+    assert len(first) == len(second)
+    assert pixels(codec.decode(first)).tolist() == pixels(codec.decode(second)).tolist()
+    textured = pixels(codec.decode(first, temperature=1))
+    assert textured.tolist() == pixels(codec.decode(first, temperature=1)).tolist()
+    assert (textured != pixels(codec.decode(first))).any()
+    assert (textured != pixels(codec.decode(second, temperature=1))).any()
+
+
+@pytest.mark.parametrize("quality", [0, 0.99, 100.1, -5, float("nan"), float("inf")])
+def test_a_quality_out_of_range_is_refused(codec, make_picture, quality: float):
+    with pytest.raises(ValueError, match="outside 1..100"):
+        codec.encode(make_picture(8, 8), quality)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_is_refused(codec, make_picture, seed: int):
+    with pytest.raises(ValueError, match="seed"):
+        codec.encode(make_picture(8, 8), seed=seed)
+
+
+def test_pictures_outside_the_format_are_refused(codec):
+    with pytest.raises(FormatError, match="65536x1"):
+        codec.encode(Image.new("L", (65536, 1)))
+    with pytest.raises(ImageError, match="no pixels"):
+        codec.encode(Image.new("RGB", (0, 4)))
+
+
+def test_models_and_devices_that_are_not_there_are_refused(codec, make_picture):
+    with pytest.raises(ModelError, match="no model 'nonsense'"):
+        Codec("nonsense")
+    if not torch.cuda.is_available():
+        with pytest.raises(ModelError, match="CUDA"):
+            Codec(device="cuda")
+    header, payload = container.parse(codec.encode(make_picture(8, 8)))
+    foreign = container.write(container.Header(8, 8, False, header.step16, 0, header.model_id ^ 1), payload)
+    for decode in (codec.decode, dctcodec.decode):
+        with pytest.raises(ModelError, match="not installed"):
+            decode(foreign)
+
+
+def test_the_top_level_functions_do_the_same(codec, crop):
+    data = dctcodec.encode(crop, quality=40, seed=3)
+    assert codec.symbols(data)[0].seed == 3
+    assert torch.equal(codec.symbols(data)[1], symbols_of(crop, 40))
+    assert mean_difference(dctcodec.decode(data, temperature=0.5), codec.decode(data, 0.5)) < 1
+
+
+def test_every_public_name_is_there():
+    assert all(getattr(dctcodec, name) is not None for name in dctcodec.__all__)
+    with pytest.raises(AttributeError):
+        _ = dctcodec.nonsense

@@ -1,0 +1,162 @@
+"""The decoder: one convolution over the whole picture, conditioned on the step, with latents that a temperature draws."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dctcodec.context import dequantise, synthesise, ycbcr_to_rgb
+from dctcodec.decoder import Decoder, DecoderShape, reconstruct
+from dctcodec.schedule import CHANNELS, TILE
+
+REACH = 4
+"""Tiles that a tile's symbols reach to in `SMALL`: 2 at scale 32, 1 at 16, 1/2 at 8, 3/8 at 4."""
+SMALL = DecoderShape(widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1))
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Decoder:
+    """A small decoder of random weights, none of them zero."""
+    torch.manual_seed(0)
+    made = Decoder(SMALL).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return made
+
+
+def symbols(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    random = np.random.default_rng(seed)
+    values = random.integers(-6, 7, (len(CHANNELS), height, width)) // (1 + np.arange(len(CHANNELS)) // 20)[:, None, None]
+    return torch.from_numpy(values.astype(np.int32))
+
+
+def plain(values: torch.Tensor, step: float) -> torch.Tensor:
+    """RGB (3, 32 h, 32 w) by the inverse DCT alone."""
+    return ycbcr_to_rgb(synthesise(dequantise(values[None].float(), step)))[0]
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (1, 4), (3, 2), (2, 5)])
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_any_grid_gives_a_picture_of_its_size(decoder, grid: tuple[int, int], temperature: float):
+    image = reconstruct(decoder, symbols(*grid), 50, temperature, 0)
+    assert image.shape == (3, TILE * grid[0], TILE * grid[1])
+    assert image.isfinite().all()
+
+
+def test_a_tile_reaches_its_neighbours_and_no_further(decoder):
+    values = symbols(1, 2 * REACH + 3)
+    other = values.clone()
+    other[:, 0, 0] = -values[:, 0, 0] + 1
+    tiles = (reconstruct(decoder, values, 50, 0, 0) - reconstruct(decoder, other, 50, 0, 0)).abs().amax((0, 1)).reshape(-1, TILE)
+    changed = tiles.amax(1)
+    assert (changed[:2] > 0.01).all()
+    assert (changed[REACH + 1 :] < 1e-3).all()
+
+
+def test_tiles_have_no_place_of_their_own(decoder):
+    values = symbols(2, 2 * REACH + 4)
+    whole = reconstruct(decoder, values, 50, 0, 0)
+    shifted = reconstruct(decoder, values[:, :, 1:], 50, 0, 0)
+    inside = TILE * REACH
+    assert torch.allclose(whole[:, :, TILE + inside :], shifted[:, :, inside:], atol=1e-2)
+    assert not torch.allclose(whole[:, :, TILE : TILE + inside], shifted[:, :, :inside], atol=1e-2)
+
+
+def test_a_new_decoder_is_the_inverse_dct():
+    values = symbols(2, 3)
+    assert torch.allclose(reconstruct(Decoder(SMALL), values, 30, 0, 0), plain(values, 30), atol=1e-2)
+
+
+def test_no_temperature_is_no_draw_and_ignores_the_seed(decoder):
+    values = symbols(2, 3)
+    expected = reconstruct(decoder, values, 50, 0.0, 0)
+    with torch.inference_mode():
+        assert torch.equal(decoder(values[None].float(), torch.tensor([50.0]))[0], expected)
+    assert torch.equal(reconstruct(decoder, values, 50, 0.0, 99), expected)
+
+
+def test_noise_grows_with_the_temperature_and_depends_on_the_seed_alone(decoder):
+    values = symbols(2, 3)
+    mean = reconstruct(decoder, values, 50, 0, 0)
+    changes = [(reconstruct(decoder, values, 50, tau, 7) - mean).abs().mean().item() for tau in (0.1, 0.5, 1)]
+    assert 0 < changes[0] < changes[1] < changes[2]
+    drawn = reconstruct(decoder, values, 50, 1, 7)
+    torch.manual_seed(123)
+    np.random.seed(5)
+    assert torch.equal(reconstruct(decoder, values, 50, 1, 7), drawn)
+    assert not torch.equal(reconstruct(decoder, values, 50, 1, 8), drawn)
+
+
+def test_every_scale_draws(decoder):
+    values, drawn = symbols(2, 2), []
+
+    def draw(scale, features):
+        drawn.append((scale.pixels, features.shape[2:]))
+        return torch.zeros(1, 8, *features.shape[2:])
+
+    with torch.inference_mode():
+        still = decoder(values[None].float(), torch.tensor([50.0]), draw)
+        assert torch.equal(still, decoder(values[None].float(), torch.tensor([50.0])))
+    assert drawn == [(32, (2, 2)), (16, (4, 4)), (8, (8, 8)), (4, (16, 16))]
+
+
+def test_the_step_conditions_the_network(decoder):
+    nothing = torch.zeros(len(CHANNELS), 2, 2)
+    # without symbols the step enters by its conditioning and by the scale of the residual, which is undone here
+    coarse, fine = ((reconstruct(decoder, nothing, step, 0, 0) - 128) / step**0.5 for step in (160.0, 20.0))
+    assert (coarse - fine).abs().max() > 0.01
+
+
+def test_pictures_of_a_batch_do_not_mix(decoder):
+    several = torch.stack([symbols(2, 3, seed) for seed in range(3)]).float()
+    steps = torch.tensor([20.0, 50.0, 150.0])
+    with torch.inference_mode():
+        together = decoder(several, steps)
+    for number in range(3):
+        alone = reconstruct(decoder, several[number], steps[number].item(), 0, 0)
+        assert torch.allclose(together[number], alone, atol=1e-2)
+
+
+# --- seams
+
+
+def jumps(image: np.ndarray, original: np.ndarray) -> tuple[float, float]:
+    """Mean absolute step of the error of luma from pixel to pixel, across the borders of tiles and elsewhere. What belongs to
+    the picture drops out of the error; what belongs to the tiles makes the first larger than the second."""
+    error = (image.astype(float) - original.astype(float)) @ [0.299, 0.587, 0.114]
+    steps = [np.abs(np.diff(error, axis=axis)).mean(1 - axis) for axis in (0, 1)]
+    borders = [np.arange(1, len(step) + 1) % TILE == 0 for step in steps]
+    across, elsewhere = (np.concatenate([s[b ^ flip] for s, b in zip(steps, borders, strict=True)]).mean() for flip in (False, True))
+    return across, elsewhere
+
+
+def decoded_and_plain(codec, image: Image.Image, quality: float) -> tuple[np.ndarray, np.ndarray]:
+    data = codec.encode(image, quality)
+    header, values = codec.symbols(data)
+    painted = plain(values, header.step)[:, : image.height, : image.width].clamp(0, 255).round().permute(1, 2, 0)
+    return np.asarray(codec.decode(data)), painted.numpy()
+
+
+@pytest.mark.quality
+@pytest.mark.parametrize("quality", [20, 50])
+def test_a_photograph_has_no_seams(codec, photo, quality: float):
+    image = photo.crop((3, 5, 451, 453))  # off the grid of the JPEG file, whose own seams would be found
+    decoded, by_dct = decoded_and_plain(codec, image, quality)
+    across, elsewhere = jumps(decoded, np.asarray(image))
+    dct_across, dct_elsewhere = jumps(by_dct, np.asarray(image))
+    assert dct_across > 1.5 * dct_elsewhere, "the inverse DCT has seams, else this shows nothing"
+    assert across < 1.15 * elsewhere
+
+
+@pytest.mark.quality
+@pytest.mark.parametrize("quality", [20, 50])
+def test_a_smooth_picture_has_no_seams(codec, quality: float):
+    rows, columns = np.mgrid[:256, :256]
+    planes = [60 + 0.4 * columns + 0.2 * rows, 200 - 0.5 * rows, 128 + 90 * np.sin(columns / 60) * np.cos(rows / 45)]
+    image = Image.fromarray(np.stack(planes, -1).astype(np.uint8))
+    decoded, by_dct = decoded_and_plain(codec, image, quality)
+    across, elsewhere = jumps(decoded, np.asarray(image))
+    dct_across, dct_elsewhere = jumps(by_dct, np.asarray(image))
+    assert dct_across - dct_elsewhere > 1, "the inverse DCT has seams, else this shows nothing"
+    assert across - elsewhere < 1, "levels, hardly to be seen"

@@ -1,0 +1,66 @@
+"""What the documents say is so: commands exist and are described, committed figures are the measured ones."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from dctcodec import cli, models
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+
+def _commands(group: click.Group, words: tuple[str, ...] = ("dctcodec",)):
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        command = getattr(command, "load", lambda command=command: command)()
+        if isinstance(command, click.Group):
+            yield from _commands(command, (*words, name))
+        else:
+            yield " ".join((*words, name)), command
+
+
+@pytest.mark.parametrize(("line", "command"), _commands(cli.main), ids=lambda value: value if isinstance(value, str) else "")
+def test_the_readme_shows_every_command_and_it_explains_itself(line: str, command: click.Command):
+    assert line in README
+    assert command.help
+    assert all(p.help for p in command.params if isinstance(p, click.Option) and not p.hidden)
+
+
+def test_every_option_in_the_readme_exists():
+    known = {option for _, command in _commands(cli.main) for p in command.params for option in p.opts}
+    lines = [line for line in README.splitlines() if line.strip().startswith("dctcodec ")]
+    used = {option for line in lines for option in re.findall(r"(?<=\s)--[a-z-]+", line)}
+    assert used <= known
+
+
+def test_the_readme_and_the_model_show_the_committed_figures():
+    import publish
+
+    kodak, speed = (json.loads((ROOT / "benchmarks" / f"{name}.json").read_text()) for name in ("kodak", "speed"))
+    assert publish.readme(README, kodak, speed) == README
+    assert models.find("dct-bands").figures == publish.figures(kodak, speed)
+
+
+def test_the_results_are_of_this_model_and_of_all_of_kodak():
+    kodak = json.loads((ROOT / "benchmarks" / "kodak.json").read_text())
+    images = kodak["codecs"][0]["images"]
+    assert {row["image"] for row in images} == {f"kodim{n:02}.png" for n in range(1, 25)}
+    assert len({row["quality"] for row in images}) >= 6
+    ours = kodak["codecs"][0]["results"]
+    for column, key in (("bpp", "bpp"), ("psnr-rgb", "psnr")):
+        means = [sum(r[key] for r in images if r["quality"] == q) / 24 for q in ours["quality"]]
+        assert means == pytest.approx(ours[column])
+
+
+def test_every_model_has_a_card_and_the_weights_stay_small():
+    for model in models.installed():
+        card = (model.path / "README.md").read_text()
+        assert f"{model.model_id:08x}" in card
+        assert model.bytes < 25e6

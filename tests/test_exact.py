@@ -1,0 +1,246 @@
+"""The prior's network in integers: the same bits by every route, and the float network's distributions."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from dctcodec import coder
+from dctcodec.errors import ExportError, ModelError
+from dctcodec.prior.exact import Arithmetic, ExactPrior, arithmetic_for, int8_is_exact, prove_bound
+from dctcodec.prior.export import to_integers
+from dctcodec.prior.masked import MaskedPrior
+from dctcodec.prior.network import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, PriorShape, distribution_function
+from dctcodec.schedule import CHANNELS, REVEALS
+from dctcodec.train.prior import reveal_bits
+
+CPU = torch.device("cpu")
+SMALL = PriorShape(width=24, blocks=2)
+STEPS16 = (1, 160, 800, 3333, 65535)
+KINDS = ["float32", pytest.param("int8", marks=pytest.mark.skipif(not int8_is_exact(), reason="int8 is not exact here"))]
+
+
+def network(gain: float = 1.0, shape: PriorShape = SMALL, seed: int = 0) -> PriorNetwork:
+    """A fresh network, its convolutions' weights and biases multiplied by `gain`, its outputs spread over the scales."""
+    torch.manual_seed(seed)
+    made = PriorNetwork(shape)
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if "conditioning" not in name:
+                parameter.mul_(gain)
+        for reveal in REVEALS:
+            made.head.bias[reveal.start + reveal.stop : 2 * reveal.stop] = torch.linspace(-0.5, 0.5, reveal.stop - reveal.start)
+    return made
+
+
+def grid(height: int, width: int, largest: int = 3, seed: int = 0) -> torch.Tensor:
+    """Random symbols, few of the fine ones and the rest extreme now and then."""
+    random = np.random.default_rng(seed)
+    values = random.integers(-largest, largest + 1, (len(CHANNELS), height, width))
+    values *= random.random(values.shape) < 0.3
+    values[random.random(values.shape) < 0.001] = 32767
+    values[random.random(values.shape) < 0.001] = -32767
+    return torch.from_numpy(values.astype(np.int32))
+
+
+def outputs(prior: ExactPrior, symbols: torch.Tensor, step16: int = 800, order=range(len(REVEALS))) -> list[torch.Tensor]:
+    """Mean and scale of each reveal, (2, n, h, w), asked for in `order`."""
+    got = {reveal: torch.stack(prior.distributions(symbols, reveal, step16)).cpu() for reveal in order}
+    return [got[reveal] for reveal in range(len(REVEALS))]
+
+
+def equal(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def in_integers(tensors: dict[str, torch.Tensor], symbols: torch.Tensor, reveal: int, step16: int) -> np.ndarray:
+    """FORMAT.md section 3 in int64 numpy, for each tile by itself: what every route must give."""
+    parts = {name: tensor.numpy().astype(np.int64) for name, tensor in tensors.items()}
+    known, (_, height, width) = symbols.numpy().astype(np.int64)[: REVEALS[-1].start].copy(), symbols.shape
+    now = REVEALS[reveal]
+    parity = np.indices((height, width)).sum(0) % 2
+    known[now.start : now.stop] *= (parity == 0) if now.parity == 1 else 0
+    known[now.stop :] = 0
+    logs = parts["asinh"][np.minimum(abs(known), len(parts["asinh"]) - 1)] * np.sign(known)
+    features = np.concatenate([np.clip(4 * known, -127, 127), logs, parity[None] * 32 - 16])
+
+    def layer(name: str, inputs: np.ndarray) -> np.ndarray:
+        weight, offset, shift = (parts[f"{name}.{part}"] for part in ("weight", "offset", "shift"))
+        side = math.isqrt(weight.shape[1] // len(inputs))
+        padded = np.pad(inputs, ((0, 0), (side // 2, side // 2), (side // 2, side // 2)))
+        shifted = [padded[:, r : r + height, c : c + width] for r, c in itertools.product(range(side), repeat=2)]
+        sums = np.einsum("ot,thw->ohw", weight, np.concatenate(shifted)) + offset[:, None, None]
+        left, right = np.maximum(-shift, 0)[:, None, None], np.maximum(shift, 0)[:, None, None]
+        return (sums << left) >> right
+
+    def act(stream: np.ndarray) -> np.ndarray:
+        return np.clip((stream + 8) >> 4, 0, 127)
+
+    row = (parts["step_bounds"] < step16).sum()
+    bias = (parts["reveal_bias"][reveal] + parts["step_bias"][row])[:, :, None, None]
+    stream = layer("input", features)
+    for block in range(len(bias) - 1):
+        stream = stream + layer(f"second.{block}", act(layer(f"first.{block}", act(stream + bias[block]))))
+        stream = np.clip(stream, -(2**15), 2**15)
+    mean, scale = layer("head", act(stream + bias[-1]))[2 * now.start : 2 * now.stop].reshape(2, -1, height, width)
+    return np.stack([np.clip(mean, -32767, 32767), np.clip(scale + parts["scale_offset"], 0, SCALES - 1)])
+
+
+@pytest.mark.parametrize("gain", [0.05, 1.0, 4.0])
+def test_float64_is_the_arithmetic_of_the_format(gain: float):
+    tensors, symbols = to_integers(network(gain)), grid(3, 4)
+    prior = ExactPrior(tensors, Arithmetic("float64", CPU))
+    for reveal, step16 in zip(range(len(REVEALS)), itertools.cycle(STEPS16)):
+        got = torch.stack(prior.distributions(symbols, reveal, step16)).numpy()
+        assert np.array_equal(got, in_integers(tensors, symbols, reveal, step16))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("gain", "size"), [(0.02, (4, 5)), (1.0, (7, 3)), (1.0, (1, 1)), (1.0, (1, 9)), (1.0, (9, 1)), (6.0, (5, 5))])
+def test_every_route_gives_the_same_bits(kind: str, gain: float, size: tuple[int, int]):
+    tensors, symbols = to_integers(network(gain)), grid(*size, largest=30)
+    reference = ExactPrior(tensors, Arithmetic("float64", CPU))
+    prior = ExactPrior(tensors, Arithmetic(kind, CPU))
+    for step16 in (160, 1600):
+        assert equal(outputs(prior, symbols, step16), outputs(reference, symbols, step16))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_largest_weights_and_activations_give_the_same_bits(kind: str):
+    generator = torch.Generator().manual_seed(3)
+    tensors = to_integers(network())
+    for name, weight in tensors.items():
+        if name.endswith(".weight"):
+            # as many weights of +-127 in a row as the bound allows, side by side
+            signs = torch.randint(0, 2, weight.shape, generator=generator) * 2 - 1
+            weight.copy_(signs * 127 * (torch.arange(weight.shape[1]) < 900))
+            tensors[name.replace("weight", "offset")].fill_(2**21)
+    symbols = grid(4, 4, largest=200)
+    routes = [outputs(ExactPrior(tensors, Arithmetic(k, CPU)), symbols) for k in (kind, "float64")]
+    assert equal(*routes)
+    assert np.array_equal(routes[1][5].numpy(), in_integers(tensors, symbols, 5, 800))
+
+
+@pytest.mark.parametrize("kind", ["float64", *KINDS])
+def test_threads_precision_and_order_of_calls_make_no_difference(kind: str, threads):
+    prior, symbols = ExactPrior(to_integers(network(shape=PriorShape(blocks=1))), Arithmetic(kind, CPU)), grid(13, 9)
+    reveals = range(len(REVEALS))
+    threads(1)
+    expected = outputs(prior, symbols)
+    threads(2)
+    assert equal(outputs(prior, symbols, order=reversed(reveals)), expected)
+    prior.distributions(grid(2, 3, seed=1), 4, 160)
+    assert equal(outputs(prior, symbols), expected)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        assert equal(outputs(prior, symbols), expected)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.parametrize("gain", [1.0, 6.0])
+def test_cuda_gives_the_same_bits(gain: float):
+    tensors, symbols = to_integers(network(gain)), grid(6, 7, largest=30)
+    there = ExactPrior(tensors, arithmetic_for(torch.device("cuda")))
+    here = ExactPrior(tensors, arithmetic_for(CPU))
+    for step16 in STEPS16:
+        assert equal(outputs(there, symbols, step16), outputs(here, symbols, step16))
+
+
+def test_a_distribution_depends_on_what_is_revealed_and_on_nothing_else():
+    prior, symbols = ExactPrior(to_integers(network()), arithmetic_for(CPU)), grid(4, 4)
+    parity = np.indices((4, 4)).sum(0) % 2
+    for number, reveal in enumerate(REVEALS):
+        hidden, seen = torch.zeros(symbols.shape, dtype=torch.bool), torch.zeros(symbols.shape, dtype=torch.bool)
+        seen[: reveal.start] = True
+        if reveal.parity == 1:
+            seen[reveal.start : reveal.stop] = torch.from_numpy(parity == 0)
+        hidden = ~seen
+        expected = prior.distributions(symbols, number, 800)
+        later = torch.where(hidden, grid(4, 4, 50, seed=9), symbols)
+        assert equal(list(prior.distributions(later, number, 800)), list(expected))
+        earlier = torch.where(seen, grid(4, 4, 50, seed=9), symbols)
+        assert equal(list(prior.distributions(earlier, number, 800)), list(expected)) == (number == 0)
+
+
+def test_the_step_and_the_reveal_matter():
+    prior, symbols = ExactPrior(to_integers(network()), arithmetic_for(CPU)), torch.zeros(len(CHANNELS), 3, 3, dtype=torch.int32)
+    coarse, fine = outputs(prior, symbols, 3200), outputs(prior, symbols, 200)
+    assert not equal(coarse, fine)
+    assert not torch.equal(coarse[2], coarse[3])  # two reveals of one band, nothing known
+
+
+# --- the bound
+
+
+@pytest.mark.parametrize("value", [1e4, 1e9, math.inf, math.nan])
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_export_refuses_what_has_no_exact_form(part: str, value: float):
+    made = network()
+    with torch.no_grad():
+        getattr(made.second[0], part).fill_(value)
+    with pytest.raises(ExportError):
+        to_integers(made)
+
+
+def test_export_refuses_conditioning_out_of_range():
+    made = network()
+    with torch.no_grad():
+        made.conditioning.reveal.fill_(1e5)
+    with pytest.raises(ExportError):
+        to_integers(made)
+
+
+def test_the_bound_is_on_the_sum_of_absolute_weights_and_the_offset():
+    room = 2**24 // (127 * 127)
+    weight, offset = torch.full((2, room), -127, dtype=torch.int8), torch.zeros(2, dtype=torch.int32)
+    prove_bound(weight, offset)
+    offset[1] = -(2**24 - 127 * 127 * room)
+    with pytest.raises(ModelError, match="bound"):
+        prove_bound(weight, offset)
+    offset[1] += 1
+    prove_bound(weight, offset)
+
+
+def test_a_loaded_model_is_proved_again():
+    tensors = to_integers(network())
+    tensors["first.0.weight"] = torch.full((24, 24 * 9), 127, dtype=torch.int8)
+    tensors["first.0.offset"].fill_(2**24 - 24 * 9 * 127 * 127)
+    with pytest.raises(ModelError, match="bound"):
+        ExactPrior(tensors, Arithmetic("float64", CPU))
+
+
+def test_exported_weights_are_what_the_network_rounds_to():
+    made = network()
+    tensors = to_integers(made)
+    weight, shift = tensors["input.weight"].double(), tensors["input.shift"]
+    assert weight.abs().max() <= 127 and weight.abs().max() > 60
+    assert torch.equal(weight * torch.exp2(-4.0 - shift.double())[:, None], made.input.rounded().double())
+
+
+# --- against the float network
+
+
+def test_the_float_network_has_the_same_distributions_and_code_length():
+    made, step, symbols = network(), 50.0, grid(8, 10).clamp(-5, 5)
+    with torch.no_grad():
+        for reveal in REVEALS:  # scales of at least a symbol, none far out
+            made.head.bias[reveal.start + reveal.stop : 2 * reveal.stop].abs_()
+        floats = made(symbols[None].float(), torch.tensor([math.log(step)]), torch.arange(len(REVEALS))[None])
+    exact = outputs(ExactPrior(to_integers(made), arithmetic_for(CPU)), symbols, round(step * 16))
+    means = torch.cat([(f[0] - e[0]).abs().flatten() for f, e in zip(floats, exact, strict=True)])
+    scales = torch.cat([(f[1] - e[1]).abs().flatten() for f, e in zip(floats, exact, strict=True)])
+    assert torch.cat([e[0].float().flatten() for e in exact]).std() > 2, "the network says too little for this test"
+    assert means.mean() < 0.2 and scales.mean() < 0.1
+
+    log_scales = LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS
+    tables = coder.integer_tables(log_scales, distribution_function)
+    masked = MaskedPrior(
+        ExactPrior(to_integers(made), arithmetic_for(CPU)), coder.Tables(tables["cumulative"], tables["reach"])
+    )
+    expected = sum(reveal_bits(symbols, reveal, *output).item() for reveal, output in enumerate(floats))
+    assert masked.nll(symbols, round(step * 16)) == pytest.approx(expected, rel=0.005)

@@ -1,0 +1,44 @@
+"""Frozen files, whose symbols no machine, torch version or later change may alter. Remake them with golden/make.py."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dctcodec.codec import codec_for
+
+FOLDER = Path(__file__).parent / "golden"
+EXPECTED = json.loads((FOLDER / "symbols.json").read_text())
+
+
+def test_every_file_is_listed():
+    assert {path.name for path in FOLDER.glob("*.dct")} == EXPECTED.keys()
+    assert len(EXPECTED) >= 4
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", EXPECTED)
+def test_symbols_are_those_of_the_day_it_was_made(name: str, threads: int):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        data = (FOLDER / name).read_bytes()
+        header, symbols = codec_for(data).symbols(data)
+    finally:
+        torch.set_num_threads(before)
+    assert header.payload_length == len(data) - 28
+    expected = dict(EXPECTED[name])
+    assert hashlib.sha256(symbols.numpy().astype("<i4").tobytes()).hexdigest() == expected.pop("sha256")
+    assert {key: getattr(header, key) for key in expected} == expected
+    assert symbols.count_nonzero() > 0
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_they_still_give_pictures(name: str):
+    data = (FOLDER / name).read_bytes()
+    header = EXPECTED[name]
+    picture = codec_for(data).decode(data, temperature=0.5)
+    assert picture.size == (header["width"], header["height"])
+    assert picture.mode == ("L" if header["grey"] else "RGB")

@@ -1,0 +1,110 @@
+"""What the shipped weights must do, on four Kodak pictures."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dctcodec import container, models
+from dctcodec.context import dequantise, synthesise, ycbcr_to_rgb
+from dctcodec.prior.network import HEAD_GAIN, MEAN_BITS, SCALE_BITS, STREAM_BITS, ExactConv, PriorNetwork, PriorShape
+from dctcodec.schedule import REVEALS
+from dctcodec.train.prior import reveal_bits
+
+pytestmark = pytest.mark.quality
+NUMBERS = (3, 8, 13, 20)
+QUALITIES = (30, 45)
+
+
+@dataclass
+class Coded:
+    """One picture at one quality."""
+
+    bpp: float
+    bits: int
+    header: container.Header
+    symbols: Tensor
+    gain: float
+    """PSNR of the decoded picture less that of the plain inverse DCT, dB."""
+
+
+def psnr(pixels: np.ndarray, original: np.ndarray) -> float:
+    return 10 * math.log10(255**2 / np.square(pixels.astype(float) - original).mean())
+
+
+@pytest.fixture(scope="module")
+def coded(codec, kodak: list[Path]) -> dict[tuple[int, int], Coded]:
+    return {(number, quality): code(codec, kodak[number - 1], quality) for number in NUMBERS for quality in QUALITIES}
+
+
+def code(codec, path: Path, quality: float) -> Coded:
+    image = Image.open(path)
+    original = np.asarray(image, float)
+    data = codec.encode(image, quality)
+    header, symbols = codec.symbols(data)
+    plain = ycbcr_to_rgb(synthesise(dequantise(symbols[None].float(), header.step)))[0].clamp(0, 255).round()
+    gain = psnr(np.asarray(codec.decode(data)), original) - psnr(plain.permute(1, 2, 0).numpy(), original)
+    return Coded(8 * len(data) / (image.width * image.height), 8 * len(data), header, symbols, gain)
+
+
+def test_the_decoder_beats_the_inverse_dct(coded: dict[tuple[int, int], Coded]):
+    for quality in QUALITIES:
+        bpp = np.mean([coded[number, quality].bpp for number in NUMBERS])
+        assert 0.1 < bpp < 0.4, f"quality {quality} is outside the range of the target"
+    assert min(c.gain for c in coded.values()) > 0
+    assert np.mean([c.gain for c in coded.values()]) >= 0.9
+
+
+def test_files_are_hardly_larger_than_the_ideal(codec, coded: dict[tuple[int, int], Coded]):
+    for c in coded.values():
+        ideal = codec.prior.nll(c.symbols, c.header.step16)
+        assert 0 <= c.bits - ideal <= 0.01 * ideal + 8 * container.HEADER_BYTES
+
+
+def test_the_float_network_has_the_exact_one_s_code_length(codec, coded: dict[tuple[int, int], Coded]):
+    network = float_network(load_file(codec.model.path / models.PRIOR))
+    exact = floating = 0.0
+    for number in NUMBERS[:2]:
+        c = coded[number, 45]
+        log_step = torch.tensor([math.log(c.header.step)])
+        with torch.no_grad():
+            outputs = network(c.symbols[None].float(), log_step, torch.arange(len(REVEALS))[None])
+        floating += sum(reveal_bits(c.symbols, reveal, *output).item() for reveal, output in enumerate(outputs))
+        exact += codec.prior.nll(c.symbols, c.header.step16)
+    assert exact == pytest.approx(floating, rel=0.005)
+
+
+def float_network(tensors: dict[str, Tensor]) -> PriorNetwork:
+    """The network as it was trained, from its integers: `export.to_integers` undone."""
+    width = len(tensors["input.weight"])
+    shape = PriorShape(width, tensors["reveal_bias"].shape[1] - 1)
+    network = PriorNetwork(shape)
+    restore(network.input, tensors, "input", torch.tensor(float(STREAM_BITS)))
+    for block in range(shape.blocks):
+        restore(network.first[block], tensors, f"first.{block}", torch.tensor(float(STREAM_BITS)))
+        restore(network.second[block], tensors, f"second.{block}", torch.tensor(float(STREAM_BITS)))
+    bits = torch.full((len(tensors["head.weight"]),), float(SCALE_BITS))
+    for reveal in REVEALS:
+        bits[2 * reveal.start : reveal.start + reveal.stop] = MEAN_BITS
+    restore(network.head, tensors, "head", bits + math.log2(HEAD_GAIN))
+
+    reveal_bias, step_bias = (tensors[f"{kind}_bias"].flatten(1) / 2**STREAM_BITS for kind in ("reveal", "step"))
+    network.conditioning.reveal.data = reveal_bias
+    network.conditioning.of_step = lambda log_step: step_bias[torch.bucketize(16 * torch.exp(log_step), tensors["step_bounds"])]
+    return network
+
+
+def restore(conv: ExactConv, tensors: dict[str, Tensor], name: str, output_bits: Tensor) -> None:
+    weight, offset, shift = (tensors[f"{name}.{part}"].double() for part in ("weight", "offset", "shift"))
+    sum_bits = shift + output_bits
+    half = torch.where(shift > 0, torch.exp2(shift - 1), torch.zeros_like(shift))
+    weight = weight.reshape(len(weight), conv.kernel**2, -1).permute(0, 2, 1).reshape(len(weight), -1)
+    rounded = (weight * torch.exp2(4 - sum_bits)[:, None]).float()  # 4: an activation's fraction bits
+    conv.rounded = lambda: rounded
+    conv.bias.data = ((offset - half) * torch.exp2(-sum_bits)).float()
