@@ -9,6 +9,7 @@ from PIL import Image
 
 import dctcodec
 from dctcodec import Codec, FormatError, ImageError, ModelError, container, context
+from dctcodec.codec import STAGES
 from dctcodec.quality import step_of_quality
 
 
@@ -143,6 +144,19 @@ def test_a_quality_out_of_range_is_refused(codec, make_picture, quality: float):
 def test_a_seed_out_of_range_is_refused(codec, make_picture, seed: int):
     with pytest.raises(ValueError, match="seed"):
         codec.encode(make_picture(8, 8), seed=seed)
+
+
+@pytest.mark.parametrize("temperature", [-0.1, float("nan")])
+def test_a_temperature_below_zero_is_refused(codec, make_picture, temperature: float):
+    with pytest.raises(ValueError, match="temperature"):
+        codec.decode(codec.encode(make_picture(8, 8)), temperature)
+
+
+def test_progress_is_told_at_every_stage(codec, make_picture):
+    ticks = []
+    data = codec.encode(make_picture(8, 8), tick=lambda: ticks.append("encode"))
+    codec.decode(data, tick=lambda: ticks.append("decode"))
+    assert ticks == ["encode"] * STAGES + ["decode"] * STAGES
 
 
 def test_pictures_outside_the_format_are_refused(codec):

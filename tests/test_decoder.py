@@ -127,8 +127,8 @@ def jumps(image: np.ndarray, original: np.ndarray) -> tuple[float, float]:
     error = (image.astype(float) - original.astype(float)) @ [0.299, 0.587, 0.114]
     steps = [np.abs(np.diff(error, axis=axis)).mean(1 - axis) for axis in (0, 1)]
     borders = [np.arange(1, len(step) + 1) % TILE == 0 for step in steps]
-    across, elsewhere = (np.concatenate([s[b ^ flip] for s, b in zip(steps, borders, strict=True)]).mean() for flip in (False, True))
-    return across, elsewhere
+    step, border = np.concatenate(steps), np.concatenate(borders)
+    return step[border].mean(), step[~border].mean()
 
 
 def decoded_and_plain(codec, image: Image.Image, quality: float) -> tuple[np.ndarray, np.ndarray]:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from safetensors import safe_open
+from torch import Tensor
 
 from dctcodec import Codec, DataError, models
 from dctcodec.decoder import Decoder
@@ -30,24 +31,239 @@ def photos(tmp_path_factory: pytest.TempPathFactory, make_picture) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_crops():
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (prior, decoder, latents):
+            patch.setattr(module, "CROP", CROP)
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(photos: Path, small_crops: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run of each kind, three steps long, and the model they make."""
     folder = tmp_path_factory.mktemp("runs")
-    with small_crops():
-        command("prior", photos, folder / "prior", 3)
-        command("decoder", photos, folder / "decoder", 3)
-        command("latents", photos, folder / "latents", 3, "--decoder", folder / "decoder" / loop.CHECKPOINT)
-    checkpoints = [f"--{name}={folder / name / loop.CHECKPOINT}" for name in ("prior", "latents")]
-    invoke("export", *checkpoints, "--description", "three steps", "-o", folder / "models" / "tiny")
+    for kind in ("prior", "decoder"):
+        command(kind, photos, folder / kind, 3)
+    command("latents", photos, folder / "latents", 3, "--decoder", checkpoint(folder, "decoder"))
+    sources = ["--prior", checkpoint(folder, "prior"), "--latents", checkpoint(folder, "latents")]
+    invoke("export", *sources, "--description", "three steps", "-o", folder / "models" / "tiny")
     return folder
 
 
-def small_crops() -> pytest.MonkeyPatch:
-    """A context in which crops are small and few reveals are validated."""
-    context = pytest.MonkeyPatch.context()
-    patch = context.__enter__()
-    for module in (prior, decoder, latents):
-        patch.setattr(module, "CROP", CROP)
-        patch.setattr(module, "VALIDATION_STEPS", (50.0,))
-    context.__enter__ = lambda: patch
-    return context
+def checkpoint(folder: Path, kind: str) -> Path:
+    return folder / kind / loop.CHECKPOINT
+
+
+def command(kind: str, photos: Path, run: Path, steps: int, *more: object) -> Result:
+    return invoke(kind, "--photos", photos, "--run", run, "--steps", steps, "--batch", 2, *more)
+
+
+def invoke(*arguments: object) -> Result:
+    result = CliRunner().invoke(train, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def log(folder: Path, kind: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / kind / "log.jsonl").read_text().splitlines()]
+
+
+def tensors(path: Path, prefix: str) -> dict[str, Tensor]:
+    with safe_open(path, "pt") as file:
+        return {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+# --- runs
+
+
+@pytest.mark.parametrize(("kind", "figure"), [("prior", "bpp@50"), ("decoder", "gain@50"), ("latents", "bound@50")])
+def test_a_run_leaves_a_checkpoint_and_a_log(runs: Path, kind: str, figure: str):
+    (row,) = log(runs, kind)
+    assert (row["step"], row["crops"]) == (3, 6)
+    assert all(np.isfinite(value) for value in row.values()) and figure in row
+    weights = tensors(checkpoint(runs, kind), "model.")
+    average = tensors(checkpoint(runs, kind), loop.AVERAGE)
+    assert weights.keys() == average.keys() and not same(weights, average)
+    assert all(tensor.isfinite().all() for tensor in [*weights.values(), *average.values()])
+    assert {path.name for path in (runs / kind).iterdir()} == {loop.CHECKPOINT, "log.jsonl"}
+
+
+@pytest.mark.parametrize(("kind", "model"), [("prior", PriorNetwork), ("decoder", Decoder)])
+def test_every_weight_of_the_prior_and_of_the_mean_path_moves(runs: Path, kind: str, model: type[torch.nn.Module]):
+    torch.manual_seed(0)
+    before = model().state_dict()
+    after = tensors(checkpoint(runs, kind), "model.")
+    still = {name for name in before if torch.equal(before[name], after[name])}
+    assert still == {name for name in before if "latent" in name}
+
+
+def test_latents_leave_the_mean_path_as_it_is(runs: Path):
+    before = tensors(checkpoint(runs, "decoder"), loop.AVERAGE)
+    after = tensors(checkpoint(runs, "latents"), f"{loop.AVERAGE}decoder.")
+    assert before.keys() == after.keys()
+    for name in before:
+        assert torch.equal(before[name], after[name]) == ("latent" not in name), name
+
+
+def test_a_run_is_taken_up_where_it_was_left(runs: Path, photos: Path, tmp_path: Path):
+    command("decoder", photos, tmp_path / "decoder", 2)
+    first = tensors(checkpoint(tmp_path, "decoder"), "model.")
+    command("decoder", photos, tmp_path / "decoder", 4)
+    second = tensors(checkpoint(tmp_path, "decoder"), "model.")
+    assert [(row["step"], row["crops"]) for row in log(tmp_path, "decoder")] == [(2, 4), (4, 8)]
+    assert not same(first, second)
+    optimiser_state = tensors(checkpoint(tmp_path, "decoder"), "optimiser.")
+    assert {value.item() for key, value in optimiser_state.items() if key.endswith("count")} == {4}
+
+    command("decoder", photos, tmp_path / "decoder", 4)  # nothing is left to do
+    assert same(tensors(checkpoint(tmp_path, "decoder"), "model."), second)
+    assert len(log(tmp_path, "decoder")) == 2
+
+
+def test_a_seed_makes_a_run_repeatable(runs: Path, photos: Path, tmp_path: Path):
+    command("decoder", photos, tmp_path / "same", 3)
+    command("decoder", photos, tmp_path / "other", 3, "--seed", 1)
+    again, other, first = (
+        tensors(path, "model.")["paint.bias"]
+        for path in (checkpoint(tmp_path, "same"), checkpoint(tmp_path, "other"), checkpoint(runs, "decoder"))
+    )
+    assert torch.allclose(again, first, rtol=0.05, atol=1e-5)
+    assert not torch.allclose(other, first, rtol=0.05, atol=1e-5)
+
+
+def test_the_length_of_a_run_must_be_given_once(photos: Path, tmp_path: Path):
+    for lengths in ([], ["--steps", "1", "--minutes", "1"]):
+        arguments = ["prior", "--photos", str(photos), "--run", str(tmp_path / "run"), *lengths]
+        assert CliRunner().invoke(train, arguments).exit_code == 2
+    assert not list(tmp_path.iterdir())
+
+
+# --- export
+
+
+def test_what_is_exported_is_a_codec(runs: Path, make_picture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(models, "_PLACES", (runs / "models",))
+    (model,) = models.installed()
+    assert (model.name, model.description) == ("tiny", "three steps")
+    codec = Codec("tiny", "cpu")
+    image = make_picture(70, 50)
+    data = codec.encode(image)
+    assert codec.symbols(data)[0].model_id == model.model_id
+    assert 0 <= 8 * len(data) - codec.ideal_bits(data) < 8 * 28 + 64 + 0.01 * codec.ideal_bits(data)
+    back = codec.decode(data)
+    assert np.abs(np.asarray(back, float) - np.asarray(image, float)).mean() < 12
+
+
+def test_another_prior_has_another_identity(runs: Path, monkeypatch: pytest.MonkeyPatch):
+    shipped = models.find(models.DEFAULT)
+    monkeypatch.setattr(models, "_PLACES", (runs / "models",))
+    assert models.find("tiny").model_id != shipped.model_id
+
+
+# --- photographs
+
+
+def test_missing_photographs_are_said(tmp_path: Path):
+    with pytest.raises(DataError, match="no photographs in .*bsds"):
+        data.photo_files(tmp_path)
+
+
+def test_photographs_that_are_too_small_are_said(photos: Path):
+    with pytest.raises(DataError, match="400 pixels"):
+        data.Photos(sorted((photos / "bsds").iterdir()), 400)
+
+
+def test_a_tenth_is_held_out_and_other_folders_are_only_trained_on(photos: Path, tmp_path: Path, make_picture):
+    for name in ("bsds", "more"):
+        (tmp_path / name).mkdir()
+        for number in range(21):
+            (tmp_path / name / f"{number:02}.jpg").write_bytes(b"")
+    training, held_out = data.photo_files(tmp_path)
+    assert [f"{path.parent.name}/{path.name}" for path in held_out] == ["bsds/00.jpg", "bsds/10.jpg", "bsds/20.jpg"]
+    assert not set(training) & set(held_out) and len(training) == 18 + 21
+
+
+def test_crops_are_random_parts_of_the_photographs(photos: Path):
+    torch.manual_seed(0)
+    files = sorted((photos / "bsds").iterdir())[:1]
+    crops = data.Photos(files, CROP)
+    batch = crops.batch(6)
+    assert (batch.shape, batch.dtype) == ((6, 3, CROP, CROP), torch.uint8)
+    assert len({crop.numpy().tobytes() for crop in batch}) == 6
+    colours = {tuple(pixel) for image in crops.images for pixel in image.reshape(-1, 3).tolist()}
+    assert {tuple(pixel) for pixel in batch.permute(0, 2, 3, 1).reshape(-1, 3).tolist()} <= colours
+
+
+# --- the parts of the loss
+
+
+def test_steps_and_reveals_cover_their_range_evenly():
+    torch.manual_seed(0)
+    steps = prior.random_steps(64)
+    low, high = prior.STEP_RANGE
+    assert low <= steps.min() < low * 1.1 and high / 1.1 < steps.max() <= high
+    reveals = prior.random_reveals(8, 3)
+    assert reveals.shape == (8, 3)
+    assert reveals.flatten().bincount(minlength=len(REVEALS)).unique().tolist() == [2]
+
+
+def test_reveal_bits_count_the_tiles_of_the_reveal_only():
+    symbols = torch.randint(-2, 3, (REVEALS[-1].stop, 4, 3))
+    first, second = REVEALS[0], REVEALS[1]
+    assert (first.start, first.stop, first.parity, second.parity) == (second.start, second.stop, 0, 1)
+    mean, scale = torch.zeros(first.stop, 4, 3), torch.full((first.stop, 4, 3), 20.0)
+    each = code_bits(symbols[: first.stop], mean, scale)
+    assert (prior.reveal_bits(symbols, 0, mean, scale) + prior.reveal_bits(symbols, 1, mean, scale)).item() == pytest.approx(
+        each.sum().item()
+    )
+
+
+@pytest.mark.parametrize("scale", [0, 20, 45])
+@pytest.mark.parametrize("mean", [0, 7, -100])
+def test_code_bits_are_those_of_a_distribution(scale: int, mean: int):
+    symbols = torch.arange(-4000, 4001, dtype=torch.float64)
+    bits = code_bits(symbols, torch.full_like(symbols, mean), torch.full_like(symbols, scale))
+    assert torch.exp2(-bits).sum().item() == pytest.approx(1, abs=1e-6)
+    assert symbols[bits.argmin()].item() == round(mean / 16)
+
+
+# --- the optimiser
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (40, 200), (200, 40)])
+def test_orthogonalised_has_singular_values_near_one(shape: tuple[int, int]):
+    torch.manual_seed(0)
+    matrix = torch.randn(shape)
+    result = optimiser.orthogonalised(matrix)
+    values = torch.linalg.svdvals(result)
+    assert values.max() < 1.3 and values.quantile(0.1) > 0.6
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    assert torch.nn.functional.cosine_similarity(result.flatten(), (left @ right).flatten(), 0) > 0.95
+
+
+def test_the_optimiser_finds_a_minimum():
+    torch.manual_seed(0)
+    model = torch.nn.Linear(6, 4)
+    target, inputs = torch.nn.Linear(6, 4), torch.randn(64, 6)
+    steps = optimiser.Optimiser(model, 0.05)
+    losses = []
+    for number in range(200):
+        for group in steps.param_groups:
+            group["lr"] = 0.05 * (1 - number / 200)
+        value = (model(inputs) - target(inputs).detach()).square().mean()
+        steps.zero_grad()
+        value.backward()
+        steps.step()
+        losses.append(value.item())
+    assert losses[-1] < 1e-2 * losses[0]
+
+
+def test_the_rate_warms_up_stays_and_falls_to_zero():
+    assert loop.rate_factor(0, 0) == pytest.approx(1 / loop.WARMUP_STEPS)
+    assert [loop.rate_factor(loop.WARMUP_STEPS + n, n / 30) for n in range(10)] == [1] * 10
+    falling = [loop.rate_factor(10_000, 1 / 3 + n * 2 / 30) for n in range(11)]
+    assert falling == pytest.approx([1 - n / 10 for n in range(11)])

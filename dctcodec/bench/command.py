@@ -41,7 +41,7 @@ def bench() -> None:
     help=f"1 to 100, repeatable.  [default: {QUALITIES}]",
 )
 @click.option("--model", default=DEFAULT, metavar="NAME", show_default=True, help="The model to measure.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute.")
 @click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write everything here.")
 @click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Draw the curves here.")
 @click.option("--baselines/--no-baselines", default=True, show_default=True, help="Measure JPEG, WebP and AVIF too.")

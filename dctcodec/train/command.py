@@ -12,9 +12,9 @@ def _run_options(command):
         click.option("--steps", type=click.IntRange(min=1), help="Length of the run in optimiser steps."),
         click.option("--minutes", type=click.FloatRange(min=0.01), help="Length of the run in minutes, over all restarts."),
         click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Crops a step (a process)."),
-        click.option("--learning-rate", type=float, default=1.5e-3, show_default=True),
-        click.option("--seed", type=int, default=0, show_default=True),
-        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
+        click.option("--learning-rate", type=float, default=1.5e-3, show_default=True, help="Peak, in root mean square a step."),
+        click.option("--seed", type=int, default=0, show_default=True, help="Of weights and crops."),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train."),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads."),
     ]
     for option in reversed(options):

@@ -96,7 +96,7 @@ def train(
         if rank == 0 and now - validated > settings.validate_every:
             _log(settings.folder, progress, recent, validate(average))
             validated = time.monotonic()
-    if rank == 0:
+    if rank == 0 and recent:
         _save(settings.folder / CHECKPOINT, model, average, optimiser, progress)
         _log(settings.folder, progress, recent, validate(average))
     return average

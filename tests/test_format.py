@@ -1,0 +1,231 @@
+"""An independent reader of .dct files, written from dctcodec/FORMAT.md alone: NumPy only, nothing of dctcodec, torch or
+constriction. The tests at the end hold it against dctcodec."""
+
+import hashlib
+import struct
+import zlib
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load
+
+PRIOR = Path(__file__).parents[1] / "models" / "dct-bands" / "prior.safetensors"
+
+# Section 1: the file
+
+
+@dataclass
+class File:
+    grey: bool
+    model: bytes
+    width: int
+    height: int
+    step16: int
+    seed: int
+    payload: bytes
+
+
+def read_file(data: bytes) -> File:
+    if len(data) < 28:
+        raise ValueError("too short")
+    magic, version, flags, model, width, height, step16, seed, length, crc = struct.unpack("<4sBB4sHHHIII", data[:28])
+    if magic != b"DCT\x89" or version != 1 or flags > 1:
+        raise ValueError("not a file of this version")
+    if len(data) != 28 + length or crc != zlib.crc32(data[:24] + data[28:]):
+        raise ValueError("damaged")
+    if not 1 <= width * height <= 2**27 or step16 == 0:
+        raise ValueError("sizes out of range")
+    return File(flags == 1, model, width, height, step16, seed, data[28:])
+
+
+# Section 2: the symbols
+
+
+def ring(low: int, high: int) -> list[tuple[int, int]]:
+    frequencies = [(u, v) for u in range(32) for v in range(32) if low <= max(u, v) <= high]
+    return sorted(frequencies, key=lambda f: (max(f), sum(f), f[0]))
+
+
+LUMA = [ring(*ends) for ends in [(0, 0), (1, 1), (2, 3), (4, 5), (6, 8), (9, 12), (13, 18), (19, 31)]]
+CHROMA = [[]] + [ring(*ends) for ends in [(0, 0), (1, 1), (2, 3), (4, 5), (6, 8), (9, 12), (13, 15)]]
+BANDS = [[(plane, u, v) for plane, part in enumerate((y, c, c)) for u, v in part] for y, c in zip(LUMA, CHROMA, strict=True)]
+PLANE, U, V = np.array(sum(BANDS, [])).T  # of each channel
+ENDS = np.cumsum([0] + [len(band) for band in BANDS])
+REVEALS = [(b, parity) for b in range(8) for parity in ((0, 1) if b < 4 else (None,))]
+
+# Section 3: the prior
+
+
+class Prior:
+    def __init__(self, model: bytes) -> None:
+        self.tensors = {name: tensor.astype(np.int64) for name, tensor in load(model).items()}
+        sizes = 16 * (2 * self.tensors["reach"] + 2) + 1
+        self.tables = np.split(self.tensors["cumulative"], np.cumsum(sizes)[:-1])
+
+    def layer(self, name: str, a: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
+        weight, offset, shift = (self.tensors[f"{name}.{part}"][rows] for part in ("weight", "offset", "shift"))
+        if name not in ("input", "head"):
+            h, w = a.shape[1:]
+            padded = np.pad(a, ((0, 0), (1, 1), (1, 1)))
+            a = np.concatenate([padded[:, row : row + h, column : column + w] for row in range(3) for column in range(3)])
+        up, down = np.maximum(-shift, 0), np.maximum(shift, 0)
+        return (np.tensordot(weight, a, 1) + offset[:, None, None]) << up[:, None, None] >> down[:, None, None]
+
+    def __call__(self, known: np.ndarray, odd: np.ndarray, reveal: int, step16: int) -> tuple[np.ndarray, np.ndarray]:
+        """Means and scale indices of the band that this reveal is about, of every tile; symbols yet unknown are 0."""
+        tensors = self.tensors
+        first, last = ENDS[REVEALS[reveal][0] :][:2]
+        bias = tensors["reveal_bias"][reveal] + tensors["step_bias"][np.sum(tensors["step_bounds"] < step16)]
+
+        def act(x: np.ndarray, n: int | None = None) -> np.ndarray:
+            return np.clip((x + (0 if n is None else bias[n][:, None, None]) + 8) >> 4, 0, 127)
+
+        s = known[:699]
+        asinh = np.sign(s) * tensors["asinh"][np.minimum(abs(s), len(tensors["asinh"]) - 1)]
+        x = self.layer("input", np.concatenate([np.clip(4 * s, -127, 127), asinh, np.where(odd, 16, -16)[None]]))
+        for n in range(4):
+            x = x + self.layer(f"second.{n}", act(self.layer(f"first.{n}", act(x, n))))
+            x = np.clip(x, -(2**15), 2**15)
+        y = self.layer("head", act(x, 4), slice(2 * first, 2 * last))
+        mean, scale = np.split(y, 2)
+        return np.clip(mean, -32767, 32767), np.clip(scale + tensors["scale_offset"], 0, 63)
+
+    def counts(self, scale: int, f: int) -> np.ndarray:
+        """Of the offsets -reach..reach, then of the escape."""
+        table, reach = self.tables[scale], self.tensors["reach"][scale]
+        edges = table[16 * np.arange(2 * reach + 2) + 8 - f]
+        return np.append(np.diff(edges), table[-1] - (edges[-1] - edges[0])) + 1
+
+
+# Section 4: the coder
+
+
+class Coder:
+    def __init__(self, payload: bytes) -> None:
+        self.words = np.frombuffer(payload, "<u4").tolist()
+        if self.words and self.words[-1] == 0:
+            raise ValueError("damaged")
+        self.state = 0
+        self.refill()
+
+    def refill(self) -> None:
+        while self.state < 2**32 and self.words:
+            self.state = self.state << 32 | self.words.pop()
+
+    def take(self, edges: Sequence[int]) -> int:
+        rest, z = divmod(self.state, 2**24)
+        entry = bisect_right(edges, z) - 1
+        self.state = rest * (edges[entry + 1] - edges[entry]) + z - edges[entry]
+        self.refill()
+        return entry
+
+    def is_empty(self) -> bool:
+        return self.state == 0 and not self.words
+
+
+ESCAPED = range(0, 2**24 + 1, 2**7)
+
+
+def edges_of(counts: np.ndarray) -> list[int]:
+    sums = np.cumsum(np.append(0, counts / counts.sum()))
+    edges = np.floor(sums * ((2**24 - len(counts)) / sums[-1])).astype(np.int64) + np.arange(len(sums))
+    return [*edges[:-1].tolist(), 2**24]
+
+
+def read_symbols(file: File, model: bytes) -> np.ndarray:
+    if file.model != hashlib.sha256(model).digest()[:4]:
+        raise ValueError("another model's file")
+    prior, coder = Prior(model), Coder(file.payload)
+    symbols = np.zeros((len(PLANE), -(-file.height // 32), -(-file.width // 32)), np.int64)
+    odd = np.indices(symbols.shape[1:]).sum(0) % 2
+    for reveal, (band, parity) in enumerate(REVEALS):
+        mean, scale = prior(symbols, odd, reveal, file.step16)
+        channels = slice(ENDS[band], ENDS[band + 1])
+        sent = np.broadcast_to(odd == parity if parity is not None else True, mean.shape)
+        if file.grey:
+            sent = sent & (PLANE[channels] == 0)[:, None, None]
+        m, i = mean[sent], scale[sent]  # NumPy's order of selection is the order of section 2
+        c = (m + 8) >> 4
+        keys = 16 * i + m - 16 * c + 8
+        reach = prior.tensors["reach"][i]
+        entries = np.zeros_like(m)
+        for key in np.unique(keys):
+            edges = edges_of(prior.counts(key // 16, key % 16 - 8))
+            entries[keys == key] = [coder.take(edges) for _ in range(np.sum(keys == key))]
+        k = entries - reach
+        escapes = k == reach + 1
+        k[escapes] = [coder.take(ESCAPED) - 2**16 for _ in range(escapes.sum())]
+        symbols[channels][sent] = c + k
+    if not coder.is_empty():
+        raise ValueError("data left over")
+    return symbols
+
+
+# Section 5: the plain reconstruction
+
+
+def reconstruct(file: File, symbols: np.ndarray) -> np.ndarray:
+    h, w = symbols.shape[1:]
+    coefficients = np.zeros((3, h, w, 32, 32))
+    scales = file.step16 / 16 * np.where(PLANE == 0, 1, 1.2)
+    coefficients[PLANE, :, :, U, V] = symbols * scales[:, None, None]
+    u, x = np.mgrid[:32, :32]
+    dct = np.where(u == 0, 0.5**0.5, 1) / 4 * np.cos(np.pi * u * (2 * x + 1) / 64)
+    tiles = dct.T @ coefficients @ dct
+    y, cb, cr = tiles.swapaxes(2, 3).reshape(3, 32 * h, 32 * w)[:, : file.height, : file.width]
+    y = y + 128
+    rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], -1)
+    return rgb.round().clip(0, 255).astype(np.uint8)
+
+
+# The tests
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / max(np.mean((a.astype(float) - b) ** 2), 1e-9)))
+
+
+def assert_same_symbols(codec, data: bytes) -> tuple[File, np.ndarray]:
+    file = read_file(data)
+    symbols = read_symbols(file, PRIOR.read_bytes())
+    header, expected = codec.symbols(data)
+    for name in ("width", "height", "grey", "step16", "seed"):
+        assert getattr(header, name) == getattr(file, name)
+    assert np.array_equal(symbols, expected.numpy())
+    return file, symbols
+
+
+SMALL = [(70, 50, "RGB", 30), (40, 33, "L", 80), (1, 1, "RGB", 50), (64, 96, "RGB", 95)]
+
+
+@pytest.mark.parametrize(("width", "height", "mode", "quality"), SMALL)
+def test_the_document_suffices(codec, make_picture: Callable[..., Image.Image], width: int, height: int, mode: str, quality: float):
+    picture = make_picture(width, height, mode)
+    data = codec.encode(picture, quality, seed=2**32 - 1)
+    file, symbols = assert_same_symbols(codec, data)
+    assert (file.width, file.height, file.grey) == (width, height, mode == "L")
+    plain = reconstruct(file, symbols)
+    original, painted = (np.asarray(p.convert("RGB")) for p in (picture, codec.decode(data)))
+    assert psnr(plain, painted) > 25
+    assert psnr(plain, original) > max(25, psnr(painted, original) - 3)
+
+
+@pytest.mark.parametrize("quality", [1, 49.75, 100])  # 49.75: step16 is one of `step_bounds`
+def test_the_document_suffices_for_escapes(codec, quality: float):
+    noise = np.random.default_rng(1).choice(np.array([0, 255], np.uint8), (40, 70, 3))
+    assert_same_symbols(codec, codec.encode(Image.fromarray(noise), quality))
+
+
+def test_damage_is_refused(codec, make_picture: Callable[..., Image.Image]):
+    data = codec.encode(make_picture(20, 20))
+    assert read_file(data).width == 20
+    for position in range(len(data)):
+        with pytest.raises(ValueError):
+            read_file(data[:position])
+        with pytest.raises(ValueError):
+            read_file(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
