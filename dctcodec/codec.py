@@ -4,6 +4,7 @@ image -> YCbCr -> 32x32 tiles -> DCT-II -> quantise -> symbols -> prior (exact) 
 .dct -> rANS + the same prior -> symbols -> hierarchical decoder (float, temperature) -> image
 """
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -63,9 +64,9 @@ class Codec:
     def decode(self, data: bytes, temperature: float = 0.0, tick: Tick = _no_tick) -> Image.Image:
         """The picture of a .dct file, RGB or L. `temperature` >= 0 scales the noise of the latents that the file does not hold:
         0 is the best estimate, above it texture is drawn, the same for the same file. Raises FormatError, ModelError, and
-        ValueError for a temperature below 0."""
-        if not temperature >= 0:
-            raise ValueError(f"temperature {temperature} is below 0")
+        ValueError for a temperature that is negative or not finite."""
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"temperature {temperature} is not a finite number from 0 up")
         header, symbols = self.symbols(data, tick)
         rgb = reconstruct(self.decoder, symbols.to(self.device), header.step, temperature, header.seed)
         tick()

@@ -26,7 +26,7 @@ def _commands(group: click.Group, words: tuple[str, ...] = ("dctcodec",)):
             yield " ".join((*words, name)), command
 
 
-@pytest.mark.parametrize(("line", "command"), _commands(cli.main), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(("line", "command"), list(_commands(cli.main)), ids=lambda value: value if isinstance(value, str) else "")
 def test_the_readme_shows_every_command_and_it_explains_itself(line: str, command: click.Command):
     assert line in README
     assert command.help

@@ -119,7 +119,8 @@ def test_a_run_is_taken_up_where_it_was_left(runs: Path, photos: Path, tmp_path:
     optimiser_state = tensors(checkpoint(tmp_path, "decoder"), "optimiser.")
     assert {value.item() for key, value in optimiser_state.items() if key.endswith("count")} == {4}
 
-    command("decoder", photos, tmp_path / "decoder", 4)  # nothing is left to do
+    average = decoder.train_decoder(photos, loop.Settings(tmp_path / "decoder", steps=4))  # nothing is left to do
+    assert same(average.state_dict(), tensors(checkpoint(tmp_path, "decoder"), loop.AVERAGE))
     assert same(tensors(checkpoint(tmp_path, "decoder"), "model."), second)
     assert len(log(tmp_path, "decoder")) == 2
 

@@ -25,6 +25,8 @@ from dctcodec.prior.network import (
 from dctcodec.schedule import REVEALS
 
 STREAM_LIMIT = 2**15
+TRIAL_ROWS = 1024
+"""Rows on which an int8 kernel is tried at most; more differ only in how they are split."""
 EXACT_LIMIT = 2**24
 """Whole numbers up to here are exact in float32."""
 _TO_ACTIVATION = STREAM_BITS - ACTIVATION_BITS
@@ -71,7 +73,7 @@ class Arithmetic:
 
     def product(self, activations: Tensor, weight: Tensor) -> Tensor:
         """(positions, terms) @ (terms, outputs), both `operand` or exactly convertible to it, as `dtype`."""
-        if self.kind == "int8" and int8_is_exact(*activations.shape, weight.shape[1]):
+        if self.kind == "int8" and int8_is_exact(min(len(activations), TRIAL_ROWS), *weight.shape):
             return torch._int_mm(activations.to(torch.int8), weight).to(self.dtype)
         return activations.to(self.dtype) @ weight.to(self.dtype)
 
