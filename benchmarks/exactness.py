@@ -1,8 +1,8 @@
 """How far the exact integers are from the float network they came from, and whether all arithmetics agree.
 
-    python benchmarks/exactness.py --checkpoint RUN/checkpoint.safetensors --data KODAK --json benchmarks/exactness.json
+    python benchmarks/exactness.py --data KODAK --json benchmarks/exactness.json
 
-For every picture and quality: code length of the symbols under the training run's float network and under the shipped integers, and
+For every picture and quality: code length of the symbols under the float network as trained and under the shipped integers, and
 the size of the file; and whether int8, float32, float64 (and CUDA, where there is one) give the same distributions bit for bit.
 """
 
@@ -20,11 +20,11 @@ from dctcodec.codec import Codec
 from dctcodec.container import HEADER_BYTES
 from dctcodec.files import write_output
 from dctcodec.image import read_image
-from dctcodec.models import DEFAULT, PRIOR
+from dctcodec.models import DEFAULT, FLOAT_PRIOR, PRIOR
 from dctcodec.prior.exact import Arithmetic, ExactPrior
 from dctcodec.prior.network import PriorNetwork
 from dctcodec.schedule import REVEALS
-from dctcodec.train.loop import load_average
+from dctcodec.train.loop import load_weights
 from dctcodec.train.prior import reveal_bits
 
 QUALITIES = (10.0, 50.0, 90.0)
@@ -56,14 +56,13 @@ def agree(priors: list[ExactPrior], symbols: torch.Tensor, step16: int) -> bool:
 
 
 @click.command()
-@click.option("--checkpoint", type=click.Path(path_type=Path, exists=True), required=True, help="Of the prior's training run.")
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of PNG pictures.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
 @torch.inference_mode()
-def main(checkpoint: Path, data: Path, json_path: Path | None) -> None:
+def main(data: Path, json_path: Path | None) -> None:
     """Compare float and exact code lengths and file sizes, and the arithmetics."""
     codec = Codec(DEFAULT, "cpu")
-    network = load_average(checkpoint, PriorNetwork())
+    network = load_weights(codec.model.path / FLOAT_PRIOR, PriorNetwork())
     integers = load_file(codec.model.path / PRIOR)
     priors = {name: ExactPrior(integers, arithmetic) for name, arithmetic in arithmetics().items()}
     rows, equal = [], True

@@ -10,6 +10,8 @@ from dctcodec.errors import ModelError
 
 DEFAULT = "dct-bands"
 PRIOR, DECODER, CONFIG = "prior.safetensors", "decoder.safetensors", "config.json"
+FLOAT_PRIOR = "prior-float.safetensors"
+"""The prior before it became integers, float16: to train on from, never read by the codec."""
 _PACKAGE = Path(__file__).resolve().parent
 _PLACES = (_PACKAGE / "models", _PACKAGE.parent / "models")
 """Inside an installed wheel, and beside the package in a checkout."""

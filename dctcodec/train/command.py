@@ -39,7 +39,15 @@ def train() -> None:
     """Train the networks (needs photographs and patience)."""
 
 
+_start_option = click.option(
+    "--start",
+    type=click.Path(path_type=Path, exists=True),
+    help="Weights to begin with: prior-float.safetensors or decoder.safetensors of a model.  [default: random]",
+)
+
+
 @train.command()
+@_start_option
 @_run_options
 def prior(photos: Path, **options) -> None:
     """Train the masked-diffusion prior."""
@@ -49,6 +57,7 @@ def prior(photos: Path, **options) -> None:
 
 
 @train.command()
+@_start_option
 @_run_options
 def decoder(photos: Path, **options) -> None:
     """Train the decoder's mean path (temperature 0)."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from dctcodec.context import analyse, dequantise, quantise, synthesise, ycbcr_to_rgb
 from dctcodec.decoder import Decoder
 from dctcodec.train.data import Photos, centre_crops, photo_files
-from dctcodec.train.loop import Settings, train
+from dctcodec.train.loop import Settings, load_weights, train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.prior import VALIDATION_STEPS, random_steps
 
@@ -50,7 +50,10 @@ def train_decoder(photos: Path, settings: Settings) -> Decoder:
     """Train (or take up) the mean path of a decoder on the photographs of a folder."""
     torch.manual_seed(settings.seed)
     training, held_out = photo_files(photos)
-    model = Decoder().to(settings.device, memory_format=torch.channels_last)
+    model = Decoder()
+    if settings.start:
+        load_weights(settings.start, model)
+    model = model.to(settings.device, memory_format=torch.channels_last)
     crops = Photos(training, CROP)
     validation = centre_crops(held_out).to(settings.device)
     optimiser = Optimiser(model, settings.learning_rate, adam_only=("conditioning",))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from dctcodec import models
 from dctcodec.coder import integer_tables
@@ -17,23 +18,32 @@ from dctcodec.train.loop import load_average
 
 
 def export_prior(checkpoint: Path, model: Path) -> None:
-    """Write `model`/prior.safetensors from a run's checkpoint. Raises ExportError where the weights have no exact form."""
-    tensors = to_integers(load_average(checkpoint, PriorNetwork()))
+    """Write `model`/prior.safetensors, and its float16 original, from a run's checkpoint.
+
+    Raises ExportError where the weights have no exact form.
+    """
+    network = load_average(checkpoint, PriorNetwork())
+    tensors = to_integers(network)
     log_scales = LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS
     tables = integer_tables(log_scales, distribution_function)
     tensors |= {name: torch.from_numpy(table) for name, table in tables.items()}
     model.mkdir(parents=True, exist_ok=True)
     save_file(tensors, model / models.PRIOR)
+    _save_halves(network, model / models.FLOAT_PRIOR)
 
 
 def export_decoder(checkpoint: Path, model: Path) -> None:
     """Write `model`/decoder.safetensors, float16, from the checkpoint of a latents' run."""
     decoder = load_average(checkpoint, LatentTraining()).decoder
     model.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.half().contiguous() for k, v in decoder.state_dict().items()}, model / models.DECODER)
+    _save_halves(decoder, model / models.DECODER)
 
 
 def write_config(model: Path, description: str) -> None:
     """Write `model`/config.json: what the model is and the decoder's shape; benchmarks/publish.py adds the figures."""
     config = {"description": description, "decoder": vars(DecoderShape()), "figures": {}}
     (model / models.CONFIG).write_text(json.dumps(config, indent=1) + "\n")
+
+
+def _save_halves(network: nn.Module, path: Path) -> None:
+    save_file({name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}, path)

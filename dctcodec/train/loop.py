@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
+from dctcodec.errors import ModelError
 from dctcodec.train.optimiser import Optimiser
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -26,9 +27,10 @@ WARMUP_STEPS = 100
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is: its folder, its length (in steps or, summed over restarts, in minutes), learning rate and seed."""
+    """What a run is: its folder, the weights it starts from, its length (in steps or, over all restarts, in minutes) and so on."""
 
     folder: Path
+    start: Path | None = None
     steps: int | None = None
     minutes: float | None = None
     learning_rate: float = 1.5e-3
@@ -111,6 +113,15 @@ def load_average(checkpoint: Path, model: nn.Module) -> nn.Module:
     """Put the averaged weights of a run's checkpoint into `model`."""
     with safe_open(checkpoint, "pt") as file:
         model.load_state_dict({k[len(AVERAGE) :]: file.get_tensor(k) for k in file.keys() if k.startswith(AVERAGE)})
+    return model
+
+
+def load_weights(path: Path, model: nn.Module) -> nn.Module:
+    """Put a shipped model's float weights into `model`, to train on from them. Raises ModelError where they do not fit."""
+    try:
+        model.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+    except (RuntimeError, SafetensorError) as error:
+        raise ModelError(f"the weights in {path} are not of this network: {str(error).splitlines()[0]}") from error
     return model
 
 

@@ -10,7 +10,7 @@ from dctcodec.context import analyse, quantise
 from dctcodec.prior.network import PriorNetwork, checkerboard, code_bits
 from dctcodec.schedule import REVEALS
 from dctcodec.train.data import Photos, centre_crops, photo_files
-from dctcodec.train.loop import Settings, train
+from dctcodec.train.loop import Settings, load_weights, train
 from dctcodec.train.optimiser import Optimiser
 
 CROP = 320
@@ -75,7 +75,10 @@ def train_prior(photos: Path, settings: Settings) -> PriorNetwork:
     """Train (or take up) a prior on the photographs of a folder."""
     torch.manual_seed(settings.seed)
     training, held_out = photo_files(photos)
-    model = PriorNetwork().to(settings.device)
+    model = PriorNetwork()
+    if settings.start:
+        load_weights(settings.start, model)
+    model = model.to(settings.device)
     crops = Photos(training, CROP)
     validation = centre_crops(held_out).to(settings.device)
     # by a race of 3 minutes each: Muon on all matrices lost to Adam, on the trunk alone it won step for step
