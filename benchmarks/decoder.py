@@ -1,0 +1,64 @@
+"""What the decoder network gives over the plain inverse DCT of the same file, and what temperature costs.
+
+    python benchmarks/decoder.py --data KODAK --json benchmarks/decoder.json
+"""
+
+import json
+from pathlib import Path
+
+import click
+from PIL import Image
+from tqdm import tqdm
+
+from dctcodec.bench import machine
+from dctcodec.bench.metrics import psnr
+from dctcodec.codec import Codec
+from dctcodec.context import dequantise, synthesise, ycbcr_to_rgb
+from dctcodec.files import write_output
+from dctcodec.image import read_image
+from dctcodec.models import DEFAULT
+
+QUALITIES = (20.0, 35.0, 50.0, 62.0)
+"""About 0.1 to 0.4 bits a pixel."""
+TEMPERATURE = 0.5
+
+
+def plain(codec: Codec, file: bytes) -> Image.Image:
+    """The inverse DCT of a file's symbols at their nominal values."""
+    header, symbols = codec.symbols(file)
+    rgb = ycbcr_to_rgb(synthesise(dequantise(symbols[None].float(), header.step)))[0, :, : header.height, : header.width]
+    return Image.fromarray(rgb.clamp(0, 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def measure(codec: Codec, path: Path, quality: float) -> dict[str, float]:
+    """Bits a pixel, and PSNR in dB of the three ways to paint one file."""
+    image = read_image(path)
+    file = codec.encode(image, quality)
+    return {
+        "bpp": 8 * len(file) / (image.width * image.height),
+        "psnr plain": psnr(image, plain(codec, file)),
+        "psnr decoder": psnr(image, codec.decode(file)),
+        f"psnr decoder, temperature {TEMPERATURE}": psnr(image, codec.decode(file, TEMPERATURE)),
+    }
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of PNG pictures.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+def main(data: Path, json_path: Path | None) -> None:
+    """Mean PSNR with and without the decoder network."""
+    codec, paths = Codec(DEFAULT, "cpu"), sorted(data.glob("*.png"))
+    means = []
+    for quality in tqdm(QUALITIES):
+        rows = [measure(codec, path, quality) for path in paths]
+        mean = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        means.append({"quality": quality} | mean | {"gain": mean["psnr decoder"] - mean["psnr plain"]})
+    figures = {"machine": machine.describe(), "pictures": len(paths), "means": means}
+    text = json.dumps(figures, indent=1)
+    click.echo(text)
+    if json_path:
+        write_output(json_path, f"{text}\n".encode())
+
+
+if __name__ == "__main__":
+    main()
