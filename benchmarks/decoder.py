@@ -3,18 +3,16 @@
     python benchmarks/decoder.py --data KODAK --json benchmarks/decoder.json
 """
 
-import json
 from pathlib import Path
 
 import click
 from PIL import Image
 from tqdm import tqdm
 
-from dctcodec.bench import machine
+from dctcodec.bench import machine, report
 from dctcodec.bench.metrics import psnr
 from dctcodec.codec import Codec
 from dctcodec.context import dequantise, synthesise, ycbcr_to_rgb
-from dctcodec.files import write_output
 from dctcodec.image import read_image
 from dctcodec.models import DEFAULT
 
@@ -54,10 +52,7 @@ def main(data: Path, json_path: Path | None) -> None:
         mean = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
         means.append({"quality": quality} | mean | {"gain": mean["psnr decoder"] - mean["psnr plain"]})
     figures = {"machine": machine.describe(), "pictures": len(paths), "means": means}
-    text = json.dumps(figures, indent=1)
-    click.echo(text)
-    if json_path:
-        write_output(json_path, f"{text}\n".encode())
+    report.emit(figures, json_path)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ For every picture and quality: code length of the symbols under the float networ
 the size of the file; and whether int8, float32, float64 (and CUDA, where there is one) give the same distributions bit for bit.
 """
 
-import json
 import math
 from pathlib import Path
 
@@ -15,10 +14,9 @@ import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from dctcodec.bench import machine
+from dctcodec.bench import machine, report
 from dctcodec.codec import Codec
 from dctcodec.container import HEADER_BYTES
-from dctcodec.files import write_output
 from dctcodec.image import read_image
 from dctcodec.models import DEFAULT, FLOAT_PRIOR, PRIOR
 from dctcodec.prior.exact import Arithmetic, ExactPrior
@@ -84,10 +82,7 @@ def main(data: Path, json_path: Path | None) -> None:
         "arithmetics": list(priors),
         "arithmetics_agree_bit_for_bit": equal,
     }
-    text = json.dumps(figures, indent=1)
-    click.echo(text)
-    if json_path:
-        write_output(json_path, f"{text}\n".encode())
+    report.emit(figures, json_path)
 
 
 if __name__ == "__main__":

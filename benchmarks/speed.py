@@ -5,7 +5,6 @@
 makes what is committed here. CompressAI's weights are random: they change neither its work nor, by much, its time.
 """
 
-import json
 import statistics
 import subprocess
 import sys
@@ -17,9 +16,8 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from dctcodec.bench import machine
+from dctcodec.bench import machine, report
 from dctcodec.errors import DctcodecError
-from dctcodec.files import write_output
 from dctcodec.image import normalise, read_image
 from dctcodec.models import DEFAULT
 
@@ -148,10 +146,7 @@ def main(image, model, quality, runs, threads, memory, json_path, child) -> None
     }
     if memory:
         figures |= {"large_size": LARGE, "peak_gib": peak_memory(image, model, quality)}
-    text = json.dumps(figures, indent=1)
-    click.echo(text)
-    if json_path:
-        write_output(json_path, f"{text}\n".encode())
+    report.emit(figures, json_path)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,17 @@
 """What a bench run says: a table and the BD-rates for people, and CompressAI's result form for programs."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
 
 from dctcodec.bench.bdrate import INTERVAL, bd_rate
 from dctcodec.bench.measure import Row, means
 from dctcodec.bench.metrics import ms_ssim_db
+from dctcodec.files import write_output
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,14 @@ def bd_lines(results: Sequence[Result]) -> str:
         for name, rates in bd_rates(results).items()
     ]
     return "\n".join(lines)
+
+
+def emit(figures: dict[str, object], path: Path | None) -> None:
+    """Print figures as JSON, and write them to a file where one is wanted. Raises OutputError."""
+    text = json.dumps(figures, indent=1)
+    click.echo(text)
+    if path:
+        write_output(path, f"{text}\n".encode())
 
 
 def document(results: Sequence[Result], pictures: str, machine: dict[str, object]) -> dict[str, object]:
