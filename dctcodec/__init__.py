@@ -4,11 +4,21 @@
 Importing the package is cheap: torch is loaded at the first use of a codec.
 """
 
-from dctcodec.errors import DataError, DctcodecError, ExportError, FormatError, ImageError, ModelError, OutputError
+from dctcodec.errors import (
+    ConfigError,
+    DataError,
+    DctcodecError,
+    ExportError,
+    FormatError,
+    ImageError,
+    ModelError,
+    OutputError,
+)
 
 __version__ = "0.1.0"
 __all__ = [
     "Codec",
+    "ConfigError",
     "DataError",
     "DctcodecError",
     "ExportError",

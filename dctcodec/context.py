@@ -60,7 +60,7 @@ def analyse(rgb: Tensor) -> Tensor:
     planes = pad_to_tiles(rgb_to_ycbcr(rgb))
     batch, _, height, width = planes.shape
     h, w = height // TILE, width // TILE
-    basis = _basis(planes.device)
+    basis = dct_basis(TILE, planes.device)
     tiles = planes.reshape(batch, 3, h, TILE, w, TILE).permute(0, 2, 4, 1, 3, 5)
     coefficients = (basis @ tiles @ basis.T).reshape(batch, h, w, 3 * TILE * TILE)
     return coefficients[..., _coded(planes.device)].permute(0, 3, 1, 2)
@@ -72,7 +72,7 @@ def synthesise(coefficients: Tensor) -> Tensor:
     batch, _, h, w = coefficients.shape
     full = coefficients.new_zeros(batch, h, w, 3 * TILE * TILE)
     full[..., _coded(coefficients.device)] = coefficients.permute(0, 2, 3, 1)
-    basis = _basis(coefficients.device)
+    basis = dct_basis(TILE, coefficients.device)
     tiles = basis.T @ full.reshape(batch, h, w, 3, TILE, TILE) @ basis
     return tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, 3, h * TILE, w * TILE)
 
@@ -95,10 +95,10 @@ def _mix(planes: Tensor, matrix: tuple) -> Tensor:
 
 
 @cache
-def _basis(device: torch.device) -> Tensor:
-    """Orthonormal DCT-II matrix, float32 (32, 32), row u = frequency u."""
-    n = torch.arange(TILE, dtype=torch.float64)
-    basis = torch.cos(math.pi / TILE * (n[None] + 0.5) * n[:, None]) * math.sqrt(2 / TILE)
+def dct_basis(size: int, device: torch.device) -> Tensor:
+    """Orthonormal DCT-II matrix, float32 (size, size), row u = frequency u."""
+    n = torch.arange(size, dtype=torch.float64)
+    basis = torch.cos(math.pi / size * (n[None] + 0.5) * n[:, None]) * math.sqrt(2 / size)
     basis[0] /= math.sqrt(2)
     return basis.float().to(device)
 

@@ -17,6 +17,10 @@ class ModelError(DctcodecError):
     """A model that is not installed, damaged, or not the one the file was made with."""
 
 
+class ConfigError(DctcodecError):
+    """A configuration that cannot be read or makes no sense."""
+
+
 class DataError(DctcodecError):
     """Photographs or test images that are not where they were looked for."""
 

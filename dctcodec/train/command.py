@@ -13,7 +13,16 @@ def _run_options(command):
         click.option("--minutes", type=click.FloatRange(min=0.01), help="Length of the run in minutes, over all restarts."),
         click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Crops a step (a process)."),
         click.option("--learning-rate", type=float, default=1.5e-3, show_default=True, help="Peak, in root mean square a step."),
-        click.option("--seed", type=int, default=0, show_default=True, help="Of weights and crops."),
+    ]
+    command = _machine_options(command)
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _machine_options(command):
+    options = [
+        click.option("--seed", type=int, default=0, show_default=True, help="Of weights and data."),
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train."),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads."),
     ]
@@ -22,13 +31,17 @@ def _run_options(command):
     return command
 
 
+def _photo_settings(run: Path, steps: int | None, minutes: float | None, **rest):
+    if (steps is None) == (minutes is None):
+        raise click.UsageError("give the length of the run: either --steps or --minutes")
+    return _settings(run, steps, minutes, **rest)
+
+
 def _settings(run: Path, steps: int | None, minutes: float | None, threads: int | None, **rest):
     import torch
 
     from dctcodec.train.loop import Settings
 
-    if (steps is None) == (minutes is None):
-        raise click.UsageError("give the length of the run: either --steps or --minutes")
     if threads:
         torch.set_num_threads(threads)
     return Settings(run, steps=steps, minutes=minutes, **rest)
@@ -53,7 +66,7 @@ def prior(photos: Path, **options) -> None:
     """Train the masked-diffusion prior."""
     from dctcodec.train.prior import train_prior
 
-    train_prior(photos, _settings(**options))
+    train_prior(photos, _photo_settings(**options))
 
 
 @train.command()
@@ -63,7 +76,7 @@ def decoder(photos: Path, **options) -> None:
     """Train the decoder's mean path (temperature 0)."""
     from dctcodec.train.decoder import train_decoder
 
-    train_decoder(photos, _settings(**options))
+    train_decoder(photos, _photo_settings(**options))
 
 
 @train.command()
@@ -73,7 +86,25 @@ def latents(decoder: Path, photos: Path, **options) -> None:
     """Train the latents of a trained decoder (temperatures above 0)."""
     from dctcodec.train.latents import train_latents
 
-    train_latents(photos, decoder, _settings(**options))
+    train_latents(photos, decoder, _photo_settings(**options))
+
+
+@train.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of the data set's usual files.")
+@click.option("--run", type=click.Path(path_type=Path), required=True, help="Folder of the run; resumed if it exists.")
+@click.option("--steps", type=click.IntRange(min=1), help="Length of the run in optimiser steps.  [default: CONFIG's epochs]")
+@click.option("--hours", type=click.FloatRange(min=0.001), help="Length of the run in hours, over all restarts.")
+@click.option("--start", type=click.Path(path_type=Path, exists=True), help="A model's vae.safetensors to begin with.")
+@_machine_options
+def vae(config: Path, data: Path, run: Path, steps: int | None, hours: float | None, **options) -> None:
+    """Train one of the paper's models as CONFIG (models/configs/*.toml) says: cifar10, mnist or omniglot."""
+    from dctcodec.train.vae import train_vae
+    from dctcodec.vae.config import read
+
+    if steps and hours:
+        raise click.UsageError("give the length of the run either as --steps or as --hours")
+    train_vae(read(config), data, _settings(run, steps, hours and 60 * hours, **options))
 
 
 @train.command()

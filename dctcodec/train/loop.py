@@ -5,6 +5,7 @@ again takes it up where the checkpoint left it. Under `torchrun` gradients are a
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -27,7 +28,11 @@ WARMUP_STEPS = 100
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is: its folder, the weights it starts from, its length (in steps or, over all restarts, in minutes) and so on."""
+    """What a run is: its folder, the weights it starts from, its length (in steps or, over all restarts, in minutes) and so on.
+
+    `schedule(step, fraction of the run)` gives the rate over its peak; `average`: decay of the moving average of weights; `clip`:
+    largest norm of the gradient; `skip`: norm above which a step is not taken.
+    """
 
     folder: Path
     start: Path | None = None
@@ -39,6 +44,10 @@ class Settings:
     device: str = "cpu"
     save_every: float = 180.0
     validate_every: float = 1200.0
+    schedule: Callable[[int, float], float] | None = None
+    average: float = 0.999
+    clip: float = math.inf
+    skip: float = math.inf
 
 
 @dataclass
@@ -57,7 +66,7 @@ class Progress:
 
 def train(
     model: nn.Module,
-    optimiser: Optimiser,
+    optimiser: torch.optim.Optimizer,
     loss: Callable[[nn.Module, Tensor], Tensor],
     validate: Callable[[nn.Module], dict[str, float]],
     batches: Callable[[int], Tensor],
@@ -65,9 +74,11 @@ def train(
 ) -> nn.Module:
     """Train `model` in place to the end of the budget; returns the averaged weights as a model of its kind.
 
-    `loss(model, batch)` gives a scalar; `batches(n)` uint8 (n, 3, H, W); `validate(average)` figures for the log.
+    `loss(model, batch)` gives a scalar; `batches(n)` uint8 (n, 3, H, W); `validate(average)` figures for the log. `model.shape` is
+    the argument that makes another model of its kind.
     """
     rank, world = _join_processes(settings.device)
+    schedule = settings.schedule or rate_factor
     settings.folder.mkdir(parents=True, exist_ok=True)
     average = type(model)(model.shape).to(settings.device)
     average.load_state_dict(model.state_dict())
@@ -78,15 +89,16 @@ def train(
     recent = []
     while (fraction := progress.fraction(settings)) < 1:
         started = time.monotonic()
-        _set_rate(optimiser, settings.learning_rate * rate_factor(progress.step, fraction))
+        _set_rate(optimiser, settings.learning_rate * schedule(progress.step, fraction))
         value = loss(model, batches(settings.batch).to(settings.device))
         optimiser.zero_grad()
         value.backward()
         _average_gradients(model, world)
-        optimiser.step()
+        if _clipped(model, settings):
+            optimiser.step()
         progress.step += 1
         progress.crops += settings.batch * world
-        _follow(average, model, progress.step)
+        _follow(average, model, progress.step, settings.average)
         recent = [*recent[-199:], value.item()]
         now = time.monotonic()
         progress.seconds = _agree(progress.seconds + now - started, world)
@@ -130,9 +142,26 @@ def _set_rate(optimiser: Optimiser, rate: float) -> None:
         group["lr"] = rate
 
 
+def cosine(final: float) -> Callable[[int, float], float]:
+    """A schedule: a short warm-up, then half a cosine from 1 to `final`."""
+
+    def factor(step: int, fraction: float) -> float:
+        return min(1.0, (step + 1) / WARMUP_STEPS) * (final + (1 - final) * (1 + math.cos(math.pi * min(fraction, 1.0))) / 2)
+
+    return factor
+
+
+def _clipped(model: nn.Module, settings: Settings) -> bool:
+    """Clip the gradients; False where the step is better not taken."""
+    if settings.clip == settings.skip == math.inf:
+        return True
+    norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+    return bool(norm <= settings.skip)  # nan is not
+
+
 @torch.no_grad()
-def _follow(average: nn.Module, model: nn.Module, step: int) -> None:
-    weight = 1 - min(0.999, step / (step + 10))
+def _follow(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
+    weight = 1 - min(decay, step / (step + 10))
     torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
 
 

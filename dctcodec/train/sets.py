@@ -1,0 +1,120 @@
+"""The paper's data sets in their usual files: CIFAR-10 binary batches, MNIST idx, OMNIGLOT npz or chardata.mat."""
+
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dctcodec.errors import DataError
+
+HELD_OUT = 1000
+"""The last training images, kept for validation."""
+_SOURCES = {
+    "cifar10": "the binary version of https://www.cs.toronto.edu/~kriz/cifar.html, unpacked",
+    "mnist": "the four idx files, gzipped or not, of http://yann.lecun.com/exdb/mnist/",
+    "omniglot": "images_background.npz and images_evaluation.npz (classes, 20, 105, 105), drawn from "
+    "https://github.com/brendenlake/omniglot, or chardata.mat of https://github.com/yburda/iwae/tree/master/datasets/OMNIGLOT",
+}
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images, uint8 (n, channels, side, side). `binary`: grey levels are probabilities, from which black and white are drawn."""
+
+    training: Tensor
+    validation: Tensor
+    test: Tensor
+    binary: bool
+
+    def images(self, levels: Tensor) -> Tensor:
+        """Float images in [0, 1] of grey levels; of a binary set drawn anew at each call."""
+        images = levels.float() / 255
+        return torch.bernoulli(images) if self.binary else images
+
+    def batches(self, seed: int) -> Callable[[int], Tensor]:
+        """`batches(n)`: n training images, uint8, in an order shuffled anew for each epoch."""
+        generator = torch.Generator().manual_seed(seed)
+        queue = torch.empty(0, dtype=torch.long)
+
+        def draw(count: int) -> Tensor:
+            nonlocal queue
+            while len(queue) < count:
+                queue = torch.cat([queue, torch.randperm(len(self.training), generator=generator)])
+            chosen, queue = queue[:count], queue[count:]
+            return self.training[chosen]
+
+        return draw
+
+
+def load(name: str, folder: Path) -> ImageSet:
+    """A data set: cifar10, mnist or omniglot. Raises DataError, which says where its files come from."""
+    if name not in _READERS:
+        raise DataError(f"there is no data set {name!r}: use one of {', '.join(_READERS)}")
+    try:
+        training, test = _READERS[name](folder)
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DataError(f"cannot read {name} in {folder} ({error}); put there {_SOURCES[name]}") from error
+    return ImageSet(training[:-HELD_OUT], training[-HELD_OUT:], test, name != "cifar10")
+
+
+def _cifar10(folder: Path) -> tuple[Tensor, Tensor]:
+    inner = folder / "cifar-10-batches-bin"
+    folder = inner if inner.is_dir() else folder
+
+    def read(name: str) -> np.ndarray:
+        return np.fromfile(folder / name, np.uint8).reshape(-1, 3073)[:, 1:].reshape(-1, 3, 32, 32)
+
+    training = np.concatenate([read(f"data_batch_{number}.bin") for number in range(1, 6)])
+    return torch.from_numpy(training), torch.from_numpy(read("test_batch.bin"))
+
+
+def _mnist(folder: Path) -> tuple[Tensor, Tensor]:
+    return _idx(folder, "train-images-idx3-ubyte"), _idx(folder, "t10k-images-idx3-ubyte")
+
+
+def _idx(folder: Path, name: str) -> Tensor:
+    zipped = folder / f"{name}.gz"
+    data = gzip.decompress(zipped.read_bytes()) if zipped.exists() else (folder / name).read_bytes()
+    magic, count, height, width = np.frombuffer(data, ">u4", 4).tolist()
+    if magic != 0x803:
+        raise ValueError(f"{name} is not an idx file of images")
+    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=16).reshape(count, 1, height, width).copy())
+
+
+def _omniglot(folder: Path) -> tuple[Tensor, Tensor]:
+    matlab = folder / "chardata.mat"
+    if matlab.exists():
+        return _chardata(matlab)
+    return tuple(_drawings(folder / f"images_{part}.npz") for part in ("background", "evaluation"))
+
+
+def _chardata(path: Path) -> tuple[Tensor, Tensor]:
+    """28x28 grey levels in [0, 1], a column an image."""
+    from scipy.io import loadmat
+
+    table = loadmat(path)
+
+    def images(key: str) -> Tensor:
+        columns = np.asarray(table[key], np.float32)
+        return torch.from_numpy(np.round(columns.T.reshape(-1, 1, 28, 28) * 255).astype(np.uint8))
+
+    return images("data"), images("testdata")
+
+
+def _drawings(path: Path) -> Tensor:
+    """105x105 drawings, True for paper, to 28x28 grey levels of ink by area; shuffled once, so that held-out ones are of all alphabets."""
+    with np.load(path, allow_pickle=False) as file:
+        paper = torch.from_numpy(file[file.files[0]]).reshape(-1, 1, 105, 105)
+    # each of 28 rows covers 105 / 28 = 15 / 4 of the original ones
+    area = F.avg_pool1d(torch.eye(105).repeat_interleave(4, 1), 15).T
+    ink = torch.cat([area @ (~part).float() @ area.T for part in paper.split(2000)])
+    order = torch.randperm(len(ink), generator=torch.Generator().manual_seed(0))
+    return (ink * 255).round().to(torch.uint8)[order]
+
+
+_READERS: dict[str, Callable[[Path], tuple[Tensor, Tensor]]] = {"cifar10": _cifar10, "mnist": _mnist, "omniglot": _omniglot}

@@ -1,0 +1,90 @@
+"""Training of the paper's models: one joint objective, -ln p(x | z) + KL of the latents - L_vlb of the context.
+
+It is in nats a value of the image (VDVAE's scale), so that one gradient norm to clip at fits images of all sizes.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dctcodec.train.loop import Settings, cosine, load_weights, train
+from dctcodec.train.optimiser import Optimiser
+from dctcodec.train.sets import ImageSet, load
+from dctcodec.vae.config import Config, Training
+from dctcodec.vae.model import PaperModel, bits_per_dim
+
+FIT_IMAGES = 50_000
+"""Training images that the context's range and the prior's statistics are taken from."""
+VALIDATION_BATCH = 100
+
+
+def train_vae(config: Config, data: Path, settings: Settings) -> PaperModel:
+    """Train (or take up) the model of a configuration on the data set in a folder; `settings` say how long and where."""
+    torch.manual_seed(settings.seed)
+    images = load(config.data, data)
+    model = PaperModel(config.shape)
+    if settings.start:
+        load_weights(settings.start, model)
+    else:
+        model.fit(images.images(images.training[:FIT_IMAGES]))
+    model = model.to(settings.device)
+    training = config.training
+    settings = _complete(settings, training, len(images.training))
+    draw = images.batches(settings.seed)
+    return train(
+        model,
+        _optimiser(model, training),
+        lambda model, batch: loss(model, images.images(batch), len(batch) // training.prior_images),
+        lambda average: validate(average, images),
+        lambda count: draw(count * training.prior_images),
+        settings,
+    )
+
+
+def loss(model: PaperModel, images: Tensor, count: int) -> Tensor:
+    """Mean nats a value: the VAE sees the first `count` images, the context's prior all of them."""
+    with torch.autocast(images.device.type, torch.bfloat16):
+        total = model.bound(images[:count]).total().mean()
+        if model.prior:
+            total = total + model.prior.loss(model.context.symbols(images)).mean()
+    return total / images[0].numel()
+
+
+@torch.no_grad()
+def validate(model: PaperModel, images: ImageSet) -> dict[str, float]:
+    """Nats of a held-out image: the whole bound and its parts; bits a value for colours."""
+    torch.manual_seed(0)
+    held_out = images.images(images.validation)
+    device = next(model.parameters()).device
+    parts = []
+    for batch in held_out.to(device).split(VALIDATION_BATCH):
+        bound = model.bound(batch)
+        context = model.prior.vlb(model.context.symbols(batch)).mean() if model.prior else torch.zeros(())
+        parts.append(torch.stack([bound.reconstruction.mean(), sum(bound.divergences).mean(), context.to(device)]))
+    reconstruction, divergence, context = torch.stack(parts).mean(0).tolist()
+    total = reconstruction + divergence + context
+    figures = {"bound": total, "reconstruction": reconstruction, "divergence": divergence, "context": context}
+    return figures if images.binary else figures | {"bits_per_dim": bits_per_dim(total, model.shape.network)}
+
+
+def _complete(settings: Settings, training: Training, images: int) -> Settings:
+    """The run's settings with what the configuration says of it."""
+    if settings.steps is None and settings.minutes is None:
+        settings = replace(settings, steps=round(training.epochs * images / training.batch))
+    return replace(
+        settings,
+        batch=training.batch,
+        learning_rate=training.learning_rate,
+        schedule=cosine(training.final_rate / training.learning_rate),
+        average=training.average,
+        clip=training.clip,
+        skip=training.skip,
+    )
+
+
+def _optimiser(model: nn.Module, training: Training) -> torch.optim.Optimizer:
+    if training.optimiser == "muon":
+        return Optimiser(model, training.learning_rate, 1 / 3, adam_only=("start", "inject", "head", "stem", "network.input", "bias"))
+    return torch.optim.AdamW(model.parameters(), training.learning_rate, weight_decay=training.weight_decay)

@@ -1,0 +1,74 @@
+"""p(x | z): Bernoulli for binary images, a mixture of discretised logistics for colours (Salimans et al. 2017, PixelCNN++)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MIXTURES = 10
+_LOG_SCALE_MIN = -7.0
+
+
+class Bernoulli:
+    """Binary images (B, 1, H, W) of 0 and 1; parameters: logits of that shape."""
+
+    parameters = 1
+
+    @staticmethod
+    def log_likelihood(images: Tensor, parameters: Tensor) -> Tensor:
+        """ln p of each image, (B,)."""
+        return -F.binary_cross_entropy_with_logits(parameters, images, reduction="none").flatten(1).sum(1)
+
+    @staticmethod
+    def mean(parameters: Tensor) -> Tensor:
+        """Expected image in [0, 1]."""
+        return torch.sigmoid(parameters)
+
+
+class LogisticMixture:
+    """RGB images (B, 3, H, W) in [0, 1], multiples of 1/255; parameters (B, 100, H, W): per mixture a logit, three means, three
+    log-scales and three coefficients, by which the mean of green depends on red and that of blue on both."""
+
+    parameters = 10 * MIXTURES
+
+    @classmethod
+    def log_likelihood(cls, images: Tensor, parameters: Tensor) -> Tensor:
+        """ln p of each image, (B,)."""
+        x = (images * 2 - 1)[:, :, None]
+        logits, means, log_scales, coefficients = cls._split(parameters)
+        red, green = x[:, :1], x[:, 1:2]
+        shift = torch.cat(
+            [torch.zeros_like(means[:, :1]), coefficients[:, :1] * red, coefficients[:, 1:2] * red + coefficients[:, 2:] * green], 1
+        )
+        mass = _log_mass(x, means + shift, log_scales).sum(1)
+        return torch.logsumexp(mass + torch.log_softmax(logits, 1), 1).flatten(1).sum(1)
+
+    @classmethod
+    def mean(cls, parameters: Tensor) -> Tensor:
+        """Expected image in [0, 1]: each mixture's chain of conditional means, weighted."""
+        logits, means, _, coefficients = cls._split(parameters)
+        red = means[:, 0].clamp(-1, 1)
+        green = (means[:, 1] + coefficients[:, 0] * red).clamp(-1, 1)
+        blue = (means[:, 2] + coefficients[:, 1] * red + coefficients[:, 2] * green).clamp(-1, 1)
+        weights = torch.softmax(logits, 1)
+        return (torch.stack([(weights * plane).sum(1) for plane in (red, green, blue)], 1) + 1) / 2
+
+    @staticmethod
+    def _split(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Logits (B, M, H, W), and means, log-scales, coefficients (B, 3, M, H, W)."""
+        batch, _, height, width = parameters.shape
+        logits, rest = parameters.float().split([MIXTURES, 9 * MIXTURES], 1)
+        means, log_scales, coefficients = rest.reshape(batch, 3, 3, MIXTURES, height, width).unbind(1)
+        return logits, means, log_scales.clamp_min(_LOG_SCALE_MIN), torch.tanh(coefficients)
+
+
+def _log_mass(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """ln of a logistic's mass on x +- 1/255, the outer bins open."""
+    inverse = torch.exp(-log_scale)
+    centred = (x - mean) * inverse
+    upper, lower = centred + inverse / 255, centred - inverse / 255
+    # ln(sigmoid(u) - sigmoid(l)) = ln(1 - exp(l - u)) - softplus(-u) - softplus(l), stable far out
+    inner = torch.log(-torch.expm1(-2 / 255 * inverse)) - F.softplus(-upper) - F.softplus(lower)
+    return torch.where(x < -0.999, -F.softplus(-upper), torch.where(x > 0.999, -F.softplus(lower), inner))
+
+
+LIKELIHOODS = {"bernoulli": Bernoulli, "logistic-mixture": LogisticMixture}
