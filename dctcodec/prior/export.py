@@ -30,16 +30,16 @@ STEP_RANGE = (8.0, 256.0)
 @torch.no_grad()
 def to_integers(network: PriorNetwork) -> dict[str, Tensor]:
     """Tensors of the exact form. Raises ExportError where a bound does not hold."""
-    tensors = _layer("input", network.input, STREAM_BITS)
+    tensors = layer_tensors("input", network.input, STREAM_BITS)
     for number, (first, second) in enumerate(zip(network.first, network.second, strict=True)):
-        tensors |= _layer(f"first.{number}", first, STREAM_BITS) | _layer(f"second.{number}", second, STREAM_BITS)
+        tensors |= layer_tensors(f"first.{number}", first, STREAM_BITS) | layer_tensors(f"second.{number}", second, STREAM_BITS)
     tensors |= _head(network.head)
     tensors |= _conditioning(network)
     tensors["asinh"] = _asinh_table()
     return tensors
 
 
-def _layer(name: str, conv: ExactConv, output_bits: int | Tensor, gain: float = 1.0) -> dict[str, Tensor]:
+def layer_tensors(name: str, conv: ExactConv, output_bits: int | Tensor, gain: float = 1.0) -> dict[str, Tensor]:
     """`output_bits`: fraction bits of the outputs, one for all or int (outputs,); `gain` multiplies them, a power of two."""
     exponent = weight_exponent(conv.weight)
     weight = torch.round(conv.weight * torch.exp2(exponent)[:, None]).clamp(-127, 127)
@@ -72,7 +72,7 @@ def _head(head: ExactConv) -> dict[str, Tensor]:
     bits = torch.full((len(head.weight),), float(SCALE_BITS))
     for reveal in REVEALS:
         bits[2 * reveal.start : reveal.start + reveal.stop] = MEAN_BITS
-    return _layer("head", head, bits, HEAD_GAIN) | {
+    return layer_tensors("head", head, bits, HEAD_GAIN) | {
         "scale_offset": torch.tensor(round(-LOG_SCALE_MIN * 2**SCALE_BITS), dtype=torch.int32)
     }
 
