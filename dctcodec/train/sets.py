@@ -1,9 +1,11 @@
 """The paper's data sets in their usual files: CIFAR-10 binary batches, MNIST idx, OMNIGLOT npz or chardata.mat."""
 
 import gzip
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -57,8 +59,10 @@ def load(name: str, folder: Path) -> ImageSet:
         raise DataError(f"there is no data set {name!r}: use one of {', '.join(_READERS)}")
     try:
         training, test = _READERS[name](folder)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile, zlib.error, ModuleNotFoundError) as error:
         raise DataError(f"cannot read {name} in {folder} ({error}); put there {_SOURCES[name]}") from error
+    if len(training) <= HELD_OUT:
+        raise DataError(f"{name} in {folder} has {len(training)} training images, of which {HELD_OUT} are held out: it needs more")
     return ImageSet(training[:-HELD_OUT], training[-HELD_OUT:], test, name != "cifar10")
 
 
@@ -94,20 +98,20 @@ def _omniglot(folder: Path) -> tuple[Tensor, Tensor]:
 
 
 def _chardata(path: Path) -> tuple[Tensor, Tensor]:
-    """28x28 grey levels in [0, 1], a column an image."""
+    """28x28 grey levels in [0, 1], a column an image, which goes down its columns as MATLAB's do."""
     from scipy.io import loadmat
 
     table = loadmat(path)
 
     def images(key: str) -> Tensor:
         columns = np.asarray(table[key], np.float32)
-        return torch.from_numpy(np.round(columns.T.reshape(-1, 1, 28, 28) * 255).astype(np.uint8))
+        return torch.from_numpy(np.round(columns.T.reshape(-1, 1, 28, 28) * 255).astype(np.uint8)).mT.contiguous()
 
     return images("data"), images("testdata")
 
 
 def _drawings(path: Path) -> Tensor:
-    """105x105 drawings, True for paper, to 28x28 grey levels of ink by area; shuffled once, so that held-out ones are of all alphabets."""
+    """105x105 drawings, True for paper, to 28x28 grey levels of ink by area; shuffled once: held-out ones are of all alphabets."""
     with np.load(path, allow_pickle=False) as file:
         paper = torch.from_numpy(file[file.files[0]]).reshape(-1, 1, 105, 105)
     # each of 28 rows covers 105 / 28 = 15 / 4 of the original ones

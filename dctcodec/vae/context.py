@@ -42,7 +42,8 @@ class Context(nn.Module):
 
     def symbols(self, images: Tensor) -> Tensor:
         """The context of images: the bin of each value."""
-        values = self._corner(images) / self.largest if self.shape.kind == "dct" else self._pooled(images) * 2 - 1
+        with _in_full(images):
+            values = self._corner(images) / self.largest if self.shape.kind == "dct" else self._pooled(images) * 2 - 1
         bins = 2**self.shape.bits
         return torch.floor((values + 1) * (bins / 2)).clamp(0, bins - 1).long()
 
@@ -52,7 +53,8 @@ class Context(nn.Module):
         if self.shape.kind == "downsample":
             return F.interpolate((centres + 1) / 2, size=self.side, mode="nearest")
         basis = self._basis()
-        return (basis.T @ (centres * self.largest) @ basis).clamp(0, 1)
+        with _in_full(centres):
+            return (basis.T @ (centres * self.largest) @ basis).clamp(0, 1)
 
     def _corner(self, images: Tensor) -> Tensor:
         basis = self._basis()
@@ -63,3 +65,8 @@ class Context(nn.Module):
 
     def _basis(self) -> Tensor:
         return dct_basis(self.side, self.largest.device)[: self.shape.size]
+
+
+def _in_full(tensor: Tensor) -> torch.autocast:
+    """The context is float32 in training too: bfloat16 would move a value in its bin, or into the next."""
+    return torch.autocast(tensor.device.type, enabled=False)

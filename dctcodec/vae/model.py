@@ -60,8 +60,27 @@ class PaperModel(nn.Module):
     def log_weight(self, images: Tensor) -> tuple[Tensor, list[Latent]]:
         """ln p(x, z | context) - ln q(z | x) at one draw of the latents, (B,): its mean is the bound; and the latents."""
         parameters, latents = self.vae.reconstruct(images, self.context_image(images))
-        weight = self.vae.likelihood.log_likelihood(images, parameters.float())
-        return weight + sum(latent.log_ratio() for latent in latents), latents
+        return self._weight(images, parameters, latents), latents
+
+    def log_weights(self, images: Tensor, samples: int, rows: int = 250) -> Tensor:
+        """`log_weight` at `samples` draws, (samples, B). Each image is encoded once; its draws go through the decoder at most
+        `rows` at a time (or one for each image)."""
+        context, encoded = self.context_image(images), self.vae.encoder(images)
+        pieces = torch.arange(samples).split(max(1, rows // len(images)))
+        return torch.cat([self._weights(images, context, encoded, len(piece)) for piece in pieces])
+
+    def _weights(self, images: Tensor, context: Tensor | None, encoded: list[Tensor], samples: int) -> Tensor:
+        def repeated(tensor: Tensor) -> Tensor:
+            return tensor.expand(samples, *tensor.shape).flatten(0, 1)  # no copy where there is one image
+
+        many = repeated(images)
+        context = None if context is None else repeated(context)
+        parameters, latents = self.vae.top_down(context, len(many), [repeated(features) for features in encoded])
+        return self._weight(many, parameters, latents).reshape(samples, len(images))
+
+    def _weight(self, images: Tensor, parameters: Tensor, latents: list[Latent]) -> Tensor:
+        likelihood = self.vae.likelihood.log_likelihood(images, parameters.float())
+        return likelihood + sum(latent.log_ratio() for latent in latents)
 
 
 def bits_per_dim(nats: Tensor | float, shape: NetworkShape) -> Tensor | float:

@@ -8,6 +8,7 @@ a context the same network is the VAE baseline.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -36,7 +37,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """`channels`, `side` of an image; `scales` from fine to coarse; channels of a latent; name of the likelihood; context or not."""
+    """`channels`, `side` of an image; `scales` fine to coarse; channels of a latent; name of the likelihood; context or not."""
 
     channels: int
     side: int
@@ -163,8 +164,8 @@ class HierarchicalVae(nn.Module):
             nn.Conv2d(fine.hidden, self.likelihood.parameters, 3, padding=1),
         )
 
-    def reconstruct(self, images: Tensor, context: Tensor | None, noise: Noise = torch.randn) -> tuple[Tensor, list[Latent]]:
-        """Parameters of the likelihood and all latents, coarse to fine, drawn from their posteriors. `context`: the context's image."""
+    def reconstruct(self, images: Tensor, context: Tensor | None, noise: Noise | None = None) -> tuple[Tensor, list[Latent]]:
+        """Parameters of the likelihood and all latents, coarse to fine, drawn from their posteriors. `context`: its image."""
         return self.top_down(context, len(images), self.encoder(images), noise=noise)
 
     def generate(
@@ -172,7 +173,7 @@ class HierarchicalVae(nn.Module):
         context: Tensor | None,
         batch: int,
         temperature: float = 1.0,
-        noise: Noise = torch.randn,
+        noise: Noise | None = None,
         encoded: list[Tensor] | None = None,
         given: int = 0,
     ) -> Tensor:
@@ -186,10 +187,12 @@ class HierarchicalVae(nn.Module):
         batch: int,
         encoded: list[Tensor] | None,
         temperature: float = 1.0,
-        noise: Noise = torch.randn,
+        noise: Noise | None = None,
         given: int | None = None,
     ) -> tuple[Tensor, list[Latent]]:
-        """The decoder. The first `given` latents (all by default) come from the posterior where there are features `encoded`."""
+        """The decoder. The first `given` latents (all by default) come from the posterior where there are features `encoded`.
+        `noise`: torch.randn on the weights' device by default."""
+        noise = noise or partial(torch.randn, device=self.start.device)
         features, latents = self.start.expand(batch, -1, -1, -1), []
         for number, (scale, blocks) in enumerate(zip(self.shape.scales[::-1], self.blocks, strict=True)):
             if number:

@@ -1,0 +1,65 @@
+"""What is measured: a model that is installed, or a configuration with the run that trained it; and its test images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from dctcodec.errors import ConfigError, ModelError
+from dctcodec.train import sets
+from dctcodec.train.loop import CHECKPOINT, load_average
+from dctcodec.vae.config import Config, read
+from dctcodec.vae.model import PaperModel
+
+BINARY_SEED = 0
+"""Of the one drawing of black and white from a binary set's grey levels."""
+
+
+def load(source: str, run: Path | None) -> tuple[Config, PaperModel]:
+    """The averaged weights of `run`, of the configuration in the file `source`; without a run, the installed model `source`.
+
+    Raises ConfigError or ModelError, which say what is missing."""
+    if is_config(source):
+        config = read(Path(source))
+        if run is None:
+            raise ConfigError(f"{source} has no weights: add --run with the folder of a run that trained it")
+        return config, _trained(PaperModel(config.shape), run)
+    if run is not None:
+        raise ConfigError(f"--run goes with a configuration (a .toml file); {source} is the name of a model, which has its weights")
+    from dctcodec.vae.files import load_model
+
+    return load_model(source)
+
+
+def is_config(source: str) -> bool:
+    """Whether a CONFIG-or-MODEL is a configuration's file."""
+    return source.endswith(".toml")
+
+
+def with_runs(sources: Sequence[str], runs: Sequence[Path]) -> list[tuple[str, Path | None]]:
+    """Each source with its run: the runs belong to the configurations, in order. Raises ConfigError where their numbers differ."""
+    configs = sum(map(is_config, sources))
+    if configs != len(runs):
+        raise ConfigError(f"give --run once for each configuration: there are {configs} configurations and {len(runs)} runs")
+    left = iter(runs)
+    return [(source, next(left) if is_config(source) else None) for source in sources]
+
+
+def test_images(config: Config, folder: Path, count: int) -> Tensor:
+    """The first `count` test images, float in [0, 1]; black and white of a binary set are always the same drawing."""
+    data = sets.load(config.data, folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(BINARY_SEED)
+        return data.images(data.test)[:count]
+
+
+def _trained(model: PaperModel, run: Path) -> PaperModel:
+    checkpoint = run / CHECKPOINT
+    try:
+        return load_average(checkpoint, model)
+    except FileNotFoundError as error:
+        raise ModelError(f"there is no {checkpoint}: give --run the folder of a run of `dctcodec train vae`") from error
+    except (RuntimeError, SafetensorError, OSError) as error:
+        raise ModelError(f"the weights in {checkpoint} are not of this configuration: {str(error).splitlines()[0]}") from error
