@@ -103,6 +103,7 @@ def main() -> None:
 
 main.add_command(Deferred("bench", "dctcodec.bench.command:bench", "Measure against JPEG, WebP and AVIF."))
 main.add_command(Deferred("train", "dctcodec.train.command:train", "Train the prior or the decoder."))
+main.add_command(Deferred("eval", "dctcodec.eval.command:evaluate", "Measure the paper's models: likelihood, collapse."))
 
 
 @main.command()
