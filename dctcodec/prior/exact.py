@@ -49,7 +49,7 @@ class Layer:
     def __call__(self, activations: Tensor, rows: slice = slice(None)) -> Tensor:
         """(positions, terms) to (positions, outputs[rows])."""
         sums = self.arithmetic.product(activations, self.weight[:, rows])
-        return torch.floor((sums + self.offset[rows]) * self.scale[rows])
+        return sums.add_(self.offset[rows]).mul_(self.scale[rows]).floor_()
 
 
 def prove_bound(weight: Tensor, offset: Tensor) -> None:

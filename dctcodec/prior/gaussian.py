@@ -22,10 +22,11 @@ from dctcodec.errors import FormatError
 from dctcodec.prior.gaussian_exact import ExactDiffusion
 from dctcodec.prior.gaussian_tables import GaussianTables, Stack
 
-FIRST_GROWTH = 64
+FIRST_GROWTH = 80
 GROWTH_UNIT = 256
 """A group has floor(1 + growth / GROWTH_UNIT * tiles before it) tiles; the growth, below GROWTH_UNIT, is sent."""
 LEAST_GROWTH = 8
+"""Slower growth is refused: a reader's time depends on the number of groups."""
 RESERVE = 33
 """Valid bits that must be left after a pop: with fewer, the stack has run dry."""
 WORDS_LIMIT = 2**15
@@ -33,7 +34,12 @@ HASH = 2654435761
 _PHILOX_KEY = 0x6269747362616B  # "bitsbak"
 _GROWTH_MODEL = constriction.stream.model.Uniform(GROWTH_UNIT)
 
-Tick = Callable[[], object]
+Tick = Callable[[float], object]
+"""Told the share of the work just done; the shares of a call add up to 1."""
+
+
+def _no_tick(_: float) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -62,29 +68,31 @@ class GaussianPrior:
         self._forward_scales = network.forward_scales
         network.prove_forward([int(tables.reach[scale]) for scale in self._forward_scales])
 
-    def encode(self, symbols: Tensor, seed: int, tick: Tick = lambda: None) -> bytes:
-        """Code symbols; `seed`, below 2^64, makes the initial words; `tick` is called after each group of tiles."""
+    def encode(self, symbols: Tensor, seed: int, tick: Tick = _no_tick) -> bytes:
+        """Code symbols; `seed`, below 2^64, makes the initial words."""
         return self.code(symbols, seed, tick).payload
 
     def vlb_bits(self, symbols: Tensor, seed: int) -> float:
         """-L_vlb in bits of the noise that `encode` draws: what coding costs without initial bits and the coder's overhead."""
         return self.code(symbols, seed, measure=True).bound_bits
 
-    def code(self, symbols: Tensor, seed: int, tick: Tick = lambda: None, measure: bool = False) -> Coded:
+    def code(self, symbols: Tensor, seed: int, tick: Tick = _no_tick, measure: bool = False) -> Coded:
         """`encode` with an account of the bits; with `measure`, of the bound too."""
         flat = symbols.reshape(len(symbols), -1)[torch.from_numpy(tile_order(len(symbols)))]
         return _Encoder(self, flat, seed, tick, measure).run()
 
-    def decode(self, data: bytes, tiles: int, seed: int, tick: Tick = lambda: None) -> Tensor:
+    def decode(self, data: bytes, tiles: int, seed: int, tick: Tick = _no_tick) -> Tensor:
         """Symbols int32 (tiles, channels, size, size) on the CPU. Raises FormatError for bytes that `encode` did not make."""
         stack = _stack_of(data)
         growth = int(stack.decode(_GROWTH_MODEL, 1)[0])
+        if growth < LEAST_GROWTH:
+            raise FormatError("the coded contexts are in smaller groups than any writer makes: the file is damaged")
         flat = torch.empty(tiles, self.network.coefficients, dtype=torch.int32)
         sizes, stop = group_sizes(tiles, growth), tiles
         for size in reversed(sizes):
             flat[stop - size : stop] = self._decode_group(stack, size)
             stop -= size
-            tick()
+            tick(size / tiles)
         rest = stack.get_compressed()
         if not 0 < len(rest) <= WORDS_LIMIT or not np.array_equal(rest, initial_words(seed, len(rest))):
             raise FormatError("the coded contexts do not end as they began: the file is damaged or was made by another model")
@@ -121,6 +129,7 @@ class _Encoder:
     def __init__(self, prior: GaussianPrior, flat: Tensor, seed: int, tick: Tick, measure: bool):
         self.prior, self.flat, self.seed, self.tick, self.measure = prior, flat, seed, tick, measure
         self.growth, self.words = FIRST_GROWTH, self._first_words()
+        self.reached = 0
         self.sizes: list[int] = []
         # the stack and the bound before each group: where the next attempt goes on
         self.states: list[tuple[Stack, float]] = []
@@ -155,8 +164,14 @@ class _Encoder:
             bound += self._group(stack, self.flat[start : start + size], number)
             self.states.append((stack, bound))
             start += size
-            self.tick()
+            self._progress(start)
         return self.states[-1]
+
+    def _progress(self, tiles: int) -> None:
+        """Tell what was reached for the first time."""
+        if tiles > self.reached:
+            self.tick((tiles - self.reached) / len(self.flat))
+            self.reached = tiles
 
     def _economise(self, group: int) -> None:
         """Smaller groups, or more initial words where one tile is too much already."""
@@ -164,7 +179,7 @@ class _Encoder:
             self.words += 1 + (self.words // 4 if group else 0)
             self.states = []
         else:
-            self.growth = self.growth * 3 // 4
+            self.growth = max(self.growth * 7 // 8, LEAST_GROWTH)
         if self.words > WORDS_LIMIT:
             raise ValueError("these contexts cannot be coded: the model is not fit for them")
 

@@ -4,6 +4,8 @@ y_t is a whole number n_t of cells of its grid, y_0 a symbol. Everything here ma
 cell by integer multiplication, addition and shift, scales as indices of a table. `gaussian_export.py` makes the tensors.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,7 +15,9 @@ from dctcodec.prior.exact import EXACT_LIMIT, STREAM_LIMIT, Arithmetic, Layer
 from dctcodec.prior.network import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS
 
 PHASE_BITS = 4
-"""A mean is kept to 1/16 cell."""
+"""A mean of y_t, t >= 1, is kept to 1/16 cell."""
+BIN_PHASE_BITS = 6
+"""A mean of y_0 is kept to 1/64 bin: its deviation may be a fraction of a bin."""
 TABLE_SHIFT = 16
 """Fraction bits of the tables that give means and features."""
 CELL_LIMIT = 2**15 - 1
@@ -21,6 +25,7 @@ CELL_LIMIT = 2**15 - 1
 MEAN_LIMIT = CELL_LIMIT << PHASE_BITS
 FEATURE_STEP = 16
 """Features are standardised values in 1/256, cut into a coarse part (1/16) and a fine one."""
+_HALF = 2 ** (STREAM_BITS - ACTIVATION_BITS - 1)
 CHUNK = 32
 """Tiles that go through the network together: their patches stay in the processor's cache."""
 
@@ -60,7 +65,8 @@ class ExactDiffusion:
                 raise ModelError("the forward chain of the model leaves the exact range: it is damaged")
 
     def reverse(self, y: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        """p(y_{t-1} | y_t = `y`), y int (n, coefficients): mean in 1/16 cell of y_{t-1}'s grid and scale index, int64 each."""
+        """p(y_{t-1} | y_t = `y`), y int (n, coefficients): mean in 1/16 cell of y_{t-1}'s grid (1/64 bin
+        at t = 1) and scale index, int64 each."""
         parts = [self._reverse(part, t) for part in y.to(self.device, torch.int64).split(CHUNK)]
         mean, scale = (torch.cat(column) for column in zip(*parts, strict=True))
         return mean, scale
@@ -92,41 +98,41 @@ class ExactUNet:
         self._blocks = sum(name.startswith("enter.0.") and name.endswith(".first") for name in names)
         self._downs = sum(name.startswith("down.") for name in names)
         maps = [tensors[f"map.{number}"] for number in range(sum(name.startswith("map.") for name in tensors))]
-        self._maps = [table.to(arithmetic.device, arithmetic.dtype) for table in maps]
-        self._times = tensors["time_bias"].to(arithmetic.device, arithmetic.dtype)
+        map_of = [table.to(arithmetic.device, arithmetic.dtype) for table in maps]
         _prove_biases(tensors["time_bias"], maps)
+        times = tensors["time_bias"].to(arithmetic.device, arithmetic.dtype)
+        # for each layer (steps, positions, width), the half of the activation's rounding included
+        self._biases = [times[:, layer, None] + position + _HALF for layer, position in enumerate(map_of)]
 
     def __call__(self, features: Tensor, t: int) -> Tensor:
         """(n, positions, inputs) to shifts in 1/256 and logarithms in scale steps, (n, 2, coefficients)."""
-        count, biases = len(features), iter(zip(self._times[t - 1], self._maps, strict=True))
+        count, biases = len(features), iter([table[t - 1] for table in self._biases])
         inputs = features.to(self._layers["input"].arithmetic.operand)
         stream, skips, side = self._layers["input"](_patches(inputs, self.size)).reshape(count, self.size**2, -1), [], self.size
         for scale in range(self._downs + 1):
             if scale:
                 skips.append((stream, side))
-                sums = self._layers[f"down.{scale - 1}"](_patches(self._act(stream, *next(biases)), side, stride=2))
+                sums = self._layers[f"down.{scale - 1}"](_patches(self._act(stream, next(biases)), side, stride=2))
                 stream, side = sums.reshape(count, -1, sums.shape[1]), -(-side // 2)
             stream = self._stack(f"enter.{scale}", stream, side, biases)
         for number in range(self._downs):
             (skip, outer), inner = skips.pop(), side
             stream, side = (skip + _enlarge(stream, inner, outer)).clamp(-STREAM_LIMIT, STREAM_LIMIT), outer
             stream = self._stack(f"leave.{number}", stream, side, biases)
-        raw = self._layers["head"](self._act(stream, *next(biases)).flatten(0, 1))
+        raw = self._layers["head"](self._act(stream, next(biases)).flatten(0, 1))
         return raw.reshape(count, side**2, 2, self.channels).permute(0, 2, 3, 1).flatten(2)
 
-    def _stack(self, name: str, stream: Tensor, side: int, biases) -> Tensor:
+    def _stack(self, name: str, stream: Tensor, side: int, biases: Iterator[Tensor]) -> Tensor:
         for block in range(self._blocks):
-            hidden = self._layers[f"{name}.{block}.first"](_patches(self._act(stream, *next(biases)), side))
-            update = self._layers[f"{name}.{block}.second"](_patches(self._act(hidden.reshape(stream.shape)), side))
-            stream = (stream + update.reshape(stream.shape)).clamp(-STREAM_LIMIT, STREAM_LIMIT)
+            hidden = self._layers[f"{name}.{block}.first"](_patches(self._act(stream, next(biases)), side))
+            update = self._layers[f"{name}.{block}.second"](_patches(self._act(hidden.reshape(stream.shape), _HALF), side))
+            stream = update.reshape(stream.shape).add_(stream).clamp_(-STREAM_LIMIT, STREAM_LIMIT)
         return stream
 
-    def _act(self, stream: Tensor, *biases: Tensor) -> Tensor:
-        """Clipped ReLU of the stream plus biases, in 1/16."""
-        half = 2 ** (STREAM_BITS - ACTIVATION_BITS - 1)
-        total = stream + (sum(biases) + half)
-        scaled = total.mul_(2.0 ** (ACTIVATION_BITS - STREAM_BITS)).floor_().clamp_(0, ACTIVATION_MAX)
-        return scaled.to(self._arithmetic.operand)
+    def _act(self, stream: Tensor, bias: Tensor | int) -> Tensor:
+        """Clipped ReLU of stream plus bias, in 1/16; the bias includes the rounding's half."""
+        total = (stream + bias).mul_(2.0 ** (ACTIVATION_BITS - STREAM_BITS))
+        return total.floor_().clamp_(0, ACTIVATION_MAX).to(self._arithmetic.operand)
 
 
 def _layer(tensors: dict[str, Tensor], name: str, arithmetic: Arithmetic) -> Layer:

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from dctcodec.errors import FormatError, ModelError
-from dctcodec.prior.gaussian_exact import PHASE_BITS
+from dctcodec.prior.gaussian_exact import BIN_PHASE_BITS, PHASE_BITS
 
 INVERSE_SHIFT = 12
 """Fraction bits of a scale's inverse."""
@@ -33,7 +33,7 @@ class GaussianTables:
     """Counts of all scales. Of `tensors`, as `gaussian_export.to_integers` makes them, it reads
 
     `normal`: cumulative counts of the normal distribution; `grid_inverse`, `bin_inverse`: for each scale, points of that table in
-    1/16 cell, times 2^INVERSE_SHIFT; `reach`: the table of a scale covers -reach .. reach cells; `shape`, for the bits of y_0.
+    1/16 cell or 1/64 bin, times 2^INVERSE_SHIFT; `reach`: the table of a scale covers -reach .. reach cells; `shape`: bits of y_0.
     """
 
     def __init__(self, tensors: dict[str, Tensor]):
@@ -70,7 +70,7 @@ class GaussianTables:
         return rows[(scale - first) * PHASES : (scale - first + 1) * PHASES, :-1]
 
     def _cumulative(self, positions: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-        """Counts below positions, in 1/16 cell from the mean."""
+        """Counts below positions, given from the mean and in its unit."""
         points = ((positions * inverse + 2 ** (INVERSE_SHIFT - 1)) >> INVERSE_SHIFT) + len(self._normal) // 2
         return self._normal[points.clip(0, len(self._normal) - 1)]
 
@@ -160,8 +160,8 @@ class GaussianTables:
         return float(np.log2(rows.sum(1) / np.take_along_axis(rows, symbols[:, None], 1)[:, 0]).sum())
 
     def bin_rows(self, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Counts float64 (n, bins), whole numbers."""
-        edges = np.arange(1, self.bins) * PHASES - PHASES // 2
+        """Counts float64 (n, bins), whole numbers, of means in 1/64 bin."""
+        edges = (2 * np.arange(1, self.bins) - 1) << (BIN_PHASE_BITS - 1)
         inner = self._cumulative(edges - mean[:, None], self._bin[scale][:, None])
         return (np.diff(inner, prepend=0, append=self._normal[-1]) + 1).astype(np.float64)
 
