@@ -68,7 +68,7 @@ def main(data: Path, json_path: Path | None) -> None:
         for quality in QUALITIES:
             file = codec.encode(read_image(path), quality)
             header, symbols = codec.symbols(file)
-            exact = codec.prior.nll(symbols, header.step16)
+            exact = codec.scheme.prior.nll(symbols, header.step16)
             rows.append((float_bits(network, symbols, header.step), exact, 8 * (len(file) - HEADER_BYTES)))
         equal = equal and agree(list(priors.values()), symbols, header.step16)
     floats, exacts, payloads = (sum(column) for column in zip(*rows, strict=True))

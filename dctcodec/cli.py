@@ -109,16 +109,17 @@ main.add_command(Deferred("eval", "dctcodec.eval.command:evaluate", "Measure the
 @main.command()
 @inputs_argument
 @output_option
-@click.option("--quality", type=FiniteRange(1, 100), default=50, show_default=True, help="1 smallest, 100 best.")
+@click.option("--quality", type=FiniteRange(1, 100), help="1 smallest, 100 best.  [default: 50; dct-vae models have one]")
 @click.option("--model", default=DEFAULT, show_default=True, help="See `dctcodec models`.")
 @device_option
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="Of the decoder's noise.")
-def encode(inputs: tuple[str, ...], output: str | None, quality: float, model: str, device: str, seed: int) -> None:
+def encode(inputs: tuple[str, ...], output: str | None, quality: float | None, model: str, device: str, seed: int) -> None:
     """Encode pictures to .dct files. INPUT may be - for stdin."""
     pairs = _pairs(inputs, output, ".dct")
     from dctcodec.image import read_image
 
-    find(model)
+    if find(model).family == "dct-vae" and quality is not None:
+        raise click.UsageError(f"The model {model} has one quality: leave --quality out.")
 
     def work(source: str, destination: str) -> None:
         picture = read_image(source)
@@ -134,9 +135,11 @@ def encode(inputs: tuple[str, ...], output: str | None, quality: float, model: s
 @main.command()
 @inputs_argument
 @output_option
-@click.option("--temperature", type=FiniteRange(0), default=0, show_default=True, help="0 is smooth, 1 adds drawn texture.")
+@click.option(
+    "--temperature", type=FiniteRange(0), help="0 is smooth, 1 adds drawn texture.  [default: 0; 0.1 for dct-vae models]"
+)
 @device_option
-def decode(inputs: tuple[str, ...], output: str | None, temperature: float, device: str) -> None:
+def decode(inputs: tuple[str, ...], output: str | None, temperature: float | None, device: str) -> None:
     """Decode .dct files to pictures. The format is that of OUT's ending, PNG for - and for a directory."""
     pairs = _pairs(inputs, output, ".png")
     from dctcodec.image import check_ending, write_image
@@ -177,8 +180,8 @@ def info(file: str, as_json: bool) -> None:
 def models(as_json: bool) -> None:
     """List the installed models and their figures."""
     cards = [
-        {"name": m.name, "id": f"{m.model_id:08x}", "description": m.description, "bytes": m.bytes, "path": str(m.path)}
-        | {"figures": m.figures}
+        {"name": m.name, "id": "-" if m.model_id is None else f"{m.model_id:08x}", "family": m.family}
+        | {"description": m.description, "bytes": m.bytes, "path": str(m.path), "figures": m.figures}
         for m in installed()
     ]
     if as_json:
@@ -197,14 +200,14 @@ def _facts(data: bytes) -> dict[str, Any]:
         model = find_by_id(header.model_id).name
     except ModelError:
         model = "not installed"
+    step = {"quality": round(quality_of_step(header.step), 2), "step": round(header.step, 4)} if header.step16 else {}
     return {
         "width": header.width,
         "height": header.height,
         "colour": "grey" if header.grey else "RGB",
         "model": model,
         "model_id": f"{header.model_id:08x}",
-        "quality": round(quality_of_step(header.step), 2),
-        "step": round(header.step, 4),
+        **step,
         "seed": header.seed,
         "bytes": len(data),
         "header_bytes": len(data) - header.payload_length,
@@ -278,14 +281,13 @@ def _with_progress(pairs: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def _picture_bar() -> Iterator[Callable[[], object]]:
+def _picture_bar() -> Iterator[Callable[[float], object]]:
     """A bar for one picture that appears where it takes over two seconds and stderr is a terminal."""
     from tqdm import tqdm
 
-    from dctcodec.codec import STAGES
-
     quiet = sys.stderr is None or not sys.stderr.isatty()
-    with tqdm(total=STAGES, unit="step", delay=2, leave=False, disable=quiet, file=sys.stderr) as bar:
+    form = "{l_bar}{bar}| {elapsed}<{remaining}"
+    with tqdm(total=1, bar_format=form, delay=2, leave=False, disable=quiet, file=sys.stderr) as bar:
         yield bar.update
 
 

@@ -1,36 +1,60 @@
 """The codec, as in DESIGN section 1.
 
-image -> YCbCr -> 32x32 tiles -> DCT-II -> quantise -> symbols -> prior (exact) + rANS -> .dct
+image -> tiles -> DCT-II -> quantise -> symbols -> prior (exact) + rANS -> .dct
 .dct -> rANS + the same prior -> symbols -> hierarchical decoder (float, temperature) -> image
+
+A model's family says how each arrow is drawn: `bands` (whole pictures, all frequencies, any quality) or `vae.scheme` (the paper's).
 """
 
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from importlib import import_module
+from typing import Protocol
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from dctcodec import container, context, image, models
-from dctcodec.coder import Tables
+from dctcodec import container, image, models
 from dctcodec.context import rgb_to_ycbcr
-from dctcodec.decoder import Decoder, DecoderShape, reconstruct
 from dctcodec.errors import ModelError
-from dctcodec.prior.exact import ExactPrior, arithmetic_for
-from dctcodec.prior.masked import MaskedPrior
-from dctcodec.quality import STEP_UNIT, step_of_quality
-from dctcodec.schedule import REVEALS
 
-Tick = Callable[[], object]
-"""Called STAGES times while a picture is encoded or decoded, for a progress bar."""
-STAGES = len(REVEALS) + 1
+Tick = Callable[[float], object]
+"""Told, as a picture is encoded or decoded, the share of the work just done, for a progress bar. The shares add up to 1."""
+CODING_SHARE = 0.9
+"""The share of the work that is entropy coding."""
+_SCHEMES = {"dct-bands": "dctcodec.bands:Bands", "dct-vae": "dctcodec.vae.scheme:PaperScheme"}
+"""Where the scheme of each family is; a family that is not here has no codec."""
 
 
-def _no_tick() -> None:
+class Scheme(Protocol):
+    """What a family of models does between a picture's pixels and a file's payload. Made with a ModelInfo and a torch.device."""
+
+    temperature: float
+    """At which pictures are painted where the user does not say."""
+
+    def step16(self, quality: float | None) -> int:
+        """The quantisation step for the header, in 1/16; 0 where the model has one quality. Raises ValueError."""
+
+    def symbols(self, rgb: Tensor, header: container.Header) -> Tensor:
+        """int32 symbols on the CPU of RGB float32 (3, H, W) in [0, 255]."""
+
+    def encode(self, symbols: Tensor, header: container.Header, tick: Tick) -> bytes:
+        """The payload of symbols. Exact."""
+
+    def decode(self, payload: bytes, header: container.Header, tick: Tick) -> Tensor:
+        """The symbols of a payload. Exact. Raises FormatError."""
+
+    def code_length(self, symbols: Tensor, header: container.Header) -> float:
+        """Bits that the exact model says symbols cost, without the coder's overhead."""
+
+    def paint(self, symbols: Tensor, header: container.Header, temperature: float) -> Tensor:
+        """RGB float32 (3, at least H, at least W), nominally in [0, 255]."""
+
+
+def _no_tick(_: float) -> None:
     pass
 
 
@@ -43,53 +67,50 @@ class Codec:
     def __init__(self, model: str = models.DEFAULT, device: str = "auto"):
         self.model = models.find(model)
         self.device = _device(device)
-        self.prior, self.decoder = _load(self.model, self.device)
+        self.scheme = _scheme(self.model, self.device)
 
-    def encode(self, picture: Image.Image, quality: float = 50.0, seed: int = 0, tick: Tick = _no_tick) -> bytes:
+    def encode(self, picture: Image.Image, quality: float | None = None, seed: int = 0, tick: Tick = _no_tick) -> bytes:
         """A picture as the bytes of a .dct file.
 
-        `picture`: any PIL image of 1 to 2^27 pixels; `quality`: 1 (smallest) to 100; `seed`: 0 to 2^32 - 1, of the noise that a
-        decoder adds at temperatures above 0. Raises ValueError for a quality or seed out of range, ImageError, FormatError.
+        `picture`: any PIL image of 1 to 2^27 pixels; `quality`: 1 (smallest) to 100, 50 where it is None, and None for models that
+        have one quality; `seed`: 0 to 2^32 - 1, of the noise that a decoder adds at temperatures above 0. Raises ValueError for a
+        quality or seed out of range, ImageError, FormatError.
         """
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed {seed} is outside 0..{2**32 - 1}")
         picture = image.normalise(picture)
-        step16 = round(step_of_quality(quality) * STEP_UNIT)
+        step16 = self.scheme.step16(quality)
         header = container.Header(*picture.size, picture.mode == "L", step16, seed, self.model.model_id)
         container.check_size(*picture.size)
-        symbols = self._symbols(_pixels(picture), header)
-        tick()
-        return container.write(header, self.prior.encode(symbols, step16, header.grey, tick))
+        symbols = self.scheme.symbols(_pixels(picture), header)
+        tick(1 - CODING_SHARE)
+        return container.write(header, self.scheme.encode(symbols, header, lambda share: tick(CODING_SHARE * share)))
 
-    def decode(self, data: bytes, temperature: float = 0.0, tick: Tick = _no_tick) -> Image.Image:
+    def decode(self, data: bytes, temperature: float | None = None, tick: Tick = _no_tick) -> Image.Image:
         """The picture of a .dct file, RGB or L. `temperature` >= 0 scales the noise of the latents that the file does not hold:
-        0 is the best estimate, above it texture is drawn, the same for the same file. Raises FormatError, ModelError, and
-        ValueError for a temperature that is negative or not finite."""
+        0 is the best estimate, above it texture is drawn, the same for the same file; None takes the model's default.
+        Raises FormatError, ModelError, and ValueError for a temperature that is negative or not finite."""
+        temperature = self.scheme.temperature if temperature is None else temperature
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature {temperature} is not a finite number from 0 up")
-        header, symbols = self.symbols(data, tick)
-        rgb = reconstruct(self.decoder, symbols.to(self.device), header.step, temperature, header.seed)
-        tick()
+        header, symbols = self.symbols(data, lambda share: tick(CODING_SHARE * share))
+        rgb = self.scheme.paint(symbols, header, temperature)
+        tick(1 - CODING_SHARE)
         return _picture(rgb[:, : header.height, : header.width], header.grey)
 
     def symbols(self, data: bytes, tick: Tick = _no_tick) -> tuple[container.Header, Tensor]:
-        """Header and symbols of a file, int32 (CHANNELS, h, w) on the CPU: the part of decoding that is exact."""
+        """Header and symbols of a file, int32 on the CPU: the part of decoding that is exact. dct-bands has symbols
+        (CHANNELS, h, w) on the grid of tiles, dct-vae (tiles, 3, 6, 6)."""
         header, payload = container.parse(data)
         if header.model_id != self.model.model_id:
             other = models.find_by_id(header.model_id)
             raise ModelError(f"the file was made with model {other.name}, not {self.model.name}")
-        height, width = context.tiles_across(header.height), context.tiles_across(header.width)
-        return header, self.prior.decode(payload, height, width, header.step16, header.grey, tick)
+        return header, self.scheme.decode(payload, header, tick)
 
     def ideal_bits(self, data: bytes) -> float:
         """Code length of a file's symbols under the exact model, in bits: its size but for header and coder overhead."""
         header, symbols = self.symbols(data)
-        return self.prior.nll(symbols, header.step16, header.grey)
-
-    @torch.inference_mode()
-    def _symbols(self, rgb: Tensor, header: container.Header) -> Tensor:
-        coefficients = context.analyse(rgb[None])
-        return context.quantise(coefficients, header.step)[0].to(torch.int32)
+        return self.scheme.code_length(symbols, header)
 
 
 def codec_for(data: bytes, device: str = "auto") -> Codec:
@@ -108,7 +129,7 @@ def encode(picture: Image.Image, quality: float = 50.0, seed: int = 0) -> bytes:
     return loaded().encode(picture, quality, seed)
 
 
-def decode(data: bytes, temperature: float = 0.0) -> Image.Image:
+def decode(data: bytes, temperature: float | None = None) -> Image.Image:
     """`Codec.decode` with the model that the file names."""
     return codec_for(data).decode(data, temperature)
 
@@ -134,14 +155,8 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _load(model: models.ModelInfo, device: torch.device) -> tuple[MaskedPrior, Decoder]:
-    try:
-        integers = load_file(model.path / models.PRIOR)
-        weights = load_file(model.path / models.DECODER)
-        network = ExactPrior(integers, arithmetic_for(device))
-        tables = Tables(integers["cumulative"].numpy(), integers["reach"].numpy())
-        decoder = Decoder(DecoderShape(**{k: tuple(v) for k, v in model.decoder.items()}))
-        decoder.load_state_dict({k: v.float() for k, v in weights.items()})
-    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-        raise ModelError(f"the model {model.name} is damaged ({error}): install dctcodec again") from error
-    return MaskedPrior(network, tables), decoder.eval().to(device, memory_format=torch.channels_last)
+def _scheme(model: models.ModelInfo, device: torch.device) -> Scheme:
+    if model.family not in _SCHEMES:
+        raise ModelError(f"the model {model.name} has no context, so it makes no files: use it with `dctcodec eval`")
+    module, name = _SCHEMES[model.family].split(":")
+    return getattr(import_module(module), name)(model, device)

@@ -13,12 +13,13 @@ MAX_PIXELS = 2**27
 _LAYOUT = struct.Struct("<4sBBIHHHII")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _LAYOUT.size + _CRC.size
-_GREY = 1
+_GREY, _ONE_QUALITY = 1, 2
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself. `width`, `height`: pixels, 1..65535; `step16`: quantisation step in 1/16 pixel levels, 1..65535;
+    """What a file says of itself. `width`, `height`: pixels, 1..65535; `step16`: quantisation step in 1/16 pixel levels, 1..65535,
+    or 0 where the model has one quality;
     `model_id`: first 32 bits of the SHA-256 of the prior's weights; `seed`: of the noise at temperatures above 0;
     `payload_length`: bytes of coded symbols."""
 
@@ -39,8 +40,9 @@ class Header:
 def write(header: Header, payload: bytes) -> bytes:
     """A whole file. Raises FormatError where the picture is too large for the format."""
     check_size(header.width, header.height)
+    flags = _GREY * header.grey | _ONE_QUALITY * (header.step16 == 0)
     head = _LAYOUT.pack(
-        MAGIC, VERSION, _GREY * header.grey, header.model_id, header.width, header.height, header.step16, header.seed, len(payload)
+        MAGIC, VERSION, flags, header.model_id, header.width, header.height, header.step16, header.seed, len(payload)
     )
     return head + _CRC.pack(zlib.crc32(payload, zlib.crc32(head))) + payload
 
@@ -63,11 +65,11 @@ def parse(data: bytes) -> tuple[Header, bytes]:
         raise FormatError(f"{len(payload) - length} bytes follow the end of the file: it is damaged")
     if zlib.crc32(payload, zlib.crc32(data[: _LAYOUT.size])) != _CRC.unpack_from(data, _LAYOUT.size)[0]:
         raise FormatError("the checksum does not match: the file is damaged")
-    if flags & ~_GREY:
+    if flags & ~(_GREY | _ONE_QUALITY):
         raise FormatError(f"the file uses features (flags {flags:#04x}) that this dctcodec does not know")
     check_size(width, height)
-    if step16 == 0:
-        raise FormatError("the file's quantisation step is zero")
+    if (step16 == 0) != bool(flags & _ONE_QUALITY):
+        raise FormatError(f"the file's quantisation step is {step16 / 16:g}, which its flags do not allow")
     return Header(width, height, bool(flags & _GREY), step16, seed, model_id, length), payload
 
 

@@ -5,13 +5,16 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from dctcodec.errors import ModelError
 
 DEFAULT = "dct-bands"
-PRIOR, DECODER, CONFIG = "prior.safetensors", "decoder.safetensors", "config.json"
+PRIOR, DECODER, VAE, CONFIG = "prior.safetensors", "decoder.safetensors", "vae.safetensors", "config.json"
 FLOAT_PRIOR = "prior-float.safetensors"
 """The prior before it became integers, float16: to train on from, never read by the codec."""
+_WEIGHTS = {"dct-bands": (PRIOR, DECODER), "dct-vae": (PRIOR, VAE), "vae": (VAE,)}
+"""What each family needs."""
 _PACKAGE = Path(__file__).resolve().parent
 _PLACES = (_PACKAGE / "models", _PACKAGE.parent / "models")
 """Inside an installed wheel, and beside the package in a checkout."""
@@ -19,15 +22,17 @@ _PLACES = (_PACKAGE / "models", _PACKAGE.parent / "models")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """One installed model. `model_id`: first 32 bits of the SHA-256 of its prior's file; `figures`: measured, from its card."""
+    """One installed model. `family`: dct-bands and dct-vae are codecs, vae (the paper's baseline) is none; `model_id`: first 32
+    bits of the SHA-256 of its prior's file, None where it has none; `figures`: measured, from its card; `config`: config.json."""
 
     name: str
     path: Path
-    model_id: int
+    family: str
+    model_id: int | None
     bytes: int
     description: str
     figures: dict[str, float | str]
-    decoder: dict[str, list[int]]
+    config: dict[str, Any]
 
 
 def installed() -> list[ModelInfo]:
@@ -57,9 +62,13 @@ def find_by_id(model_id: int) -> ModelInfo:
 def _read(folder: Path) -> ModelInfo:
     try:
         config = json.loads((folder / CONFIG).read_text())
-        prior = (folder / PRIOR).read_bytes()
-        size = len(prior) + (folder / DECODER).stat().st_size
-        identity = int.from_bytes(hashlib.sha256(prior).digest()[:4], "little")
-        return ModelInfo(folder.name, folder, identity, size, config["description"], config["figures"], config["decoder"])
+        weights = [folder / name for name in _WEIGHTS[config["family"]]]
+        size = sum(file.stat().st_size for file in weights)
+        identity = _identity(folder / PRIOR) if folder / PRIOR in weights else None
+        return ModelInfo(folder.name, folder, config["family"], identity, size, config["description"], config["figures"], config)
     except (OSError, KeyError, ValueError) as error:
         raise ModelError(f"the model in {folder} is damaged or incomplete ({error}): install it again") from error
+
+
+def _identity(prior: Path) -> int:
+    return int.from_bytes(hashlib.sha256(prior.read_bytes()).digest()[:4], "little")

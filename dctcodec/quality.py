@@ -7,6 +7,7 @@ import math
 
 COARSEST, FINEST = 190.0, 18.0
 """Steps of quality 1 and 100, pixel levels: about 0.05 and 1 bits a pixel on photographs."""
+DEFAULT_QUALITY = 50.0
 STEP_UNIT = 16
 """A file holds its step as a whole number of 1/16."""
 

@@ -9,7 +9,6 @@ from PIL import Image
 
 import dctcodec
 from dctcodec import Codec, FormatError, ImageError, ModelError, container, context
-from dctcodec.codec import STAGES
 from dctcodec.quality import step_of_quality
 
 
@@ -153,10 +152,11 @@ def test_a_temperature_below_zero_is_refused(codec, make_picture, temperature: f
 
 
 def test_progress_is_told_at_every_stage(codec, make_picture):
-    ticks = []
-    data = codec.encode(make_picture(8, 8), tick=lambda: ticks.append("encode"))
-    codec.decode(data, tick=lambda: ticks.append("decode"))
-    assert ticks == ["encode"] * STAGES + ["decode"] * STAGES
+    encoding, decoding = [], []
+    data = codec.encode(make_picture(8, 8), tick=encoding.append)
+    codec.decode(data, tick=decoding.append)
+    assert min(len(encoding), len(decoding)) > 5
+    assert sum(encoding) == pytest.approx(1) and sum(decoding) == pytest.approx(1)
 
 
 def test_pictures_outside_the_format_are_refused(codec):

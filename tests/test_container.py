@@ -106,8 +106,9 @@ def test_bytes_after_the_end_are_noticed(codec, small: bytes, more: bytes):
         (bytes(100), "not a .dct file"),
         (craft(version=2), "version 2"),
         (craft(version=0), "version 0"),
-        (craft(flags=2), "flags 0x02"),
-        (craft(step16=0), "step is zero"),
+        (craft(flags=4), "flags 0x04"),
+        (craft(step16=0), "step is 0, which its flags"),
+        (craft(flags=2), "step is 50, which its flags"),
         (craft(length=1), "truncated"),
         (craft(length=2**32 - 1), "truncated"),
         (craft(b"abcd", length=0), "follow the end"),
@@ -120,7 +121,7 @@ def test_what_is_wrong_is_said(codec, data: bytes, words: str):
 
 @pytest.mark.parametrize(("width", "height"), [(0, 5), (5, 0), (0, 0), (65535, 65535), (65535, 2049), (2049, 65535)])
 def test_absurd_sizes_are_refused_before_anything_is_made(codec, width: int, height: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(codec, "prior", None)
+    monkeypatch.setattr(codec.scheme, "prior", None)
     with pytest.raises(FormatError, match=f"{width}x{height}"):
         codec.decode(craft(b"\1\2\3\4", model=codec.model.model_id, width=width, height=height))
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from dctcodec.models import DEFAULT
+from dctcodec.models import DEFAULT, find
 
-QUALITIES = "5,15,30,45,60,75,90"
+QUALITIES = (5, 15, 30, 45, 60, 75, 90)
 PATH = click.Path(path_type=Path)
 
 
@@ -37,18 +37,24 @@ def bench() -> None:
     "qualities",
     type=_Qualities(),
     multiple=True,
-    default=[QUALITIES],
-    help=f"1 to 100, repeatable.  [default: {QUALITIES}]",
+    help=f"1 to 100, repeatable.  [default: {','.join(map(str, QUALITIES))}; dct-vae models have one]",
 )
 @click.option("--model", default=DEFAULT, metavar="NAME", show_default=True, help="The model to measure.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute.")
 @click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write everything here.")
 @click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Draw the curves here.")
 @click.option("--baselines/--no-baselines", default=True, show_default=True, help="Measure JPEG, WebP and AVIF too.")
+@click.option("--paper", is_flag=True, help="The paper's figure 9: VAE, DCT-VAE and JPEG of equal PSNR, for a dct-vae model.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
-def kodak(data, qualities, model, device, json_path, plot_path, baselines, limit) -> None:
+def kodak(data, qualities, model, device, json_path, plot_path, baselines, paper, limit) -> None:
     """Rate, distortion and time on the 24 Kodak pictures, and BD-rates against JPEG, WebP and AVIF."""
     from dctcodec.bench.run import run
 
     distinct = sorted({quality for several in qualities for quality in several})
-    run(data, distinct, model, device, json_path, plot_path, baselines, limit)
+    if find(model).family == "dct-vae":
+        if distinct:
+            raise click.UsageError(f"The model {model} has one quality: leave --quality out.")
+        distinct = [None]
+    elif paper:
+        raise click.UsageError(f"--paper is for dct-vae models, and {model} is none.")
+    run(data, distinct or QUALITIES, model, device, json_path, plot_path, baselines, paper, limit)

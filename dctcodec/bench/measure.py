@@ -16,7 +16,7 @@ from dctcodec.image import normalise, read_image
 class Subject(Protocol):
     """What can be measured: `dctcodec.codec.Codec` and the baselines."""
 
-    def encode(self, image: Image.Image, quality: float) -> bytes: ...
+    def encode(self, image: Image.Image, quality: float | None) -> bytes: ...
 
     def decode(self, data: bytes) -> Image.Image: ...
 
@@ -28,7 +28,7 @@ class Row:
     """One picture at one quality, or the means of many; None where a figure does not exist."""
 
     image: str
-    quality: float
+    quality: float | None  # None for a model that has one
     bpp: float  # 8 * bytes of the file / pixels
     ideal_bpp: float | None  # the model's code length of the symbols, in bits / pixels
     psnr: float  # dB
@@ -38,7 +38,7 @@ class Row:
 
 
 def measure(
-    codec: Subject, paths: Sequence[Path], qualities: Iterable[float], tick: Callable[[], object] = lambda: None
+    codec: Subject, paths: Sequence[Path], qualities: Iterable[float | None], tick: Callable[[], object] = lambda: None
 ) -> list[Row]:
     """A row for every quality and picture, in that order; `tick` is called after each. Raises ImageError."""
     rows = []
@@ -49,7 +49,7 @@ def measure(
     return rows
 
 
-def measure_one(codec: Subject, image: Image.Image, quality: float, name: str) -> Row:
+def measure_one(codec: Subject, image: Image.Image, quality: float | None, name: str) -> Row:
     """Encode and decode once. Times are wall-clock, from pixels in memory to bytes in memory and back."""
     start = time.perf_counter()
     data = codec.encode(image, quality)

@@ -37,8 +37,12 @@ def table(results: Sequence[Result]) -> str:
     head = ("codec", "quality", "bpp", "ideal bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s")
     lines = [f"{head[0]:10}" + "".join(f"{title:>10}" for title in head[1:])]
     for result in results:
-        lines += [f"{result.name:10}{row.quality:>10g}{_figures(row)}" for row in means(result.rows)]
+        lines += [f"{result.name:10}{_quality(row):>10}{_figures(row)}" for row in means(result.rows)]
     return "\n".join(lines)
+
+
+def _quality(row: Row) -> str:
+    return "-" if row.quality is None else f"{row.quality:g}"
 
 
 def _figures(row: Row) -> str:

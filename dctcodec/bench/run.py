@@ -20,12 +20,13 @@ EXTRA = ("pytorch_msssim", "bjontegaard", "matplotlib")
 
 def run(
     data: Path | None,
-    qualities: Sequence[float],
+    qualities: Sequence[float | None],
     model: str,
     device: str,
     json_path: Path | None,
     plot_path: Path | None,
     baselines: bool,
+    paper: bool,
     limit: int | None,
 ) -> None:
     """What `dctcodec bench kodak` does; the arguments are its options.
@@ -39,6 +40,11 @@ def run(
     for path in filter(None, (json_path, plot_path)):
         check_output(path)
     pictures = _first(find(data), limit)
+    if paper:
+        from dctcodec.bench.paper import run_paper
+
+        run_paper(pictures, Codec(model, device), f"vae-{model.removeprefix('dct-vae-')}", json_path, plot_path)
+        return
     subjects = [("dctcodec", f"model {model}, device {device}", Codec(model, device), qualities)]
     if baselines:
         subjects += [(codec.name, codec.description, codec, codec.qualities) for codec in BASELINES]

@@ -11,6 +11,13 @@ from dctcodec.prior.exact import ExactPrior
 from dctcodec.prior.network import checkerboard
 from dctcodec.schedule import CHANNELS, REVEALS, Reveal
 
+Tick = Callable[[float], object]
+"""Told the share of the work just done; the shares of a call add up to 1."""
+
+
+def _no_tick(_: float) -> None:
+    pass
+
 
 class MaskedPrior:
     """A prior over the symbols (CHANNELS, h, w) of a picture. Everything here is exact."""
@@ -22,13 +29,13 @@ class MaskedPrior:
         """Code length in bits of int32 symbols under the exact model, without the coder's overhead."""
         return coder.ideal_bits(self._batches(symbols, step16, grey), self.tables)
 
-    def encode(self, symbols: Tensor, step16: int, grey: bool = False, tick: Callable[[], object] = lambda: None) -> bytes:
+    def encode(self, symbols: Tensor, step16: int, grey: bool = False, tick: Tick = _no_tick) -> bytes:
         """Code int32 symbols (CHANNELS, h, w); `step16`: the step in 1/16; `grey`: the chroma is zero and not sent; `tick` is
         called after each reveal."""
         return coder.encode(self._batches(symbols, step16, grey, tick), self.tables)
 
     def decode(
-        self, data: bytes, height: int, width: int, step16: int, grey: bool = False, tick: Callable[[], object] = lambda: None
+        self, data: bytes, height: int, width: int, step16: int, grey: bool = False, tick: Tick = _no_tick
     ) -> Tensor:
         """Symbols int32 (CHANNELS, height, width) on the CPU. Raises FormatError for bytes that `encode` did not make."""
         reader = coder.Reader(data, self.tables)
@@ -36,17 +43,17 @@ class MaskedPrior:
         for now, sent, mean, scale in self._distributions(symbols, step16, grey):
             part = symbols[now.start : now.stop]
             part[sent] = torch.from_numpy(reader.take(mean, scale))
-            tick()
+            tick(1 / len(REVEALS))
         reader.finish()
         return symbols
 
     def _batches(
-        self, symbols: Tensor, step16: int, grey: bool, tick: Callable[[], object] = lambda: None
+        self, symbols: Tensor, step16: int, grey: bool, tick: Tick = _no_tick
     ) -> list[coder.Batch]:
         batches = []
         for now, sent, mean, scale in self._distributions(symbols, step16, grey):
             batches.append((symbols[now.start : now.stop][sent].numpy(), mean, scale))
-            tick()
+            tick(1 / len(REVEALS))
         return batches
 
     def _distributions(

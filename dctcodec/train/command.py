@@ -119,3 +119,15 @@ def export(prior: Path, latents: Path, description: str, model: Path) -> None:
     export_prior(prior, model)
     export_decoder(latents, model)
     write_config(model, description)
+
+
+@train.command("export-vae")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--run", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of the run.")
+@click.option("-o", "--model", type=click.Path(path_type=Path), required=True, help="Folder of the model, models/NAME.")
+def export_vae(config: Path, run: Path, model: Path) -> None:
+    """Write one of the paper's models, trained as CONFIG says, in the form that is shipped; its prior as integers, with proofs."""
+    from dctcodec.train.export import export_paper
+    from dctcodec.train.loop import CHECKPOINT
+
+    export_paper(config, run / CHECKPOINT, model)

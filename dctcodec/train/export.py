@@ -1,6 +1,7 @@
 """`dctcodec train export`: a run's averaged weights as an installable model."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,16 @@ from torch import nn
 from dctcodec import models
 from dctcodec.coder import integer_tables
 from dctcodec.decoder import DecoderShape
+from dctcodec.prior import gaussian_export
 from dctcodec.prior.export import to_integers
 from dctcodec.prior.network import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, distribution_function
 from dctcodec.train.latents import LatentTraining
 from dctcodec.train.loop import load_average
+from dctcodec.vae.config import read
+from dctcodec.vae.model import PaperModel
+
+PAPER_TEMPERATURE = 0.1
+"""At which the paper draws the latents below the context."""
 
 
 def export_prior(checkpoint: Path, model: Path) -> None:
@@ -41,8 +48,26 @@ def export_decoder(checkpoint: Path, model: Path) -> None:
 
 def write_config(model: Path, description: str) -> None:
     """Write `model`/config.json: what the model is and the decoder's shape; benchmarks/publish.py adds the figures."""
-    config = {"description": description, "decoder": vars(DecoderShape()), "figures": {}}
+    config = {"family": "dct-bands", "description": description, "decoder": vars(DecoderShape()), "figures": {}}
     (model / models.CONFIG).write_text(json.dumps(config, indent=1) + "\n")
+
+
+def export_paper(config: Path, checkpoint: Path, model: Path) -> None:
+    """Write one of the paper's models, made as a TOML file says, to the folder `model`: trained weights in float16, statistics as
+    they are, the configuration, and the diffusion prior as integers. Raises ConfigError, ExportError."""
+    network, description = PaperModel(read(config).shape), read(config).description
+    load_average(checkpoint, network)
+    trained = {name for name, _ in network.named_parameters()}
+    tensors = {k: v.half() if k in trained else v for k, v in network.state_dict().items()}
+    model.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in tensors.items()}, model / models.VAE)
+    family = "vae"
+    if network.prior:
+        family = "dct-vae"
+        save_file({k: v.contiguous() for k, v in gaussian_export.to_integers(network.prior).items()}, model / models.PRIOR)
+    table = tomllib.loads(config.read_text())
+    facts = {"family": family, "description": description, "temperature": PAPER_TEMPERATURE, "config": table, "figures": {}}
+    (model / models.CONFIG).write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def _save_halves(network: nn.Module, path: Path) -> None:

@@ -86,5 +86,6 @@ def _complete(settings: Settings, training: Training, images: int) -> Settings:
 
 def _optimiser(model: nn.Module, training: Training) -> torch.optim.Optimizer:
     if training.optimiser == "muon":
-        return Optimiser(model, training.learning_rate, 1 / 3, adam_only=("start", "inject", "head", "stem", "network.input", "bias"))
+        adam_only = ("start", "inject", "head", "stem", "network.input", "bias")
+        return Optimiser(model, training.learning_rate, 1 / 3, adam_only)
     return torch.optim.AdamW(model.parameters(), training.learning_rate, weight_decay=training.weight_decay)

@@ -16,11 +16,16 @@ from dctcodec.errors import ModelError
 
 @dataclass(frozen=True)
 class ContextShape:
-    """`kind`: "dct" or "downsample"; `size`: side of the context; `bits`: of each symbol."""
+    """`kind`: "dct" or "downsample"; `size`: side of the context; `bits`: of each symbol.
+
+    `rounding`: None for the paper's bins, of which zero is an edge: then the sign of every coefficient near zero costs a bit. Else
+    the bins move by half so that zero is a centre, and a DCT coefficient u bins from it, but for the mean, goes to
+    sign(u) floor(|u| + rounding): 0.5 is the nearest bin, less a dead zone."""
 
     kind: str
     size: int
     bits: int
+    rounding: float | None = None
 
 
 class Context(nn.Module):
@@ -45,16 +50,24 @@ class Context(nn.Module):
         with _in_full(images):
             values = self._corner(images) / self.largest if self.shape.kind == "dct" else self._pooled(images) * 2 - 1
         bins = 2**self.shape.bits
-        return torch.floor((values + 1) * (bins / 2)).clamp(0, bins - 1).long()
+        symbols = torch.floor((values + 1) * (bins / 2)) if self.shape.rounding is None else self._rounded(values * (bins / 2))
+        return symbols.clamp(0, bins - 1).long()
 
     def image(self, symbols: Tensor) -> Tensor:
         """The image (B, channels, side, side) in [0, 1] that a context shows: each symbol at its bin's centre."""
-        centres = (symbols + 0.5) * 2.0 ** (1 - self.shape.bits) - 1
+        middle = 0.5 if self.shape.rounding is None else 0.0
+        centres = (symbols + middle) * 2.0 ** (1 - self.shape.bits) - 1
         if self.shape.kind == "downsample":
             return F.interpolate((centres + 1) / 2, size=self.side, mode="nearest")
         basis = self._basis()
         with _in_full(centres):
             return (basis.T @ (centres * self.largest) @ basis).clamp(0, 1)
+
+    def _rounded(self, bins: Tensor) -> Tensor:
+        """Values in bins from zero to symbols, of which 2^(bits - 1) is zero."""
+        offset = torch.full_like(self.largest, self.shape.rounding)
+        offset[:, 0, 0] = 0.5
+        return 2 ** (self.shape.bits - 1) + bins.sign() * torch.floor(bins.abs() + offset)
 
     def _corner(self, images: Tensor) -> Tensor:
         basis = self._basis()

@@ -1,0 +1,59 @@
+"""The family of dct-bands: whole pictures in YCbCr, all frequencies, a masked-diffusion prior, one decoder over all tiles."""
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dctcodec import context, models
+from dctcodec.coder import Tables
+from dctcodec.container import Header
+from dctcodec.decoder import Decoder, DecoderShape, reconstruct
+from dctcodec.errors import ModelError
+from dctcodec.prior.exact import ExactPrior, arithmetic_for
+from dctcodec.prior.masked import MaskedPrior, Tick
+from dctcodec.quality import DEFAULT_QUALITY, STEP_UNIT, step_of_quality
+
+
+class Bands:
+    """`codec.Scheme` of the family. Symbols: int32 (CHANNELS, h, w) on the grid of tiles."""
+
+    temperature = 0.0
+
+    def __init__(self, model: models.ModelInfo, device: torch.device):
+        self.device = device
+        self.prior, self.decoder = _load(model, device)
+
+    def step16(self, quality: float | None) -> int:
+        return round(step_of_quality(DEFAULT_QUALITY if quality is None else quality) * STEP_UNIT)
+
+    @torch.inference_mode()
+    def symbols(self, rgb: Tensor, header: Header) -> Tensor:
+        coefficients = context.analyse(rgb[None])
+        return context.quantise(coefficients, header.step)[0].to(torch.int32)
+
+    def encode(self, symbols: Tensor, header: Header, tick: Tick) -> bytes:
+        return self.prior.encode(symbols, header.step16, header.grey, tick)
+
+    def decode(self, payload: bytes, header: Header, tick: Tick) -> Tensor:
+        height, width = context.tiles_across(header.height), context.tiles_across(header.width)
+        return self.prior.decode(payload, height, width, header.step16, header.grey, tick)
+
+    def code_length(self, symbols: Tensor, header: Header) -> float:
+        return self.prior.nll(symbols, header.step16, header.grey)
+
+    def paint(self, symbols: Tensor, header: Header, temperature: float) -> Tensor:
+        return reconstruct(self.decoder, symbols.to(self.device), header.step, temperature, header.seed)
+
+
+def _load(model: models.ModelInfo, device: torch.device) -> tuple[MaskedPrior, Decoder]:
+    try:
+        integers = load_file(model.path / models.PRIOR)
+        weights = load_file(model.path / models.DECODER)
+        network = ExactPrior(integers, arithmetic_for(device))
+        tables = Tables(integers["cumulative"].numpy(), integers["reach"].numpy())
+        decoder = Decoder(DecoderShape(**{k: tuple(v) for k, v in model.config["decoder"].items()}))
+        decoder.load_state_dict({k: v.float() for k, v in weights.items()})
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise ModelError(f"the model {model.name} is damaged ({error}): install dctcodec again") from error
+    return MaskedPrior(network, tables), decoder.eval().to(device, memory_format=torch.channels_last)
