@@ -80,11 +80,15 @@ class Schedule:
         return math.sqrt(before) * beta / var, math.sqrt(1 - beta) * (1 - before) / var, (1 - before) / var * beta
 
     def cell(self, t: int) -> float:
-        """Width of a cell of y_t: the smaller deviation of q(y_t | y_{t-1}) and q(y_t | y_{t+1}, y_0) is CELLS cells."""
-        if t == 0:
-            return self.bin_width
+        """Width of a cell of y_t: the smaller deviation of q(y_t | y_{t-1}) and q(y_t | y_{t+1}, y_0) is about CELLS cells, and
+        the deviation of q(y_t | y_{t-1}) is exactly one of the scale table's."""
+        return math.sqrt(self.beta(t)) / math.exp(GRID_LOG_MIN + self.scale(t) / SCALE_STEPS) if t else self.bin_width
+
+    def scale(self, t: int) -> int:
+        """Index of the scale of q(y_t | y_{t-1})."""
         reverse = 1.0 if t == self.steps else self.posterior(t + 1)[2]
-        return math.sqrt(min(reverse, self.beta(t))) / CELLS
+        cells = CELLS * math.sqrt(self.beta(t) / min(reverse, self.beta(t)))
+        return min(round((math.log(cells) - GRID_LOG_MIN) * SCALE_STEPS), SCALES - 1)
 
 
 def _linear(shape: DiffusionShape) -> list[float]:

@@ -78,7 +78,7 @@ class GaussianPrior:
 
     def code(self, symbols: Tensor, seed: int, tick: Tick = _no_tick, measure: bool = False) -> Coded:
         """`encode` with an account of the bits; with `measure`, of the bound too."""
-        flat = symbols.reshape(len(symbols), -1)[torch.from_numpy(tile_order(len(symbols)))]
+        flat = symbols.flatten(1)[torch.from_numpy(tile_order(len(symbols)))]
         return _Encoder(self, flat, seed, tick, measure).run()
 
     def decode(self, data: bytes, tiles: int, seed: int, tick: Tick = _no_tick) -> Tensor:

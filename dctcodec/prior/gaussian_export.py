@@ -98,17 +98,14 @@ def _forward(schedule: Schedule) -> dict[str, Tensor]:
         centre = 0.5 * schedule.cell(0) - 1 if t == 1 else 0.0
         gains.append(keep * schedule.cell(t - 1) * to_phases)
         offsets.append(keep * centre * to_phases + 0.5)
-        scales.append(_grid_scale(math.sqrt(schedule.beta(t)) / schedule.cell(t)))
+        scales.append(schedule.scale(t))
+    last = min(max(round((-math.log(schedule.cell(schedule.steps)) - GRID_LOG_MIN) * SCALE_STEPS), 0), SCALES - 1)
     return {
         "forward_gain": _whole(torch.tensor(gains, dtype=torch.float64) * 2**TABLE_SHIFT, torch.int64),
         "forward_offset": _whole(torch.tensor(offsets, dtype=torch.float64) * 2**TABLE_SHIFT, torch.int64),
         "forward_scale": torch.tensor(scales, dtype=torch.int32),
-        "last_scale": torch.tensor(_grid_scale(1 / schedule.cell(schedule.steps)), dtype=torch.int32),
+        "last_scale": torch.tensor(last, dtype=torch.int32),
     }
-
-
-def _grid_scale(cells: float) -> int:
-    return min(max(round((math.log(cells) - GRID_LOG_MIN) * SCALE_STEPS), 0), SCALES - 1)
 
 
 def _normal() -> dict[str, Tensor]:
