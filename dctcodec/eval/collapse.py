@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from dctcodec.bench import machine
 from dctcodec.errors import DataError
-from dctcodec.eval.source import test_images
+from dctcodec.eval.source import prepared, test_images
 from dctcodec.files import check_output, write_output
 from dctcodec.vae.config import Config
 from dctcodec.vae.model import PaperModel
@@ -56,7 +56,7 @@ def run(
     if len(sets) > 1:
         raise DataError(f"models of different data sets cannot be compared: {', '.join(sorted(sets))}")
     tests = test_images(models[0][1], data, images).to(device)
-    results = [(name, measure(model.to(device).eval(), tests)) for name, _, model in models]
+    results = [(name, measure(prepared(model, device), tests)) for name, _, model in models]
     click.echo(table(results))
     if json_path:
         figures = {"data": models[0][1].data, "images": len(tests), "active_above": ACTIVE, "machine": machine.describe()}

@@ -38,7 +38,7 @@ def evaluate() -> None:
 @click.argument("source", metavar="CONFIG-or-MODEL")
 @click.option("--run", type=PATH, metavar="RUN", help="Folder of the run that trained CONFIG.")
 @click.option("--samples", type=click.IntRange(min=1), help="Draws an image.  [default: 1000 for binary sets, 100 for CIFAR-10]")
-@click.option("--batch", type=click.IntRange(min=1), default=250, show_default=True, help="Draws in the decoder at once.")
+@click.option("--batch", type=click.IntRange(min=1), help="Draws in the decoder at once.  [default: 250, for CIFAR-10 25]")
 @_shared
 def likelihood(
     source: str, run: Path | None, data: Path, threads: int | None, seed: int, json_path: Path | None, **options
@@ -49,10 +49,10 @@ def likelihood(
     """
     from dctcodec.bench import report
     from dctcodec.eval.likelihood import measure
-    from dctcodec.eval.source import load
+    from dctcodec.eval.source import label, load
 
     _prepare(threads, seed)
-    report.emit(measure(source, *load(source, run), data, **options), json_path)
+    report.emit(measure(label(source, run), *load(source, run), data, **options), json_path)
 
 
 @evaluate.command()
@@ -66,8 +66,8 @@ def collapse(sources: tuple[str, ...], runs: tuple[Path, ...], data: Path, threa
     CONFIG is one of models/configs/*.toml, with --run; MODEL the name of an installed model.
     """
     from dctcodec.eval.collapse import run
-    from dctcodec.eval.source import load, with_runs
+    from dctcodec.eval.source import label, load, with_runs
 
     _prepare(threads, seed)
-    models = [(source, *load(source, folder)) for source, folder in with_runs(sources, runs)]
+    models = [(label(source, folder), *load(source, folder)) for source, folder in with_runs(sources, runs)]
     run(models, data, **options)

@@ -20,22 +20,25 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dctcodec.bench import machine
-from dctcodec.eval.source import test_images
+from dctcodec.eval.source import prepared, test_images
 from dctcodec.vae.config import Config
 from dctcodec.vae.model import PaperModel, bits_per_dim
 
 SAMPLES = {"bernoulli": 1000, "logistic-mixture": 100}
+"""The paper's."""
+BATCH = {"bernoulli": 250, "logistic-mixture": 25}
+"""What a processor's caches hold."""
 CHAINS = 200
 """Diffusion chains at once."""
 
 
 @torch.inference_mode()
 def measure(
-    source: str, config: Config, model: PaperModel, data: Path, images: int, samples: int | None, batch: int, device: str
+    name: str, config: Config, model: PaperModel, data: Path, images: int, samples: int | None, batch: int | None, device: str
 ) -> dict[str, object]:
-    """Figures of a model on the first `images` test images; `batch`: draws in the decoder at once."""
+    """Figures of a model on the first `images` test images; `batch`: draws in the decoder at once; None: the defaults."""
     shape = config.shape.network
-    samples = samples or SAMPLES[shape.likelihood]
+    samples, batch = samples or SAMPLES[shape.likelihood], batch or BATCH[shape.likelihood]
     tests = test_images(config, data, images).to(device)
     model = prepared(model, device)
     began = time.monotonic()
@@ -45,7 +48,7 @@ def measure(
     seconds = time.monotonic() - began
     elbo, nats = sum(parts.values()), given + context
     figures = {
-        "model": source,
+        "model": name,
         "description": config.description,
         "data": config.data,
         "images": len(tests),
@@ -63,13 +66,6 @@ def measure(
             figures[f"{name}_bits_per_dim"] = _mean(bits_per_dim(value, shape))
             figures[f"{name}_bits_per_dim_standard_error"] = _error(bits_per_dim(value, shape))
     return figures | {"seconds": round(seconds, 1), "machine": machine.describe()}
-
-
-def prepared(model: PaperModel, device: str) -> PaperModel:
-    """The model where it is to run, its convolutions in the layout that is fastest there."""
-    model = model.to(device).eval()
-    model.vae.to(memory_format=torch.channels_last)
-    return model
 
 
 def bound(model: PaperModel, images: Tensor, batch: int) -> dict[str, Tensor]:

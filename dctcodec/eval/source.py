@@ -38,6 +38,11 @@ def is_config(source: str) -> bool:
     return source.endswith(".toml")
 
 
+def label(source: str, run: Path | None) -> str:
+    """What a CONFIG-or-MODEL is called in a table: the run's folder, or the model."""
+    return run.resolve().name if run else Path(source).name
+
+
 def with_runs(sources: Sequence[str], runs: Sequence[Path]) -> list[tuple[str, Path | None]]:
     """Each source with its run: the runs belong to the configurations, in order. Raises ConfigError where their numbers differ."""
     configs = sum(map(is_config, sources))
@@ -45,6 +50,13 @@ def with_runs(sources: Sequence[str], runs: Sequence[Path]) -> list[tuple[str, P
         raise ConfigError(f"give --run once for each configuration: there are {configs} configurations and {len(runs)} runs")
     left = iter(runs)
     return [(source, next(left) if is_config(source) else None) for source in sources]
+
+
+def prepared(model: PaperModel, device: str) -> PaperModel:
+    """The model where it is to run, its convolutions in the layout that is fastest there."""
+    model = model.to(device).eval()
+    model.vae.to(memory_format=torch.channels_last)
+    return model
 
 
 def test_images(config: Config, folder: Path, count: int) -> Tensor:

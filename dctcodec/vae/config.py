@@ -8,8 +8,19 @@ from typing import Any
 from dctcodec.errors import ConfigError
 from dctcodec.prior.diffusion import DiffusionShape
 from dctcodec.vae.context import ContextShape
+from dctcodec.vae.likelihood import LIKELIHOODS
 from dctcodec.vae.model import ModelShape
 from dctcodec.vae.network import NetworkShape, Scale
+
+_CHOICES = {
+    "data": ("cifar10", "mnist", "omniglot"),
+    "kind": ("dct", "downsample"),
+    "likelihood": tuple(LIKELIHOODS),
+    "optimiser": ("adamw", "muon"),
+    "schedule": ("linear", "cosine", "geometric"),
+}
+_POSITIVE = {"side", "latents", "width", "hidden", "channels", "latent_width", "size", "bits", "steps", "batch", "prior_images"}
+_POSITIVE |= {"learning_rate", "epochs", "clip", "skip", "scales"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,9 @@ def read(path: Path) -> Config:
 def from_table(table: dict[str, Any]) -> Config:
     """The configuration of a parsed TOML or JSON table. Raises ConfigError."""
     parts = dict(table)
+    for name in ("context", "network", "prior", "training"):
+        if not isinstance(parts.get(name, {}), dict):
+            raise ConfigError(f"{name} must be a table: [{name}]")
     scales = tuple(_make(Scale, scale, "scale") for scale in parts.pop("scale", ()))
     context = _make(ContextShape, parts.pop("context"), "context") if "context" in parts else None
     network = _make(NetworkShape, parts.pop("network", {}) | {"scales": scales, "context": context is not None}, "network")
@@ -66,21 +80,38 @@ def from_table(table: dict[str, Any]) -> Config:
         sizes = {"channels": network.channels, "size": context.size, "bits": context.bits}
         prior = _make(DiffusionShape, parts.pop("prior", {}) | sizes, "prior")
     training = _make(Training, parts.pop("training", {}), "training")
-    _check(network)
+    _check(network, context)
     return _make(Config, parts | {"shape": ModelShape(network, context, prior), "training": training}, "the file")
 
 
 def _make(kind: type, values: dict[str, Any], where: str) -> Any:
+    if not isinstance(values, dict):
+        raise ConfigError(f"[[{where}]] must be a table, or several")
     known = {field.name for field in fields(kind)}
     if unknown := sorted(values.keys() - known):
         raise ConfigError(f"[{where}] has {', '.join(unknown)}, which means nothing there; known: {', '.join(sorted(known))}")
+    for field in fields(kind):
+        if field.name in values:
+            _check_value(field.name, values[field.name], field.type, where)
     try:
         return kind(**values)
     except TypeError as error:
         raise ConfigError(f"[{where}]: {str(error).replace(f'{kind.__name__}.__init__() ', '')}") from error
 
 
-def _check(network: NetworkShape) -> None:
+def _check_value(name: str, value: Any, kind: Any, where: str) -> None:
+    if kind in (int, float, str, bool):
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise ConfigError(f"[{where}] {name} = {value!r} should be of type {kind.__name__}")
+    if kind in (int, float) and (value < 0 or value == 0 and name in _POSITIVE):
+        raise ConfigError(f"[{where}] {name} = {value} is too small")
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise ConfigError(f"[{where}] {name} = {value!r} is none of {', '.join(_CHOICES[name])}")
+
+
+def _check(network: NetworkShape, context: ContextShape | None) -> None:
+    if context and (context.size > network.side or context.kind == "downsample" and network.side % context.size):
+        raise ConfigError(f"[context] size = {context.size} does not fit images of side {network.side}")
     sides = [network.side, *(scale.side for scale in network.scales)]
     if len(sides) < 2 or any(fine % coarse for fine, coarse in zip(sides, sides[1:], strict=False)):
         raise ConfigError("the sides of [[scale]] must each divide the one before, and the first the image's")
