@@ -106,6 +106,7 @@ def train(
         bar.set_postfix(loss=f"{sum(recent) / len(recent):.4f}", step=progress.step)
         if rank == 0 and now - saved > settings.save_every:
             _save(settings.folder / CHECKPOINT, model, average, optimiser, progress)
+            _log(settings.folder, progress, recent, {})
             saved = now
         if rank == 0 and now - validated > settings.validate_every:
             _log(settings.folder, progress, recent, validate(average))

@@ -113,5 +113,7 @@ def _check(network: NetworkShape, context: ContextShape | None) -> None:
     if context and (context.size > network.side or context.kind == "downsample" and network.side % context.size):
         raise ConfigError(f"[context] size = {context.size} does not fit images of side {network.side}")
     sides = [network.side, *(scale.side for scale in network.scales)]
+    if network.offset and not (network.context and network.likelihood == "logistic-mixture"):
+        raise ConfigError("[network] offset needs a context and the likelihood logistic-mixture")
     if len(sides) < 2 or any(fine % coarse for fine, coarse in zip(sides, sides[1:], strict=False)):
         raise ConfigError("the sides of [[scale]] must each divide the one before, and the first the image's")

@@ -42,6 +42,14 @@ class LogisticMixture:
         mass = _log_mass(x, means + shift, log_scales).sum(1)
         return torch.logsumexp(mass + torch.log_softmax(logits, 1), 1).flatten(1).sum(1)
 
+    @staticmethod
+    def moved(parameters: Tensor, image: Tensor) -> Tensor:
+        """The parameters with all means moved by an image (B, 3, H, W) in [0, 1]: 1/2 leaves them where they are."""
+        means = (image * 2 - 1).repeat_interleave(MIXTURES, 1)
+        batch, _, height, width = means.shape
+        logits, others = (means.new_zeros(batch, count * MIXTURES, height, width) for count in (1, 6))
+        return parameters.float() + torch.cat([logits, means, others], 1)
+
     @classmethod
     def mean(cls, parameters: Tensor) -> Tensor:
         """Expected image in [0, 1]: each mixture's chain of conditional means, weighted."""

@@ -37,7 +37,10 @@ class Scale:
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """`channels`, `side` of an image; `scales` fine to coarse; channels of a latent; name of the likelihood; context or not."""
+    """`channels`, `side` of an image; `scales` fine to coarse; channels of a latent; name of the likelihood; context or not.
+
+    `offset`: the likelihood's means count from the context's image (not in the paper: what a short training would spend on
+    copying it, goes to what the context lacks)."""
 
     channels: int
     side: int
@@ -46,6 +49,7 @@ class NetworkShape:
     likelihood: str
     context: bool
     weight_norm: bool = False
+    offset: bool = False
 
 
 class Latent(NamedTuple):
@@ -203,7 +207,8 @@ class HierarchicalVae(nn.Module):
                 known = encoded is not None and (given is None or len(latents) < given)
                 features, latent = block(features, encoded[-1 - number] if known else None, temperature, noise)
                 latents.append(latent)
-        return self.head(features), latents
+        parameters = self.head(features)
+        return (self.likelihood.moved(parameters, context) if self.shape.offset else parameters), latents
 
 
 def _pooled(image: Tensor, side: int) -> Tensor:
