@@ -1,4 +1,4 @@
-"""The paper's data sets in their usual files: CIFAR-10 binary batches, MNIST idx, OMNIGLOT npz or chardata.mat."""
+"""The paper's data sets in their usual files: CIFAR-10 binary, MNIST idx, OMNIGLOT npz or chardata.mat; and tiles of photographs."""
 
 import gzip
 import zlib
@@ -10,15 +10,18 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from dctcodec.errors import DataError
+from dctcodec.train.data import photo_files
 
 HELD_OUT = 1000
 """The last training images, kept for validation."""
 _SOURCES = {
     "cifar10": "the binary version of https://www.cs.toronto.edu/~kriz/cifar.html, unpacked",
     "mnist": "the four idx files, gzipped or not, of http://yann.lecun.com/exdb/mnist/",
+    "photos": "JPEG photographs, bsds/*.jpg (BSDS500 train and val) and other folders of them",
     "omniglot": "images_background.npz and images_evaluation.npz (classes, 20, 105, 105), drawn from "
     "https://github.com/brendenlake/omniglot, or chardata.mat of https://github.com/yburda/iwae/tree/master/datasets/OMNIGLOT",
 }
@@ -38,15 +41,14 @@ class ImageSet:
         images = levels.float() / 255
         return torch.bernoulli(images) if self.binary else images
 
-    def batches(self, seed: int) -> Callable[[int], Tensor]:
-        """`batches(n)`: n training images, uint8, in an order shuffled anew for each epoch."""
-        generator = torch.Generator().manual_seed(seed)
+    def batches(self) -> Callable[[int], Tensor]:
+        """`batches(n)`: n training images, uint8, in an order shuffled anew for each epoch by torch's global generator."""
         queue = torch.empty(0, dtype=torch.long)
 
         def draw(count: int) -> Tensor:
             nonlocal queue
             while len(queue) < count:
-                queue = torch.cat([queue, torch.randperm(len(self.training), generator=generator)])
+                queue = torch.cat([queue, torch.randperm(len(self.training))])
             chosen, queue = queue[:count], queue[count:]
             return self.training[chosen]
 
@@ -54,7 +56,7 @@ class ImageSet:
 
 
 def load(name: str, folder: Path) -> ImageSet:
-    """A data set: cifar10, mnist or omniglot. Raises DataError, which says where its files come from."""
+    """A data set: cifar10, mnist, omniglot or photos. Raises DataError, which says where its files come from."""
     if name not in _READERS:
         raise DataError(f"there is no data set {name!r}: use one of {', '.join(_READERS)}")
     try:
@@ -63,7 +65,7 @@ def load(name: str, folder: Path) -> ImageSet:
         raise DataError(f"cannot read {name} in {folder} ({error}); put there {_SOURCES[name]}") from error
     if len(training) <= HELD_OUT:
         raise DataError(f"{name} in {folder} has {len(training)} training images, of which {HELD_OUT} are held out: it needs more")
-    return ImageSet(training[:-HELD_OUT], training[-HELD_OUT:], test, name != "cifar10")
+    return ImageSet(training[:-HELD_OUT], training[-HELD_OUT:], test, binary=name in ("mnist", "omniglot"))
 
 
 def _cifar10(folder: Path) -> tuple[Tensor, Tensor]:
@@ -75,6 +77,22 @@ def _cifar10(folder: Path) -> tuple[Tensor, Tensor]:
 
     training = np.concatenate([read(f"data_batch_{number}.bin") for number in range(1, 6)])
     return torch.from_numpy(training), torch.from_numpy(read("test_batch.bin"))
+
+
+def _photos(folder: Path) -> tuple[Tensor, Tensor]:
+    """Every 32x32 tile of photographs, shuffled once; those of held-out photographs are the test set."""
+    return tuple(_tiles(files) for files in photo_files(folder))
+
+
+def _tiles(files: list[Path]) -> Tensor:
+    tiles = []
+    for file in files:
+        image = torch.from_numpy(np.asarray(Image.open(file).convert("RGB")).copy())
+        # to rows and columns of tiles; what is left over at the right and bottom edges falls away
+        grid = image.unfold(0, 32, 32).unfold(1, 32, 32)
+        tiles.append(grid.reshape(-1, 3, 32, 32))
+    joined = torch.cat(tiles)
+    return joined[torch.randperm(len(joined), generator=torch.Generator().manual_seed(0))]
 
 
 def _mnist(folder: Path) -> tuple[Tensor, Tensor]:
@@ -121,4 +139,9 @@ def _drawings(path: Path) -> Tensor:
     return (ink * 255).round().to(torch.uint8)[order]
 
 
-_READERS: dict[str, Callable[[Path], tuple[Tensor, Tensor]]] = {"cifar10": _cifar10, "mnist": _mnist, "omniglot": _omniglot}
+_READERS: dict[str, Callable[[Path], tuple[Tensor, Tensor]]] = {
+    "cifar10": _cifar10,
+    "mnist": _mnist,
+    "omniglot": _omniglot,
+    "photos": _photos,
+}

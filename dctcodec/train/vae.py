@@ -32,7 +32,7 @@ def train_vae(config: Config, data: Path, settings: Settings) -> PaperModel:
     model = model.to(settings.device)
     training = config.training
     settings = _complete(settings, training, len(images.training))
-    draw = images.batches(settings.seed)
+    draw = images.batches()
     return train(
         model,
         _optimiser(model, training),
