@@ -55,14 +55,15 @@ def loss(model: PaperModel, images: Tensor, count: int) -> Tensor:
 @torch.no_grad()
 def validate(model: PaperModel, images: ImageSet) -> dict[str, float]:
     """Nats of a held-out image: the whole bound and its parts; bits a value for colours."""
-    torch.manual_seed(0)
-    held_out = images.images(images.validation)
     device = next(model.parameters()).device
     parts = []
-    for batch in held_out.to(device).split(VALIDATION_BATCH):
-        bound = model.bound(batch)
-        context = model.prior.vlb(model.context.symbols(batch)).mean() if model.prior else torch.zeros(())
-        parts.append(torch.stack([bound.reconstruction.mean(), sum(bound.divergences).mean(), context.to(device)]))
+    # always the same draws, and the run's own go on as if nothing had been
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        for batch in images.images(images.validation).to(device).split(VALIDATION_BATCH):
+            bound = model.bound(batch)
+            context = model.prior.vlb(model.context.symbols(batch)).mean() if model.prior else torch.zeros(())
+            parts.append(torch.stack([bound.reconstruction.mean(), sum(bound.divergences).mean(), context.to(device)]))
     reconstruction, divergence, context = torch.stack(parts).mean(0).tolist()
     total = reconstruction + divergence + context
     figures = {"bound": total, "reconstruction": reconstruction, "divergence": divergence, "context": context}

@@ -13,7 +13,6 @@ from dctcodec.vae.model import ModelShape
 from dctcodec.vae.network import NetworkShape, Scale
 
 _CHOICES = {
-    "data": ("cifar10", "mnist", "omniglot"),
     "kind": ("dct", "downsample"),
     "likelihood": tuple(LIKELIHOODS),
     "optimiser": ("adamw", "muon"),
