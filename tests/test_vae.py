@@ -1,0 +1,369 @@
+"""The paper's models: contexts, likelihoods, the top-down network, its bound, and the configurations."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.fft
+import torch
+from torch import Tensor
+from torch.distributions import Normal, kl_divergence
+
+from dctcodec.errors import ConfigError
+from dctcodec.prior.diffusion import DiffusionShape
+from dctcodec.vae.config import from_table, read
+from dctcodec.vae.context import Context, ContextShape
+from dctcodec.vae.likelihood import Bernoulli, LogisticMixture
+from dctcodec.vae.model import ModelShape, PaperModel, bits_per_dim
+from dctcodec.vae.network import Latent, NetworkShape, Scale
+
+CONFIGS = sorted((Path(__file__).parent.parent / "models" / "configs").glob("*.toml"))
+PAPERS = [path for path in CONFIGS if not path.stem.startswith("photos")]
+SCALES = (Scale(4, 2, 1, 8, 8), Scale(2, 1, 1, 8, 8))
+
+
+def model(context: bool = True, weight_norm: bool = False, colours: bool = False, offset: bool = False) -> PaperModel:
+    """A network of three latents on 8x8 images, its weights random, the layers that start at zero too."""
+    torch.manual_seed(0)
+    channels, likelihood = (3, "logistic-mixture") if colours else (1, "bernoulli")
+    network = NetworkShape(channels, 8, SCALES, 2, likelihood, context, weight_norm, offset)
+    prior = DiffusionShape(channels, size=3, bits=2, steps=3, width=8, scales=1, blocks=1, schedule="linear")
+    made = PaperModel(ModelShape(network, ContextShape("dct", 3, 2), prior) if context else ModelShape(network))
+    with torch.no_grad():
+        for parameter in made.vae.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    made.fit(pictures(200, channels))
+    return made.requires_grad_(False)
+
+
+def pictures(count: int, channels: int = 1, side: int = 8) -> Tensor:
+    """Images of 0 and 1; of 256 levels where they have colours."""
+    values = torch.rand(count, channels, side, side)
+    return values.round() if channels == 1 else (values * 255).round() / 255
+
+
+# --- contexts
+
+
+def test_the_dct_context_is_scipys_dct_over_the_largest_magnitude():
+    torch.manual_seed(0)
+    images = torch.rand(50, 3, 16, 16)
+    context = Context(ContextShape("dct", 5, 4), 3, 16)
+    context.fit(images)
+    corner = scipy.fft.dctn(images.double().numpy(), axes=(2, 3), norm="ortho")[..., :5, :5]
+    largest = np.abs(corner).max(0)
+    assert np.allclose(context.largest, largest, atol=1e-5)
+
+    symbols = context.symbols(images)
+    bins = (corner / largest + 1) * 8
+    clear = np.abs(bins - bins.round()) > 1e-4
+    assert (symbols.numpy() == np.floor(bins).clip(0, 15))[clear].all() and clear.mean() > 0.9
+    assert symbols.dtype == torch.int64 and symbols.min() >= 0 and symbols.max() == 15
+
+    padded = np.zeros(images.shape)
+    padded[..., :5, :5] = ((symbols.numpy() + 0.5) / 8 - 1) * largest
+    assert np.allclose(context.image(symbols), scipy.fft.idctn(padded, axes=(2, 3), norm="ortho").clip(0, 1), atol=1e-5)
+
+
+def test_values_beyond_those_seen_go_to_the_outer_bins():
+    context = Context(ContextShape("dct", 2, 3), 1, 4)
+    context.fit(torch.full((1, 1, 4, 4), 0.25))
+    assert context.symbols(torch.ones(1, 1, 4, 4))[0, 0, 0, 0] == 7
+    assert context.symbols(torch.zeros(1, 1, 4, 4))[0, 0, 0, 0] == 4
+
+
+@pytest.mark.parametrize("kind", ["dct", "downsample"])
+@pytest.mark.parametrize("bits", [2, 5])
+def test_a_context_that_is_shown_has_itself_as_context(kind: str, bits: int):
+    torch.manual_seed(0)
+    images = 0.5 + 0.2 * (torch.rand(40, 3, 16, 16) - 0.5)
+    context = Context(ContextShape(kind, 4, bits), 3, 16)
+    context.fit(images)
+    symbols = context.symbols(images)
+    shown = context.image(symbols)
+    inside = (shown > 0).all(3).all(2).all(1) & (shown < 1).all(3).all(2).all(1)
+    assert inside.sum() > 20
+    assert torch.equal(context.symbols(shown)[inside], symbols[inside])
+
+
+def test_the_downsampling_context_is_an_average_and_nearest_neighbours():
+    torch.manual_seed(0)
+    images = torch.rand(20, 3, 16, 16)
+    context = Context(ContextShape("downsample", 4, 5), 3, 16)
+    average = images.double().numpy().reshape(20, 3, 4, 4, 4, 4).mean((3, 5))
+    symbols = context.symbols(images).numpy()
+    assert (np.abs((symbols + 0.5) / 32 - average) <= 0.5 / 32 + 1e-6).all()
+    assert np.allclose(context.image(torch.from_numpy(symbols)), np.kron((symbols + 0.5) / 32, np.ones((4, 4))))
+
+
+def test_bins_with_a_dead_zone_have_zero_as_a_centre():
+    context = Context(ContextShape("dct", 2, 3, rounding=0.25), 1, 2)
+    context.largest.fill_(4.0)
+    steps = torch.tensor([-9.0, -1.76, -1.74, -0.7, 0.74, 0.76, 2.5])
+    coefficients = torch.zeros(len(steps), 1, 2, 2)
+    coefficients[:, 0, 0, 1] = steps
+    images = torch.from_numpy(scipy.fft.idctn(coefficients.numpy(), axes=(2, 3), norm="ortho"))
+    symbols = context.symbols(images)
+    assert symbols[:, 0, 0, 1].tolist() == [0, 2, 3, 4, 4, 5, 6]
+    assert symbols[:, 0, 0, 0].unique().tolist() == [4]
+    grey = context.image(torch.full((1, 1, 2, 2), 4))
+    assert torch.equal(grey, torch.zeros(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("kind", ["dct", "downsample"])
+def test_contexts_are_the_same_under_autocast(kind: str):
+    torch.manual_seed(0)
+    images = torch.rand(20, 3, 16, 16)
+    context = Context(ContextShape(kind, 4, 5), 3, 16)
+    context.fit(images)
+    symbols = context.symbols(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(context.symbols(images), symbols)
+        shown = context.image(symbols)
+    assert torch.equal(shown, context.image(symbols))
+
+
+# --- likelihoods
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_the_mixture_is_a_distribution_of_each_channel(channel: int):
+    torch.manual_seed(0)
+    parameters = torch.randn(1, 100, 1, 1)
+    means = parameters[:, 10:40].reshape(1, 3, 10, 1, 1)
+    others = [other for other in range(3) if other != channel]
+    means[:, others] = -1e4  # surely 0: their factor is 1, since the outer bins are open
+    images = torch.zeros(256, 3, 1, 1)
+    images[:, channel, 0, 0] = torch.arange(256) / 255
+    log = LogisticMixture.log_likelihood(images, parameters.expand(256, -1, -1, -1))
+    assert log.double().exp().sum().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_the_mixture_conditions_green_on_red_and_blue_on_both():
+    parameters = torch.zeros(1, 100, 1, 1)
+    parameters[:, 40:70] = -5.0  # sharp
+    coefficients = parameters[:, 70:].reshape(1, 3, 10, 1, 1)
+    coefficients[:, 0], coefficients[:, 1], coefficients[:, 2] = 0.5, -0.4, 0.3
+    red, weights = 0.6, torch.tanh(torch.tensor([0.5, -0.4, 0.3]))
+    expected = torch.stack([torch.tensor(red), weights[0] * red, weights[1] * red + weights[2] * weights[0] * red])
+    parameters[:, 10:20] = red
+
+    def log(levels: Tensor) -> float:
+        return LogisticMixture.log_likelihood(levels.reshape(1, 3, 1, 1) / 255, parameters).item()
+
+    best = ((expected + 1) * 127.5).round()
+    for channel, move in itertools.product((1, 2), (-3, 3)):
+        other = best.clone()
+        other[channel] += move
+        assert log(other) < log(best)
+    mean = LogisticMixture.mean(parameters).flatten()
+    assert torch.allclose(mean * 2 - 1, expected, atol=1e-5)
+
+
+def test_means_are_images():
+    torch.manual_seed(0)
+    colours, grey = LogisticMixture.mean(5 * torch.randn(4, 100, 3, 3)), Bernoulli.mean(20 * torch.randn(4, 1, 3, 3))
+    for mean in (colours, grey):
+        assert mean.min() >= 0 and mean.max() <= 1
+
+
+def test_bernoulli_is_a_distribution():
+    logits = torch.randn(1, 1, 2, 2).expand(16, -1, -1, -1)
+    images = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4))).reshape(16, 1, 2, 2)
+    log = Bernoulli.log_likelihood(images, logits)
+    assert log.exp().sum().item() == pytest.approx(1, abs=1e-5)
+    p = Bernoulli.mean(logits)
+    assert torch.allclose(log, (images * p + (1 - images) * (1 - p)).log().flatten(1).sum(1), atol=1e-5)
+
+
+# --- the bound
+
+
+def test_divergence_and_log_ratio_are_those_of_normal_distributions():
+    torch.manual_seed(0)
+    prior_mean, mean = torch.randn(2, 5000, 3, 2, 2)
+    prior_log, log = torch.randn(2, 1, 3, 2, 2).mul(0.3).expand(2, 5000, 3, 2, 2)
+    prior_mean, mean = prior_mean[:1].expand_as(mean), mean[:1].expand_as(mean)
+    p, q = Normal(prior_mean, prior_log.exp()), Normal(mean, log.exp())
+    latent = Latent(q.sample(), prior_mean, prior_log, mean, log)
+    assert torch.allclose(latent.divergence(), kl_divergence(q, p), atol=1e-4)
+    ratios = latent.log_ratio()
+    assert torch.allclose(ratios, (p.log_prob(latent.value) - q.log_prob(latent.value)).flatten(1).sum(1), atol=1e-3)
+    exact = latent.divergence()[0].sum()
+    assert abs(ratios.mean() + exact) < 5 * ratios.std() / 5000**0.5
+
+
+@pytest.mark.parametrize("options", [{}, {"context": False}, {"weight_norm": True}, {"colours": True, "offset": True}], ids=str)
+def test_the_mean_of_log_weights_is_the_bound(options: dict[str, bool]):
+    made = model(**options)
+    images = pictures(3, made.shape.network.channels)
+    weights = made.log_weights(images, 600, 300)
+    bounds = torch.stack([made.bound(images).total() for _ in range(300)])
+    error = (weights.var(0) / 600 + bounds.var(0) / 300).sqrt()
+    assert weights.shape == (600, 3)
+    assert ((weights.mean(0) + bounds.mean(0)).abs() < 5 * error).all()
+    assert len(made.bound(images).divergences) == 3
+
+
+def test_log_weights_are_log_weight_many_times():
+    made, images = model(), pictures(4)
+    torch.manual_seed(5)
+    once = made.log_weight(images)[0]
+    torch.manual_seed(5)
+    assert torch.allclose(made.log_weights(images, 1)[0], once, rtol=1e-5)
+    one = made.log_weights(images[:1], 7, 3)
+    assert one.shape == (7, 1) and len(one.unique()) == 7
+
+
+def test_means_can_count_from_the_contexts_image():
+    plain, moved = model(colours=True), model(colours=True, offset=True)
+    images = pictures(2, 3)
+    context = plain.context_image(images)
+    zero = torch.zeros(2, 1, 8, 8)
+    for made in (plain, moved):
+        made.vae.head[-1].weight.zero_()
+        made.vae.head[-1].bias.zero_()
+    assert torch.allclose(plain.vae.generate(context, 2), zero + 0.5)
+    assert torch.allclose(moved.vae.generate(context, 2), context, atol=1e-5)
+
+
+def test_bits_per_dim_are_bits_of_each_value():
+    shape = model(colours=True).shape.network
+    assert bits_per_dim(192 * np.log(2) * 3.5, shape) == pytest.approx(3.5)
+
+
+# --- drawing
+
+
+def test_without_temperature_a_picture_is_always_the_same():
+    made = model()
+    context = made.context_image(pictures(2))
+    first, second = (made.vae.generate(context, 2, temperature=0) for _ in range(2))
+    assert torch.equal(first, second) and first.shape == (2, 1, 8, 8)
+    assert not torch.equal(first[0], first[1])  # of another context
+
+
+def test_the_same_noise_draws_the_same_picture():
+    made = model()
+    context = made.context_image(pictures(2))
+
+    def draw(seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return made.vae.generate(context, 2, noise=lambda shape: torch.randn(shape, generator=generator))
+
+    assert torch.equal(draw(1), draw(1)) and not torch.equal(draw(1), draw(2))
+
+
+def test_given_latents_are_those_of_the_image():
+    made, images = model(), pictures(2)
+    context, encoded = made.context_image(images), made.vae.encoder(images)
+    _, latents = made.vae.top_down(context, 2, encoded, given=2)
+    assert [latent.mean is not None for latent in latents] == [True, True, False]
+    assert [latent.value.shape[1:] for latent in latents] == [(2, 2, 2), (2, 4, 4), (2, 4, 4)]
+
+
+def test_the_baseline_needs_no_context():
+    made, images = model(context=False), pictures(2)
+    assert made.context is None and made.prior is None and made.context_image(images) is None
+    assert torch.isfinite(made.bound(images).total()).all()
+    assert made.vae.generate(None, 3).shape == (3, 1, 8, 8)
+
+
+# --- configurations
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_configurations_make_models_of_known_data(path: Path):
+    config = read(path)
+    assert config.data in path.stem and config.description
+    if path.stem.endswith("-cpu"):
+        PaperModel(config.shape)
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+def test_configurations_have_the_latents_of_table_6(path: Path):
+    config = read(path)
+    network, context = config.shape.network, config.shape.context
+    plain = context is None
+    latents = [(scale.side, scale.latents) for scale in network.scales]
+    if config.data == "cifar10":
+        assert latents == [(32, 10), (16, 10), (8, 5), (4, 3 if plain else 2), (1, 1)] and network.latent_width == 8
+    else:
+        assert latents == [(14, 4), (7, 4 if plain else 3)] and network.latent_width == 1
+    assert sum(count for _, count in latents) + (not plain) == (29 if config.data == "cifar10" else 8)
+    if context and context.kind == "dct":
+        assert (context.size, context.bits) == {"cifar10": (6, 5), "mnist": (6, 2), "omniglot": (7, 2)}[config.data]
+
+
+@pytest.mark.parametrize("path", [path for path in PAPERS if not path.stem.endswith("-cpu")], ids=lambda path: path.stem)
+def test_configurations_have_the_sizes_of_table_6(path: Path):
+    config = read(path)
+    network, prior, training = config.shape.network, config.shape.prior, config.training
+    colours = config.data == "cifar10"
+    assert {(scale.width, scale.hidden) for scale in network.scales} == {(384, 96) if colours else (32, 40)}
+    assert (network.weight_norm, network.likelihood) == ((True, "logistic-mixture") if colours else (False, "bernoulli"))
+    rates = (training.learning_rate, training.final_rate, training.weight_decay)
+    assert rates == ((4e-4, 5e-5, 1e-2) if colours else (1e-3, 1e-5, 1e-2))
+    rest = (training.epochs, training.batch, training.clip, training.skip, training.average, training.optimiser)
+    assert rest == ((8000, 96, 0.2, 100, 0, "adamw") if colours else (600, 128, 1, 100, 0, "adamw"))
+    if prior:
+        sizes = (prior.steps, prior.scales, prior.blocks, prior.width, prior.schedule)
+        assert sizes == ((40, 2, 3, 64, "linear") if colours else (7, 1, 3, 32, "linear"))
+
+
+def table() -> dict:
+    """A configuration, parsed."""
+    return {
+        "data": "mnist",
+        "description": "tiny",
+        "network": {"channels": 1, "side": 8, "latent_width": 1, "likelihood": "bernoulli"},
+        "scale": [{"side": side, "latents": 1, "encoder": 1, "width": 8, "hidden": 8} for side in (4, 2)],
+        "context": {"kind": "dct", "size": 3, "bits": 2},
+        "prior": {"steps": 3, "width": 8, "scales": 1, "blocks": 1},
+        "training": {"epochs": 1, "batch": 4, "learning_rate": 1e-3, "final_rate": 1e-5},
+    }
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "value", "said"),
+    [
+        (None, "colour", 1, r"\[the file\] has colour"),
+        (None, "data", 10, r"\[the file\] data = 10 should be of type str"),
+        (None, "network", 3, r"network must be a table"),
+        ("network", "side", "28", r"\[network\] side = '28'"),
+        ("network", "likelihood", "poisson", r"likelihood = 'poisson' is none of bernoulli"),
+        ("network", "depth", 3, r"\[network\] has depth"),
+        ("context", "kind", "wavelet", r"\[context\] kind"),
+        ("context", "size", 9, r"\[context\] size = 9"),
+        ("prior", "schedule", "sine", r"\[prior\] schedule"),
+        ("prior", "steps", 0, r"\[prior\] steps = 0"),
+        ("training", "optimiser", "sgd", r"\[training\] optimiser"),
+        ("training", "learning_rate", -1.0, r"\[training\] learning_rate"),
+        ("training", "batch", None, r"\[training\].*batch"),
+        ("scale", "side", 3, r"sides of \[\[scale\]\]"),
+        ("scale", "latents", None, r"\[scale\].*latents"),
+    ],
+)
+def test_a_bad_configuration_says_what_is_wrong(where: str | None, key: str, value: object, said: str):
+    whole = table()
+    from_table(whole)  # is good
+    part = whole if where is None else whole["scale"][0] if where == "scale" else whole[where]
+    if value is None:
+        del part[key]
+    else:
+        part[key] = value
+    with pytest.raises(ConfigError, match=said):
+        from_table(whole)
+
+
+def test_a_configuration_that_cannot_be_read_is_named(tmp_path: Path):
+    path = tmp_path / "bad.toml"
+    with pytest.raises(ConfigError, match="cannot read .*bad.toml"):
+        read(path)
+    path.write_text("data = ")
+    with pytest.raises(ConfigError, match="bad.toml is not a TOML file"):
+        read(path)
+    path.write_text("[network]\nside = 3\n")
+    with pytest.raises(ConfigError, match=r"bad.toml: \[network\]"):
+        read(path)
