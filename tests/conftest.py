@@ -63,6 +63,45 @@ def threads() -> Iterator[Callable[[int], None]]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session")
+def tiny_paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with tiny.toml and plain.toml (no context), configurations of small networks, and data/, 8x8 binary images."""
+    from dctcodec.train import sets
+
+    folder = tmp_path_factory.mktemp("paper")
+    (folder / "data").mkdir()
+    random = np.random.default_rng(0)
+    for name, count in (("train", 60), ("t10k", 30)):
+        levels = random.integers(0, 2, (count, 4, 4)).repeat(2, 1).repeat(2, 2).astype(np.uint8) * 255
+        header = np.array([0x803, *levels.shape], ">u4").tobytes()
+        (folder / "data" / f"{name}-images-idx3-ubyte").write_bytes(header + levels.tobytes())
+    scale = "[[scale]]\nside = {}\nlatents = {}\nencoder = 1\nwidth = 8\nhidden = 8\n"
+    common = 'data = "mnist"\ndescription = "tiny"\n[network]\nchannels = 1\nside = 8\nlatent_width = 1\nlikelihood = "bernoulli"\n'
+    common += scale.format(4, 2) + scale.format(2, 1)
+    common += "[training]\nepochs = 0.5\nbatch = 8\nlearning_rate = 1e-3\nfinal_rate = 1e-4\naverage = 0.5\n"
+    (folder / "plain.toml").write_text(common)
+    context = '[context]\nkind = "dct"\nsize = 3\nbits = 2\n'
+    context += '[prior]\nsteps = 3\nwidth = 8\nscales = 1\nblocks = 1\nschedule = "linear"\n'
+    (folder / "tiny.toml").write_text(common + "prior_images = 2\n" + context)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sets, "HELD_OUT", 12)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def paper_runs(tiny_paper: Path) -> Path:
+    """The same folder with the runs tiny/ and plain/, three steps long."""
+    from click.testing import CliRunner
+
+    from dctcodec.train.command import train
+
+    for name in ("tiny", "plain"):
+        words = ["vae", tiny_paper / f"{name}.toml", "--data", tiny_paper / "data", "--run", tiny_paper / name]
+        result = CliRunner().invoke(train, list(map(str, words)), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    return tiny_paper
+
+
 def picture(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width].astype(float)

@@ -14,8 +14,10 @@ from dctcodec import Codec, DataError, models
 from dctcodec.decoder import Decoder
 from dctcodec.prior.network import PriorNetwork, code_bits
 from dctcodec.schedule import REVEALS
-from dctcodec.train import data, decoder, latents, loop, optimiser, prior
+from dctcodec.train import data, decoder, latents, loop, optimiser, prior, sets, vae
 from dctcodec.train.command import train
+from dctcodec.vae.config import read
+from dctcodec.vae.model import PaperModel
 
 SIDE, CROP = 96, 64
 
@@ -163,6 +165,89 @@ def test_another_prior_has_another_identity(runs: Path, monkeypatch: pytest.Monk
     shipped = models.find(models.DEFAULT)
     monkeypatch.setattr(models, "_PLACES", (runs / "models",))
     assert models.find("tiny").model_id != shipped.model_id
+
+
+# --- the paper's models
+
+
+def vae_run(folder: Path, run: Path, *more: object) -> Result:
+    return invoke("vae", folder / "tiny.toml", "--data", folder / "data", "--run", run, *more)
+
+
+def test_a_run_of_the_papers_model_is_as_long_as_its_configuration_says(paper_runs: Path):
+    for name in ("tiny", "plain"):
+        (row,) = log(paper_runs, name)
+        assert (row["step"], row["crops"]) == (3, 24)  # half an epoch of 48 images in batches of 8
+        assert row["bound"] == pytest.approx(row["reconstruction"] + row["divergence"] + row["context"], abs=1e-3)
+        assert (row["context"] > 0) == (name == "tiny")
+        weights = tensors(checkpoint(paper_runs, name), "model.")
+        assert not same(weights, tensors(checkpoint(paper_runs, name), loop.AVERAGE))
+
+
+def test_every_weight_of_the_papers_model_moves(paper_runs: Path):
+    config = read(paper_runs / "tiny.toml")
+    torch.manual_seed(0)
+    before = dict(PaperModel(config.shape).named_parameters())
+    after = tensors(checkpoint(paper_runs, "tiny"), "model.")
+    assert {name for name, weight in before.items() if torch.equal(weight, after[name])} == set()
+
+
+def test_a_run_of_the_papers_model_is_taken_up(paper_runs: Path, tmp_path: Path):
+    vae_run(paper_runs, tmp_path / "run", "--steps", 2)
+    first = tensors(checkpoint(tmp_path, "run"), "model.")
+    vae_run(paper_runs, tmp_path / "run", "--steps", 4)
+    assert [row["step"] for row in log(tmp_path, "run")] == [2, 4]
+    second = tensors(checkpoint(tmp_path, "run"), "model.")
+    assert not same(first, second)
+    assert torch.equal(first["context.largest"], second["context.largest"])
+    words = ["vae", paper_runs / "tiny.toml", "--data", paper_runs / "data", "--run", tmp_path / "run", "--steps", 1, "--hours", 1]
+    assert CliRunner().invoke(train, list(map(str, words))).exit_code == 2
+
+
+def test_validation_leaves_the_runs_random_numbers_alone(paper_runs: Path):
+    model, images = PaperModel(read(paper_runs / "tiny.toml").shape), sets.load("mnist", paper_runs / "data")
+    torch.manual_seed(3)
+    first = vae.validate(model, images)
+    drawn = torch.randn(5)
+    torch.manual_seed(3)
+    assert torch.equal(torch.randn(5), drawn)
+    assert vae.validate(model, images) == first
+
+
+class Slope(torch.nn.Module):
+    """One weight at 0, for a loss as steep as one likes."""
+
+    def __init__(self, shape: None = None):
+        super().__init__()
+        self.shape = shape
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+
+@pytest.mark.parametrize(
+    ("limits", "slope", "moved"),
+    [
+        ({}, 8.0, -24.0),
+        ({"clip": 0.5}, 8.0, -1.5),
+        ({"clip": 10.0}, 8.0, -24.0),
+        ({"clip": 0.5, "skip": 9.0}, 8.0, -1.5),
+        ({"clip": 0.5, "skip": 7.0}, 8.0, 0.0),
+        ({"skip": 100.0}, float("nan"), 0.0),
+    ],
+)
+def test_gradients_are_clipped_and_bad_steps_skipped(tmp_path: Path, limits: dict[str, float], slope: float, moved: float):
+    model = Slope()
+    settings = loop.Settings(tmp_path, steps=3, learning_rate=1.0, schedule=lambda step, fraction: 1.0, **limits)
+    sgd = torch.optim.SGD(model.parameters(), 1.0)
+    batches = lambda count: torch.zeros(count)  # noqa: E731
+    loop.train(model, sgd, lambda model, batch: slope * model.weight, lambda average: {}, batches, settings)
+    assert model.weight.item() == pytest.approx(moved, rel=1e-4)
+
+
+def test_the_cosine_warms_up_and_falls_to_the_final_rate():
+    factor = loop.cosine(0.1)
+    assert factor(0, 0) == pytest.approx(1 / loop.WARMUP_STEPS)
+    late = [factor(loop.WARMUP_STEPS, fraction) for fraction in (0, 0.25, 0.5, 1, 1.2)]
+    assert late == pytest.approx([1, 0.1 + 0.45 * (1 + 0.5**0.5), 0.55, 0.1, 0.1])
 
 
 # --- photographs

@@ -1,0 +1,152 @@
+"""`dctcodec eval` on small runs: the bounds are bounds, the table is of the latents, mistakes are said."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from dctcodec.cli import main
+from dctcodec.eval import collapse, likelihood
+from dctcodec.eval.source import load
+from dctcodec.eval.source import test_images as images_of
+from dctcodec.vae.model import PaperModel
+from dctcodec.vae.network import Latent
+
+
+def evaluate(*words: object, code: int = 0) -> str:
+    result = CliRunner().invoke(main, ["eval", *map(str, words)])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def tiny(folder: Path) -> tuple[PaperModel, torch.Tensor]:
+    config, model = load(str(folder / "tiny.toml"), folder / "tiny")
+    return model.requires_grad_(False), images_of(config, folder / "data", 20)
+
+
+# --- likelihood
+
+
+def test_likelihood_of_a_run(paper_runs: Path, tmp_path: Path):
+    words = ["--data", paper_runs / "data", "--run", paper_runs / "tiny", "--samples", 20, "--images", 25]
+    output = evaluate("likelihood", paper_runs / "tiny.toml", *words, "--json", tmp_path / "out.json")
+    figures = json.loads((tmp_path / "out.json").read_text())
+    assert json.loads(output[output.index("{") :]) == figures
+    assert (figures["model"], figures["images"], figures["samples"]) == ("tiny", 25, 20)
+    assert figures["nll_nats"] == pytest.approx(figures["nll_nats_given_context"] + figures["nll_nats_context"])
+    parts = sum(figures[f"elbo_{part}_nats"] for part in ("reconstruction", "divergence", "context"))
+    assert figures["elbo_nats"] == pytest.approx(parts)
+    assert figures["nll_nats"] < figures["elbo_nats"] and figures["nll_nats_standard_error"] > 0
+    assert figures["machine"]["threads"] and "bits" not in output
+
+
+def test_the_baseline_has_no_context(paper_runs: Path):
+    words = ["--data", paper_runs / "data", "--run", paper_runs / "plain", "--samples", 3, "--batch", 2, "--images", 4]
+    output = evaluate("likelihood", paper_runs / "plain.toml", *words)
+    figures = json.loads(output[output.index("{") :])
+    assert figures["nll_nats_context"] == figures["elbo_context_nats"] == 0
+
+
+def test_a_seed_makes_the_figures_repeatable(paper_runs: Path):
+    words = ["--data", paper_runs / "data", "--run", paper_runs / "tiny", "--samples", 2, "--images", 4]
+    first, again, other = (
+        json.loads(output[output.index("{") :])["nll_nats"]
+        for seed in (1, 1, 2)
+        for output in [evaluate("likelihood", paper_runs / "tiny.toml", *words, "--seed", seed)]
+    )
+    assert first == pytest.approx(again, rel=1e-6) and first != pytest.approx(other, rel=1e-6)
+
+
+def test_one_sample_is_the_plain_bound(paper_runs: Path):
+    model, images = tiny(paper_runs)
+    torch.manual_seed(0)
+    weights = model.log_weights(images, 1)
+    torch.manual_seed(0)
+    assert torch.allclose(likelihood.importance(model, images, 1, len(images)), -weights[0].double(), rtol=1e-5)
+    chains = model.prior.log_weight(model.context.symbols(images), 400)
+    steps = torch.stack([model.prior.vlb(model.context.symbols(images)) for _ in range(100)])
+    error = math.sqrt((chains.mean(1).var() / 400 + steps.mean(1).var() / 100).item())
+    assert -chains.mean().item() == pytest.approx(steps.mean().item(), abs=5 * error + 0.01 * steps.mean().item())
+
+
+def test_more_samples_are_never_worse_in_expectation(paper_runs: Path):
+    model, images = tiny(paper_runs)
+    torch.manual_seed(0)
+    bounds = [
+        torch.stack([likelihood.importance(model, images, samples, 100) for _ in range(64 // samples)]).mean(0).mean().item()
+        for samples in (1, 4, 64)
+    ]
+    assert bounds[0] > bounds[1] > bounds[2]
+    contexts = [
+        torch.stack([likelihood.context_importance(model, images, samples) for _ in range(64 // samples)]).mean().item()
+        for samples in (1, 64)
+    ]
+    assert contexts[0] > contexts[1]
+
+
+def test_binary_test_images_are_always_the_same_drawing(paper_runs: Path):
+    config, _ = load(str(paper_runs / "tiny.toml"), paper_runs / "tiny")
+    torch.manual_seed(1)
+    first = images_of(config, paper_runs / "data", 20)
+    torch.manual_seed(2)
+    assert torch.equal(images_of(config, paper_runs / "data", 10), first[:10])
+    assert torch.initial_seed() == 2 and set(first.unique().tolist()) == {0, 1}
+
+
+# --- collapse
+
+
+def test_collapse_compares_runs(paper_runs: Path, tmp_path: Path):
+    configs, runs = (
+        [paper_runs / "tiny.toml", paper_runs / "plain.toml"],
+        ["--run", paper_runs / "tiny", "--run", paper_runs / "plain"],
+    )
+    files = ["--json", tmp_path / "out.json", "--plot", tmp_path / "out.png"]
+    output = evaluate("collapse", *configs, *runs, "--data", paper_runs / "data", "--images", 30, *files)
+    lines = [line.split() for line in output.splitlines()]
+    assert [line[1] for line in lines if line[0] == "tiny"] == ["context", "z1", "z2", "z3", "all"]
+    assert [line[1] for line in lines if line[0] == "plain"] == ["z1", "z2", "z3", "all"]
+    first, second = json.loads((tmp_path / "out.json").read_text())["models"]
+    assert [(row["latent"], row["side"], row["units"]) for row in first["latents"]] == [
+        ("context", 3, 9), ("z1", 2, 4), ("z2", 4, 16), ("z3", 4, 16)
+    ]  # fmt: skip
+    assert all(row["kl_nats"] >= 0 and 0 <= row["active"] <= row["units"] for row in second["latents"])
+    assert Image.open(tmp_path / "out.png").size[0] > 500
+
+
+def test_units_are_active_by_what_the_image_says_not_by_noise(monkeypatch: pytest.MonkeyPatch, paper_runs: Path):
+    model, _ = tiny(paper_runs)
+    images = torch.rand(2000, 1, 8, 8)
+
+    def top_down(shown, batch, encoded):
+        said = images_now[0].mean((1, 2, 3))[:, None, None, None] * 10
+        mean = torch.cat([said, torch.randn(batch, 1, 1, 1), torch.zeros(batch, 1, 1, 1)], 1)
+        zero = torch.zeros_like(mean)
+        return None, [Latent(mean, zero, zero, mean, zero)] * 3
+
+    images_now = []
+    monkeypatch.setattr(model.vae.encoder, "forward", lambda some: images_now.__setitem__(slice(None), [some]) or [])
+    monkeypatch.setattr(model.vae, "top_down", top_down)
+    monkeypatch.setattr(collapse, "ACTIVE", 0.08)
+    rows = collapse.measure(model, images)
+    assert [(row.active, row.units) for row in rows[1:]] == [(1, 3)] * 3
+
+
+# --- mistakes
+
+
+def test_what_is_missing_is_said(paper_runs: Path, tmp_path: Path):
+    config, data = paper_runs / "tiny.toml", ["--data", paper_runs / "data"]
+    assert "add --run" in evaluate("likelihood", config, *data, code=1)
+    assert "--run goes with a configuration" in evaluate("likelihood", "some-model", *data, "--run", paper_runs / "tiny", code=1)
+    assert "there is no" in evaluate("likelihood", config, *data, "--run", tmp_path, code=1)
+    assert "not of this configuration" in evaluate("likelihood", config, *data, "--run", paper_runs / "plain", code=1)
+    assert "2 configurations and 1 runs" in evaluate("collapse", config, config, *data, "--run", paper_runs / "tiny", code=1)
+    assert "no-such-model" in evaluate("likelihood", "no-such-model", *data, code=1)
+    assert "cannot read" in evaluate("likelihood", tmp_path / "no.toml", *data, "--run", tmp_path, code=1)
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"nothing")
+    assert "not of this configuration" in evaluate("likelihood", config, *data, "--run", tmp_path, code=1)
