@@ -13,6 +13,7 @@ from dctcodec.errors import ExportError, FormatError, ModelError
 from dctcodec.prior.diffusion import ContextPrior, DiffusionShape
 from dctcodec.prior.exact import Arithmetic, arithmetic_for
 from dctcodec.prior.gaussian import (
+    FIRST_GROWTH,
     LEAST_GROWTH,
     GaussianPrior,
     group_sizes,
@@ -137,7 +138,7 @@ def test_the_float_network_has_the_same_distributions(shape: DiffusionShape):
         got_mean, got_scale = exact.reverse((y / prior.schedule.cell(t)).round().long().flatten(1), t)
         cell = prior.schedule.cell(t - 1)
         in_cells = (mean - (cell / 2 - 1)) / cell if t == 1 else mean / cell
-        off = (got_mean / (64 if t == 1 else 16) - in_cells).abs() / (log.exp() / cell)
+        off = (got_mean / 64 - in_cells).abs() / (log.exp() / cell)
         assert off.square().mean().sqrt() < 0.05
         assert ((log - prior.log_origin(t)) * 32 - got_scale).abs().mean() < 0.3
 
@@ -184,12 +185,12 @@ def test_damaged_models_are_refused(name: str, value: int):
 
 def test_noise_has_the_variance_of_its_scale(small: GaussianPrior):
     for scale in (10, 40, 90, 127):
-        rows, reach = small.tables._noise[scale], int(small.tables.reach[scale])
+        rows, reach = small.tables.noise_rows(scale), int(small.tables.reach[scale])
         share, offsets = rows / rows.sum(1, keepdims=True), np.arange(-reach, reach + 1)
         mean = share @ offsets
         variance = share @ offsets**2 - mean**2
-        assert np.allclose(mean, (np.arange(16) - 8) / 16, atol=0.03)
-        assert np.allclose(variance, (0.5 * math.exp(scale / 32)) ** 2, rtol=0.02)
+        assert np.allclose(mean, (np.arange(64) - 32) / 64, atol=0.002)
+        assert np.allclose(variance, (0.5 * math.exp(scale / 32)) ** 2, rtol=0.002)
 
 
 def test_bins_are_differences_of_the_normal_distribution(small: GaussianPrior):
@@ -205,8 +206,8 @@ def test_bins_are_differences_of_the_normal_distribution(small: GaussianPrior):
 def test_any_cell_is_coded_under_any_gaussian(small: GaussianPrior):
     random = np.random.default_rng(0)
     far = random.integers(-32768, 32768, 500)
-    mean, scale = random.integers(-32767 * 16, 32767 * 16, 5000), random.integers(0, 128, 5000)
-    near = (mean >> 4) + random.integers(-5, 6, 5000)
+    mean, scale = random.integers(-32767 * 64, 32767 * 64, 5000), random.integers(0, 128, 5000)
+    near = (mean >> 6) + random.integers(-5, 6, 5000)
     near[:500] = far
     near = near.clip(-32768, 32767)
     stack = Stack(initial_words(0, 50))
@@ -217,8 +218,8 @@ def test_any_cell_is_coded_under_any_gaussian(small: GaussianPrior):
 
 def test_bits_are_what_the_stack_grows_by(small: GaussianPrior):
     random, tables = np.random.default_rng(0), small.tables
-    mean, scale = random.integers(-500, 500, 5000), random.integers(0, 128, 5000)
-    near = np.round(mean / 16 + random.normal(size=5000) * 0.5 * np.exp(scale / 32)).astype(np.int64)
+    mean, scale = random.integers(-2000, 2000, 5000), random.integers(0, 128, 5000)
+    near = np.round(mean / 64 + random.normal(size=5000) * 0.5 * np.exp(scale / 32)).astype(np.int64)
     stack = Stack(initial_words(0, 2))
     tables.push(stack, near, mean, scale)
     assert stack.num_valid_bits() - 64 == pytest.approx(tables.bits(near, mean, scale), rel=1e-3)
@@ -235,7 +236,7 @@ def test_bits_are_what_the_stack_grows_by(small: GaussianPrior):
 
 def test_rows_of_counts_are_coded_as_tables_of_probabilities_are(small: GaussianPrior):
     # FORMAT.md section 4 gives constriction's cuts for one table; a row among many must be cut alike
-    rows, keys = small.tables._noise[60], np.arange(16).repeat(5)
+    rows, keys = small.tables.noise_rows(60), np.arange(64).repeat(2)
     stack = Stack(initial_words(3, 200))
     family = constriction.stream.model.Categorical(perfect=False)
     together = stack.clone().decode(family, rows[keys])
@@ -246,7 +247,7 @@ def test_rows_of_counts_are_coded_as_tables_of_probabilities_are(small: Gaussian
 def test_the_nearest_whole_number_and_the_phase_give_the_mean_back():
     mean = np.arange(-100, 100)
     centre, key = split(mean)
-    assert np.array_equal(centre * 16 + key - 8, mean) and key.min() == 0 and key.max() == 15
+    assert np.array_equal(centre * 64 + key - 32, mean) and key.min() == 0 and key.max() == 63
 
 
 def test_noise_out_of_its_table_is_refused(small: GaussianPrior):
@@ -315,11 +316,13 @@ def test_the_size_is_the_bound_and_the_initial_bits():
 
 
 def test_cheap_tiles_take_smaller_groups_and_more_initial_words():
-    # a model sure of itself: next to nothing is pushed, so hardly any tile pays for another's noise
-    prior = coder(DiffusionShape(channels=1, size=4, bits=1, steps=12, width=6, blocks=1), gain=0.1)
-    symbols = symbols_of(DiffusionShape(channels=1, size=4, bits=1), 40, spread=0.2)
+    # a model that knows what comes: next to nothing is pushed, so hardly any tile pays for another's noise
+    float_prior, symbols = network(gain=0.1), torch.full((40, 2, 3, 3), 3, dtype=torch.int32)
+    float_prior.fit(symbols)
+    tensors = to_integers(float_prior)
+    prior = GaussianPrior(ExactDiffusion(tensors, arithmetic_for(CPU)), GaussianTables(tensors))
     coded = prior.code(symbols, 1)
-    assert coded.groups != group_sizes(40, 80)
+    assert coded.groups != group_sizes(40, FIRST_GROWTH)
     assert torch.equal(prior.decode(coded.payload, 40, 1), symbols)
 
 

@@ -114,7 +114,7 @@ class GaussianPrior:
         return torch.from_numpy(y.astype(np.int32))
 
     def forward_mean(self, before: np.ndarray, t: int) -> np.ndarray:
-        """Means (n,) of q(y_t | y_{t-1}), in 1/16 cell, of y_{t-1} = `before`, n values in any shape."""
+        """Means (n,) of q(y_t | y_{t-1}), in 1/64 cell, of y_{t-1} = `before`, n values in any shape."""
         return self.network.forward_mean(torch.from_numpy(before), t).numpy().ravel()
 
     def _last(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,10 +14,8 @@ from dctcodec.errors import ModelError
 from dctcodec.prior.exact import EXACT_LIMIT, STREAM_LIMIT, Arithmetic, Layer
 from dctcodec.prior.network import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS
 
-PHASE_BITS = 4
-"""A mean of y_t, t >= 1, is kept to 1/16 cell."""
-BIN_PHASE_BITS = 6
-"""A mean of y_0 is kept to 1/64 bin: its deviation may be a fraction of a bin."""
+PHASE_BITS = 6
+"""A mean is kept to 1/64 cell or bin. Deviations are a cell or less, and each of 2 T roundings costs: 1/16 took 1 % more bits."""
 TABLE_SHIFT = 16
 """Fraction bits of the tables that give means and features."""
 CELL_LIMIT = 2**15 - 1
@@ -52,7 +50,7 @@ class ExactDiffusion:
         return self.channels * self.size**2
 
     def forward_mean(self, before: Tensor, t: int) -> Tensor:
-        """Mean of y_t given y_{t-1} = `before` (n, coefficients), in 1/16 cell of y_t's grid. int64."""
+        """Mean of y_t given y_{t-1} = `before` (n, coefficients), in 1/64 cell of y_t's grid. int64."""
         gain, offset = self._forward[t - 1]
         return (before.long() * gain + offset) >> TABLE_SHIFT
 
@@ -65,8 +63,8 @@ class ExactDiffusion:
                 raise ModelError("the forward chain of the model leaves the exact range: it is damaged")
 
     def reverse(self, y: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        """p(y_{t-1} | y_t = `y`), y int (n, coefficients): mean in 1/16 cell of y_{t-1}'s grid (1/64 bin
-        at t = 1) and scale index, int64 each."""
+        """p(y_{t-1} | y_t = `y`), y int (n, coefficients): mean in 1/64 cell of y_{t-1}'s grid and scale
+        index, int64 each. A cell of y_0 is a bin."""
         parts = [self._reverse(part, t) for part in y.to(self.device, torch.int64).split(CHUNK)]
         mean, scale = (torch.cat(column) for column in zip(*parts, strict=True))
         return mean, scale

@@ -17,7 +17,7 @@ from dctcodec.prior.diffusion import (
 )
 from dctcodec.prior.exact import Arithmetic
 from dctcodec.prior.export import layer_tensors
-from dctcodec.prior.gaussian_exact import BIN_PHASE_BITS, PHASE_BITS, TABLE_SHIFT, ExactDiffusion
+from dctcodec.prior.gaussian_exact import PHASE_BITS, TABLE_SHIFT, ExactDiffusion
 from dctcodec.prior.gaussian_tables import INVERSE_SHIFT
 from dctcodec.prior.network import STREAM_BITS
 from dctcodec.prior.unet import UNet
@@ -75,7 +75,7 @@ def _reverse(prior: ContextPrior) -> dict[str, Tensor]:
         gain, bias, log, factor, offset = (base[name][t - 1].flatten() for name in ("gain", "bias", "log", "factor", "offset"))
         # symbol k stands for (2 k + 1) / 2^bits - 1, and 2^bits bins span 2
         centre = 0.5 * schedule.cell(0) - 1 if t == 1 else 0.0
-        to_phases = 2 ** (PHASE_BITS if t > 1 else BIN_PHASE_BITS) / schedule.cell(t - 1)
+        to_phases = 2**PHASE_BITS / schedule.cell(t - 1)
         values = {
             "feature_gain": factor * schedule.cell(t) * 2**FEATURE_BITS,
             "feature_offset": offset * 2**FEATURE_BITS + 0.5,
@@ -109,18 +109,18 @@ def _forward(schedule: Schedule) -> dict[str, Tensor]:
 
 
 def _normal() -> dict[str, Tensor]:
-    """The cumulative normal distribution, and for each scale the table's points in a phase of the mean, times 2^INVERSE_SHIFT.
+    """The cumulative normal distribution, and for each scale the table's points in 1/64 cell, times 2^INVERSE_SHIFT.
 
     A Gaussian that is rounded to whole cells gains a variance of 1/12: the tables of the grids are that much narrower."""
     points = torch.arange(-NORMAL_REACH * NORMAL_STEPS, NORMAL_REACH * NORMAL_STEPS + 1, dtype=torch.float64) / NORMAL_STEPS
     logs = torch.arange(SCALES, dtype=torch.float64) / SCALE_STEPS
     grid = torch.sqrt(torch.exp(2 * (logs + GRID_LOG_MIN)) - 1 / 12)
-    steps = NORMAL_STEPS * 2.0**INVERSE_SHIFT
+    steps = NORMAL_STEPS * 2.0 ** (INVERSE_SHIFT - PHASE_BITS)
     return {
         "normal": _whole(torch.special.ndtr(points) * 2**NORMAL_BITS, torch.int32),
         "reach": _reaches(grid),
-        "grid_inverse": _whole(steps / 2**PHASE_BITS / grid, torch.int32),
-        "bin_inverse": _whole(steps / 2**BIN_PHASE_BITS / torch.exp(logs + BIN_LOG_MIN), torch.int32),
+        "grid_inverse": _whole(steps / grid, torch.int32),
+        "bin_inverse": _whole(steps / torch.exp(logs + BIN_LOG_MIN), torch.int32),
     }
 
 

@@ -1,6 +1,6 @@
 """Gaussians as integer counts, and how a coder's stack takes and gives symbols under them.
 
-A cell k under a mean (in 1/16 cell) and a scale index is sent as its offset from the nearest whole number to the mean. The counts
+A cell k under a mean (in 1/64 cell) and a scale index is sent as its offset from the nearest whole number to the mean. The counts
 are differences of the shipped table of the cumulative normal distribution, read at points that whole numbers give: no exp or
 erf is computed here. Many symbols are coded at once, each with its own row of counts.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from dctcodec.errors import FormatError, ModelError
-from dctcodec.prior.gaussian_exact import BIN_PHASE_BITS, PHASE_BITS
+from dctcodec.prior.gaussian_exact import PHASE_BITS
 
 INVERSE_SHIFT = 12
 """Fraction bits of a scale's inverse."""
@@ -33,7 +33,7 @@ class GaussianTables:
     """Counts of all scales. Of `tensors`, as `gaussian_export.to_integers` makes them, it reads
 
     `normal`: cumulative counts of the normal distribution; `grid_inverse`, `bin_inverse`: for each scale, points of that table in
-    1/16 cell or 1/64 bin, times 2^INVERSE_SHIFT; `reach`: the table of a scale covers -reach .. reach cells; `shape`: bits of y_0.
+    1/64 cell, times 2^INVERSE_SHIFT; `reach`: the table of a scale covers -reach .. reach cells; `shape`: bits of y_0.
     """
 
     def __init__(self, tensors: dict[str, Tensor]):
@@ -53,28 +53,30 @@ class GaussianTables:
         bounds = np.searchsorted(self.reach, sizes := np.unique(self.reach)), np.searchsorted(self.reach, sizes, "right")
         self._classes = [(int(first), self._rows(int(first), int(stop))) for first, stop in zip(*bounds, strict=True)]
         self._class_of = np.searchsorted(sizes, self.reach)
-        self._noise = [np.ascontiguousarray(self._noise_rows(scale)) for scale in range(len(self.reach))]
+        self._noise: dict[int, np.ndarray] = {}
 
     def _rows(self, first: int, stop: int) -> np.ndarray:
         """Counts of scales first .. stop - 1, all of one reach: float64 (scales * PHASES, 2 reach + 2), whole numbers, the last of
-        a row for the escape; row (scale - first) * PHASES + phase + PHASES / 2, for a mean `phase` / 16 above a whole number."""
+        a row for the escape; row (scale - first) * PHASES + phase + PHASES / 2, for a mean `phase` / 64 above a whole number."""
         reach, phases = int(self.reach[first]), np.arange(PHASES) - PHASES // 2
         edges = (np.arange(2 * reach + 2) - reach) * PHASES - PHASES // 2 - phases[:, None]
         inside = np.diff(self._cumulative(edges[None], self._grid[first:stop, None, None]))
         outside = self._normal[-1] - inside.sum(-1, keepdims=True)
         return (np.concatenate([inside, outside], -1) + 1).reshape(-1, 2 * reach + 2).astype(np.float64)
 
-    def _noise_rows(self, scale: int) -> np.ndarray:
-        """(PHASES, 2 reach + 1): the forward chain's noise keeps within the table and has no escape."""
-        first, rows = self._classes[self._class_of[scale]]
-        return rows[(scale - first) * PHASES : (scale - first + 1) * PHASES, :-1]
+    def noise_rows(self, scale: int) -> np.ndarray:
+        """Counts float64 (PHASES, 2 reach + 1), a row for each phase. The forward chain's noise has no escape."""
+        if scale not in self._noise:
+            first, rows = self._classes[self._class_of[scale]]
+            self._noise[scale] = np.ascontiguousarray(rows[(scale - first) * PHASES : (scale - first + 1) * PHASES, :-1])
+        return self._noise[scale]
 
     def _cumulative(self, positions: np.ndarray, inverse: np.ndarray) -> np.ndarray:
         """Counts below positions, given from the mean and in its unit."""
         points = ((positions * inverse + 2 ** (INVERSE_SHIFT - 1)) >> INVERSE_SHIFT) + len(self._normal) // 2
         return self._normal[points.clip(0, len(self._normal) - 1)]
 
-    # --- y_{t-1} under p(y_{t-1} | y_t), t > 1: int64 (n,) each of cells, means in 1/16 cell and scale indices
+    # --- y_{t-1} under p(y_{t-1} | y_t), t > 1: int64 (n,) each of cells, means in 1/64 cell and scale indices
 
     def push(self, stack: Stack, cells: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> None:
         """Code cells onto the stack."""
@@ -125,21 +127,22 @@ class GaussianTables:
         entries = cells - centre + self.reach[scale]
         if entries.min(initial=0) < 0 or entries.max(initial=0) > 2 * self.reach[scale]:
             raise FormatError("the coded contexts hold noise that no writer draws: the file is damaged")
-        _push(stack, entries.astype(np.int32), self._noise[scale], phase)
+        _push(stack, entries.astype(np.int32), self.noise_rows(scale), phase)
 
     def pop_noise(self, stack: Stack, mean: np.ndarray, scale: int) -> np.ndarray:
         """Draw noise from the stack."""
         centre, phase = split(mean)
-        return _pop(stack, self._noise[scale], phase) - self.reach[scale] + centre
+        return _pop(stack, self.noise_rows(scale), phase) - self.reach[scale] + centre
 
     def noise_bits(self, cells: np.ndarray, mean: np.ndarray, scale: int) -> float:
         """-log2 q of noise."""
         centre, phase = split(mean)
-        return _bits(self._noise[scale], phase, cells - centre + self.reach[scale])
+        return _bits(self.noise_rows(scale), phase, cells - centre + self.reach[scale])
 
     def entropy(self, scale: int) -> float:
         """Bits of a draw of noise."""
-        share = self._noise[scale][PHASES // 2] / self._noise[scale][PHASES // 2].sum()
+        row = self.noise_rows(scale)[PHASES // 2]
+        share = row / row.sum()
         return float(-(share * np.log2(share)).sum())
 
     # --- y_0 under p(y_0 | y_1): the bins, the outer ones open
@@ -160,14 +163,14 @@ class GaussianTables:
         return float(np.log2(rows.sum(1) / np.take_along_axis(rows, symbols[:, None], 1)[:, 0]).sum())
 
     def bin_rows(self, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Counts float64 (n, bins), whole numbers, of means in 1/64 bin."""
-        edges = (2 * np.arange(1, self.bins) - 1) << (BIN_PHASE_BITS - 1)
+        """Counts float64 (n, bins), whole numbers, of means in 1/64."""
+        edges = (2 * np.arange(1, self.bins) - 1) << (PHASE_BITS - 1)
         inner = self._cumulative(edges - mean[:, None], self._bin[scale][:, None])
         return (np.diff(inner, prepend=0, append=self._normal[-1]) + 1).astype(np.float64)
 
 
 def split(mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest whole numbers to means in 1/16, and how far the means lie above them, plus PHASES / 2: 0 .. PHASES - 1."""
+    """Nearest whole numbers to means in 1/64, and how far the means lie above them, plus PHASES / 2: 0 .. PHASES - 1."""
     raised = mean + PHASES // 2
     return raised >> PHASE_BITS, raised & (PHASES - 1)
 
