@@ -1,4 +1,4 @@
-"""The paper's data sets in their usual files: CIFAR-10 binary, MNIST idx, OMNIGLOT npz or chardata.mat; and tiles of photographs."""
+"""The paper's data sets in their usual files: CIFAR-10 binary, MNIST idx, OMNIGLOT npz or mat; and tiles of photographs."""
 
 import gzip
 import zlib
