@@ -1,27 +1,50 @@
-"""Puts the committed results, benchmarks/*.json, where people read them: README.md and the model's config.json.
+"""Puts the committed results, benchmarks/*.json and benchmarks/paper/*.json, where people read them: README.md and the models'
+config.json.
 
     python benchmarks/publish.py
 
-Run it after `dctcodec bench kodak --json benchmarks/kodak.json` and benchmarks/speed.py; a test checks that it was.
+Run it after the commands of the README's section "Benchmarks"; a test checks that it was.
 """
 
 import json
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MODEL = ROOT / "models" / "dct-bands"
-START, END = "<!-- results: made by benchmarks/publish.py -->\n", "<!-- end of results -->\n"
+MODELS = ROOT / "models"
+START, END = "<!-- {}: made by benchmarks/publish.py -->\n", "<!-- end of {} -->\n"
+FIGURE_9 = ("kodim01.png", "kodim13.png", "kodim23.png")
+"""Pictures that have a row of their own in the README: hard, hardest and easy; the JSON has all."""
+
+LIKELIHOODS = {
+    "dct-vae-mnist": "76.62 nats",
+    "vae-mnist": "",
+    "dct-vae-cifar10": "3.26 bits/dim",
+    "vae-cifar10": "3.28 bits/dim",
+}
+"""Models with a row in the table of likelihoods, and the paper's figure, of networks trained for 600 and 8,000 epochs."""
 
 
-def readme(text: str, kodak: dict, speed: dict) -> str:
-    """README.md with the results between its two marks."""
-    before, rest = text.split(START)
-    _, after = rest.split(END)
-    return before + START + _results(kodak, speed) + END + after
+def load(name: str) -> dict:
+    """Committed results by name."""
+    return json.loads((ROOT / "benchmarks" / f"{name}.json").read_text())
 
 
-def figures(kodak: dict, speed: dict) -> dict[str, float | str]:
-    """What `dctcodec models` shows of the model."""
+def readme(text: str) -> str:
+    """README.md with the committed results between its marks."""
+    text = _replaced(text, "results", _results(load("kodak"), load("speed")))
+    return _replaced(text, "paper", _paper())
+
+
+def figures(name: str) -> dict[str, float | str]:
+    """What `dctcodec models` shows of a model."""
+    if name == "dct-bands":
+        return _bands_figures(load("kodak"), load("speed"))
+    return (_kodak_figures(load(f"paper/kodak-{name}")) if name.startswith("dct-vae") and not name.endswith("mnist") else {}) | (
+        _likelihood_figures(load(f"paper/likelihood-{name}"))
+    )
+
+
+def _bands_figures(kodak: dict, speed: dict) -> dict[str, float | str]:
     rates = {f"Kodak BD-rate against {name}, PSNR, %": round(r["psnr"], 1) for name, r in kodak["bd_rate_percent"].items()}
     rates |= {f"Kodak BD-rate against {name}, MS-SSIM, %": round(r["ms_ssim"], 1) for name, r in kodak["bd_rate_percent"].items()}
     seconds = speed["median_seconds"]["dctcodec"]
@@ -30,6 +53,31 @@ def figures(kodak: dict, speed: dict) -> dict[str, float | str]:
         "768x512 decode, s": round(seconds["decode"], 2),
         "measured on": f"{speed['machine']['cpu']}, {speed['machine']['threads']} threads",
     }
+
+
+def _kodak_figures(paper: dict) -> dict[str, float]:
+    mean = paper["means"]
+    return {
+        "Kodak PSNR, dB": round(mean["dct_vae"]["psnr"], 2),
+        "Kodak MS-SSIM": round(mean["dct_vae"]["ms_ssim"], 3),
+        "Kodak bpp": round(mean["dct_vae"]["bpp"], 4),
+        "Kodak bits over JPEG of equal PSNR": round(mean["ratio"], 3),
+    }
+
+
+def _likelihood_figures(result: dict) -> dict[str, float]:
+    label = f"test -ln p, nats, {result['samples']} samples, {result['images']} images"
+    figures = {label: round(result["nll_nats"], 2)}
+    if "nll_bits_per_dim" in result:
+        figures["the same, bits a value"] = round(result["nll_bits_per_dim"], 3)
+    return figures
+
+
+def _replaced(text: str, part: str, content: str) -> str:
+    start, end = START.format(part), END.format(part)
+    before, rest = text.split(start)
+    _, after = rest.split(end)
+    return before + start + content + end + after
 
 
 def _results(kodak: dict, speed: dict) -> str:
@@ -61,12 +109,58 @@ def _speed(speed: dict) -> str:
     )
 
 
+def _paper() -> str:
+    kodak = load("paper/kodak-dct-vae-cifar10")
+    rows = {row["image"]: row for row in kodak["images"]}
+    lines = [
+        f"Figure 9 on {len(rows)} Kodak images, temperature 0.1; PSNR in dB / MS-SSIM / bits a pixel. "
+        "VAE: its two top latents, KL. DCT-VAE: the context, real files. JPEG (Pillow, optimize): the smallest file of at least that PSNR. "
+        "The last column is our bits over those of a JPEG of equal PSNR, interpolated.\n",
+        "| picture | VAE | DCT-VAE | JPEG | bits over JPEG |\n|---|---|---|---|---|",
+    ]
+    lines += [_figure_9(name, rows[name]) for name in FIGURE_9] + [_figure_9("mean of all", kodak["means"])]
+    lines += _other_models()
+    mean = kodak["means"]
+    machine = kodak["machine"]
+    lines.append(
+        f"\nPayload over −L_vlb of the same noise: {mean['payload_over_bound']:.4f} (worst picture "
+        f"{mean['worst_payload_over_bound']:.4f}), initial bits {100 * mean['initial_bpp'] / mean['payload_bpp']:.1f} % of it. "
+        f"Encoding takes {mean['encode_seconds']:.1f} s and decoding {mean['decode_seconds']:.1f} s a picture "
+        f"({machine['threads']} threads of an {machine['cpu']}, torch {machine['versions']['torch']}).\n"
+    )
+    lines.append("| test likelihood | images, samples | bound | by importance weighting | paper |\n|---|---|---|---|---|")
+    lines += [_likelihood(load(f"paper/likelihood-{name}"), paper) for name, paper in LIKELIHOODS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _other_models() -> list[str]:
+    """Means of the shipped models besides the main one."""
+    others = sorted(path.stem for path in (ROOT / "benchmarks" / "paper").glob("kodak-*.json"))
+    others = [load(f"paper/{name}") for name in others if name != "kodak-dct-vae-cifar10"]
+    return [_figure_9(f"mean of all, {other['model']}", other["means"]) for other in others]
+
+
+def _figure_9(name: str, row: dict) -> str:
+    points = (row[version] for version in ("vae", "dct_vae", "jpeg"))
+    cells = " | ".join(f"{p['psnr']:.1f} / {p['ms_ssim']:.2f} / {p['bpp']:.3f}" for p in points)
+    return f"| {name} | {cells} | {row['ratio']:.2f} |"
+
+
+def _likelihood(result: dict, paper: str) -> str:
+    unit, key = ("bits/dim", "bits_per_dim") if "nll_bits_per_dim" in result else ("nats", "nats")
+    bound, weighted, error = (result[name] for name in (f"elbo_{key}", f"nll_{key}", f"nll_{key}_standard_error"))
+    return (
+        f"| `{result['model']}` | {result['images']}, {result['samples']} | {bound:.2f} {unit} | "
+        f"{weighted:.2f} ± {error:.2f} {unit} | {paper} |"
+    )
+
+
 def main() -> None:
-    kodak, speed = (json.loads((ROOT / "benchmarks" / f"{name}.json").read_text()) for name in ("kodak", "speed"))
     path = ROOT / "README.md"
-    path.write_text(readme(path.read_text(), kodak, speed))
-    config = json.loads((MODEL / "config.json").read_text())
-    (MODEL / "config.json").write_text(json.dumps(config | {"figures": figures(kodak, speed)}, indent=1) + "\n")
+    path.write_text(readme(path.read_text()))
+    for file in MODELS.glob("*/config.json"):
+        config = json.loads(file.read_text())
+        file.write_text(json.dumps(config | {"figures": figures(file.parent.name)}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

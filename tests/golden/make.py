@@ -1,4 +1,4 @@
-"""Make the golden files with the installed model: `python tests/golden/make.py [--force]`.
+"""Make the golden files of an installed model: `python tests/golden/make.py MODEL [--force]`.
 
 Only where the format or the model has changed on purpose: the old files then no longer decode, by design.
 """
@@ -15,13 +15,21 @@ from dctcodec import Codec
 
 FOLDER = Path(__file__).parent
 FILES = {
-    "colour-96x64": ((96, 64), "RGB", 50, 0),
-    "grey-33x50": ((33, 50), "L", 40, 0),
-    "dot-1x1": ((1, 1), "RGB", 50, 0),
-    "fine-70x45": ((70, 45), "RGB", 97, 0),
-    "coarse-seeded-130x100": ((130, 100), "RGB", 3, 123456789),
+    "dct-bands": {
+        "colour-96x64": ((96, 64), "RGB", 50, 0),
+        "grey-33x50": ((33, 50), "L", 40, 0),
+        "dot-1x1": ((1, 1), "RGB", 50, 0),
+        "fine-70x45": ((70, 45), "RGB", 97, 0),
+        "coarse-seeded-130x100": ((130, 100), "RGB", 3, 123456789),
+    },
+    "dct-vae-cifar10": {
+        "tiles-200x170": ((200, 170), "RGB", None, 0),
+        "tiles-grey-33x50": ((33, 50), "L", None, 0),
+        "tile-1x1": ((1, 1), "RGB", None, 0),
+        "tiles-seeded-64x96": ((64, 96), "RGB", None, 987654321),
+    },
 }
-"""Name: size, mode, quality, seed."""
+"""For each model, name: size, mode, quality, seed."""
 
 
 def picture(size: tuple[int, int], mode: str) -> Image.Image:
@@ -35,20 +43,21 @@ def picture(size: tuple[int, int], mode: str) -> Image.Image:
 
 
 def main() -> None:
-    if list(FOLDER.glob("*.dct")) and sys.argv[1:] != ["--force"]:
-        sys.exit("there are golden files already: no change may break them. Give --force to replace them all")
-    codec, table = Codec(device="cpu"), {}
-    for old in FOLDER.glob("*.dct"):
-        old.unlink()
-    for name, (size, mode, quality, seed) in FILES.items():
+    model, force = sys.argv[1], sys.argv[2:] == ["--force"]
+    index = FOLDER / "symbols.json"
+    table = json.loads(index.read_text()) if index.exists() else {}
+    if not force and any(f"{name}.dct" in table for name in FILES[model]):
+        sys.exit(f"there are golden files of {model} already: no change may break them. Give --force to replace them")
+    codec = Codec(model, device="cpu")
+    for name, (size, mode, quality, seed) in FILES[model].items():
         data = codec.encode(picture(size, mode), quality, seed)
         header, symbols = codec.symbols(data)
         digest = hashlib.sha256(symbols.numpy().astype("<i4").tobytes()).hexdigest()
         fields = {key: getattr(header, key) for key in ("width", "height", "grey", "step16", "seed", "model_id")}
         table[f"{name}.dct"] = {"sha256": digest} | fields
         (FOLDER / f"{name}.dct").write_bytes(data)
-    (FOLDER / "symbols.json").write_text(json.dumps(table, indent=1) + "\n")
-    print(f"{len(table)} files of model {codec.model.name} in {FOLDER}")
+    index.write_text(json.dumps(table, indent=1) + "\n")
+    print(f"{len(FILES[model])} files of model {model} in {FOLDER}")
 
 
 if __name__ == "__main__":
