@@ -1,5 +1,6 @@
 """`dctcodec train`: what made the shipped weights."""
 
+import os
 from pathlib import Path
 
 import click
@@ -44,6 +45,8 @@ def _settings(run: Path, steps: int | None, minutes: float | None, threads: int 
 
     if threads:
         torch.set_num_threads(threads)
+    if rest["device"] == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))  # torchrun's
     return Settings(run, steps=steps, minutes=minutes, **rest)
 
 

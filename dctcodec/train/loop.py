@@ -199,9 +199,14 @@ def _log(folder: Path, progress: Progress, recent: list[float], figures: dict[st
         file.write(json.dumps({k: round(v, 5) for k, v in row.items()}) + "\n")
 
 
+def processes() -> int:
+    """How many processes train together: those that torchrun started."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 def _join_processes(device: str) -> tuple[int, int]:
     """Rank and number of processes; joins them when started by torchrun."""
-    world = int(os.environ.get("WORLD_SIZE", 1))
+    world = processes()
     if world > 1 and not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     return int(os.environ.get("RANK", 0)), world
