@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from dctcodec.memory import keep_freed
+
 PATH = click.Path(path_type=Path)
 
 
@@ -24,6 +26,7 @@ def _shared(command):
 def _prepare(threads: int | None, seed: int) -> None:
     import torch
 
+    keep_freed()
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from dctcodec.memory import keep_freed
+
 
 def _run_options(command):
     options = [
@@ -43,6 +45,7 @@ def _settings(run: Path, steps: int | None, minutes: float | None, threads: int 
 
     from dctcodec.train.loop import Settings
 
+    keep_freed()
     if threads:
         torch.set_num_threads(threads)
     if rest["device"] == "cuda":

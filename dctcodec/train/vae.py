@@ -29,7 +29,7 @@ def train_vae(config: Config, data: Path, settings: Settings) -> PaperModel:
         load_weights(settings.start, model)
     else:
         model.fit(images.images(images.training[:FIT_IMAGES]))
-    model = model.to(settings.device)
+    model = model.to(settings.device, memory_format=torch.channels_last)
     training = config.training
     settings = _complete(settings, training, len(images.training))
     draw = images.batches()
@@ -45,6 +45,7 @@ def train_vae(config: Config, data: Path, settings: Settings) -> PaperModel:
 
 def loss(model: PaperModel, images: Tensor, count: int) -> Tensor:
     """Mean nats a value: the VAE sees the first `count` images, the context's prior all of them."""
+    images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast(images.device.type, torch.bfloat16):
         total = model.bound(images[:count]).total().mean()
         if model.prior:
