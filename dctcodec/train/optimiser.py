@@ -11,15 +11,15 @@ _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Approximate U V^T of matrix = U S V^T, (m, n), computed in bfloat16."""
+    """Approximate U V^T of matrix = U S V^T, (..., m, n), computed in bfloat16."""
     a, b, c = _NEWTON_SCHULZ
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = (x / (x.norm() + 1e-7)).bfloat16()
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.mT if tall else matrix
+    x = (x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)).bfloat16()
     for _ in range(steps):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).float()
+    return (x.mT if tall else x).float()
 
 
 class Optimiser(torch.optim.Optimizer):
@@ -38,10 +38,10 @@ class Optimiser(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self) -> None:
         for group in self.param_groups:
-            update = self._muon if group["muon"] else self._adam
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.sub_(update(parameter), alpha=group["lr"] * group["ratio"])
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            updates = self._muon(moved) if group["muon"] else map(self._adam, moved)
+            for parameter, update in zip(moved, updates, strict=True):
+                parameter.sub_(update, alpha=group["lr"] * group["ratio"])
 
     def _adam(self, parameter: Tensor, beta1: float = 0.9, beta2: float = 0.99) -> Tensor:
         state, grad = self.state[parameter], parameter.grad
@@ -55,11 +55,21 @@ class Optimiser(torch.optim.Optimizer):
         mean, square = state["mean"] / (1 - beta1**count), state["square"] / (1 - beta2**count)
         return mean / (square.sqrt() + 1e-8)
 
-    def _muon(self, parameter: Tensor, momentum: float = 0.95) -> Tensor:
+    def _muon(self, parameters: list[Tensor]) -> list[Tensor]:
+        """Updates of all parameters; matrices of one shape are orthogonalised together."""
+        matrices = [self._momentum(parameter).reshape(len(parameter), -1) for parameter in parameters]
+        updates: list[Tensor] = [None] * len(parameters)
+        for shape in {matrix.shape for matrix in matrices}:
+            alike = [number for number, matrix in enumerate(matrices) if matrix.shape == shape]
+            # an orthogonal matrix has root mean square 1 / sqrt(longer side)
+            results = orthogonalised(torch.stack([matrices[number] for number in alike])) * max(shape) ** 0.5
+            for number, result in zip(alike, results, strict=True):
+                updates[number] = result.reshape(parameters[number].shape)
+        return updates
+
+    def _momentum(self, parameter: Tensor, momentum: float = 0.95) -> Tensor:
         state, grad = self.state[parameter], parameter.grad
         if not state:
             state["mean"] = torch.zeros_like(parameter)
         state["mean"].lerp_(grad, 1 - momentum)
-        matrix = grad.lerp(state["mean"], momentum).reshape(len(parameter), -1)
-        # an orthogonal matrix has root mean square 1 / sqrt(longer side)
-        return orthogonalised(matrix).reshape(parameter.shape) * max(matrix.shape) ** 0.5
+        return grad.lerp(state["mean"], momentum)
