@@ -102,15 +102,16 @@ def latents(decoder: Path, photos: Path, **options) -> None:
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the run in optimiser steps.  [default: CONFIG's epochs]")
 @click.option("--hours", type=click.FloatRange(min=0.001), help="Length of the run in hours, over all restarts.")
 @click.option("--start", type=click.Path(path_type=Path, exists=True), help="A model's vae.safetensors to begin with.")
+@click.option("--part", type=click.Choice(["both", "vae", "prior"]), default="both", show_default=True, help="What to train.")
 @_machine_options
-def vae(config: Path, data: Path, run: Path, steps: int | None, hours: float | None, **options) -> None:
+def vae(config: Path, data: Path, run: Path, steps: int | None, hours: float | None, part: str, **options) -> None:
     """Train one of the paper's models as CONFIG (models/configs/*.toml) says: cifar10, mnist or omniglot."""
     from dctcodec.train.vae import train_vae
     from dctcodec.vae.config import read
 
     if steps and hours:
         raise click.UsageError("give the length of the run either as --steps or as --hours")
-    train_vae(read(config), data, _settings(run, steps, hours and 60 * hours, **options))
+    train_vae(read(config), data, _settings(run, steps, hours and 60 * hours, **options), part)
 
 
 @train.command()
@@ -130,10 +131,11 @@ def export(prior: Path, latents: Path, description: str, model: Path) -> None:
 @train.command("export-vae")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--run", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of the run.")
+@click.option("--prior-run", type=click.Path(path_type=Path, exists=True), help="Take the prior from this run.  [default: RUN]")
 @click.option("-o", "--model", type=click.Path(path_type=Path), required=True, help="Folder of the model, models/NAME.")
-def export_vae(config: Path, run: Path, model: Path) -> None:
+def export_vae(config: Path, run: Path, prior_run: Path | None, model: Path) -> None:
     """Write one of the paper's models, trained as CONFIG says, in the form that is shipped; its prior as integers, with proofs."""
     from dctcodec.train.export import export_paper
     from dctcodec.train.loop import CHECKPOINT
 
-    export_paper(config, run / CHECKPOINT, model)
+    export_paper(config, run / CHECKPOINT, prior_run and prior_run / CHECKPOINT, model)

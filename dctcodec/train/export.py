@@ -52,11 +52,14 @@ def write_config(model: Path, description: str) -> None:
     (model / models.CONFIG).write_text(json.dumps(config, indent=1) + "\n")
 
 
-def export_paper(config: Path, checkpoint: Path, model: Path) -> None:
+def export_paper(config: Path, checkpoint: Path, prior: Path | None, model: Path) -> None:
     """Write one of the paper's models, made as a TOML file says, to the folder `model`: trained weights in float16, statistics as
-    they are, the configuration, and the diffusion prior as integers. Raises ConfigError, ExportError."""
+    they are, the configuration, and the diffusion prior as integers. `prior`: checkpoint of a run for the prior alone, if any.
+    Raises ConfigError, ExportError."""
     network, description = PaperModel(read(config).shape), read(config).description
     load_average(checkpoint, network)
+    if prior:
+        network.prior = load_average(prior, PaperModel(network.shape)).prior
     trained = {name for name, _ in network.named_parameters()}
     tensors = {k: v.half() if k in trained else v for k, v in network.state_dict().items()}
     model.mkdir(parents=True, exist_ok=True)

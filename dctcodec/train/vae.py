@@ -18,10 +18,17 @@ from dctcodec.vae.model import PaperModel, bits_per_dim
 FIT_IMAGES = 50_000
 """Training images that the context's range and the prior's statistics are taken from."""
 VALIDATION_BATCH = 100
+PAINTED = 4
+"""One image in so many is painted from its context alone, where that is trained."""
+PAINT_DEVIATION = 0.05
+"""Standard deviation of a value, in [0, 1], that its squared error is measured by: a nat is 2 of them squared."""
 
 
-def train_vae(config: Config, data: Path, settings: Settings) -> PaperModel:
-    """Train (or take up) the model of a configuration on the data set in a folder; `settings` say how long and where."""
+def train_vae(config: Config, data: Path, settings: Settings, part: str = "both") -> PaperModel:
+    """Train (or take up) the model of a configuration on the data set in a folder; `settings` say how long and where.
+
+    `part`: "vae" or "prior" trains that term of the objective alone, which is as good, since the two share no parameter.
+    """
     torch.manual_seed(settings.seed)
     images = load(config.data, data)
     model = PaperModel(config.shape)
@@ -36,21 +43,32 @@ def train_vae(config: Config, data: Path, settings: Settings) -> PaperModel:
     return train(
         model,
         _optimiser(model, training),
-        lambda model, batch: loss(model, images.images(batch), len(batch) // training.prior_images),
+        lambda model, batch: loss(model, images.images(batch), training, part),
         lambda average: validate(average, images),
         lambda count: draw(count * training.prior_images),
         settings,
     )
 
 
-def loss(model: PaperModel, images: Tensor, count: int) -> Tensor:
-    """Mean nats a value: the VAE sees the first `count` images, the context's prior all of them."""
+def loss(model: PaperModel, images: Tensor, training: Training, part: str = "both") -> Tensor:
+    """Mean nats a value: the context's prior sees all images, the VAE the first of every `prior_images`."""
     images = images.contiguous(memory_format=torch.channels_last)
+    some = images[: len(images) // training.prior_images]
+    total = images.new_zeros(())
     with torch.autocast(images.device.type, torch.bfloat16):
-        total = model.bound(images[:count]).total().mean()
-        if model.prior:
+        if part != "prior":
+            total = total + model.bound(some).total().mean()
+            if training.paint:
+                total = total + training.paint * _painting(model, some[::PAINTED])
+        if part != "vae" and model.prior:
             total = total + model.prior.loss(model.context.symbols(images)).mean()
     return total / images[0].numel()
+
+
+def _painting(model: PaperModel, images: Tensor) -> Tensor:
+    """Squared error of what the context alone paints, in nats an image."""
+    painted = model.vae.generate(model.context_image(images), len(images), temperature=0)
+    return (painted - images).square().sum() / len(images) / (2 * PAINT_DEVIATION**2)
 
 
 @torch.no_grad()

@@ -27,7 +27,8 @@ class Training:
     """How a model is trained. `epochs`: length of a run that is given no other; `optimiser`: "adamw" (decoupled `weight_decay`) or
     "muon" (`train.optimiser`); the rate falls from `learning_rate` to `final_rate` along a cosine; gradients are clipped to
     the norm `clip`, a step whose norm exceeds `skip` is not taken; `average`: decay of the moving average of weights, 0 for none;
-    `prior_images`: images that the diffusion prior sees for each one of the VAE."""
+    `prior_images`: images that the diffusion prior sees for each one of the VAE; `paint`: weight of the squared error of what the
+    context alone paints (not in the paper, whose objective trains no such picture)."""
 
     epochs: float
     batch: int
@@ -39,6 +40,7 @@ class Training:
     skip: float = 100.0
     average: float = 0.0
     prior_images: int = 1
+    paint: float = 0.0
 
 
 @dataclass(frozen=True)
