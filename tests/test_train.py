@@ -12,12 +12,15 @@ from torch import Tensor
 
 from dctcodec import Codec, DataError, models
 from dctcodec.decoder import Decoder
+from dctcodec.prior.diffusion import DiffusionShape
 from dctcodec.prior.network import PriorNetwork, code_bits
 from dctcodec.schedule import REVEALS
 from dctcodec.train import data, decoder, latents, loop, optimiser, prior, sets, vae
 from dctcodec.train.command import train
-from dctcodec.vae.config import read
-from dctcodec.vae.model import PaperModel
+from dctcodec.vae.config import Training, read
+from dctcodec.vae.context import ContextShape
+from dctcodec.vae.model import ModelShape, PaperModel
+from dctcodec.vae.network import NetworkShape, Scale
 
 SIDE, CROP = 96, 64
 
@@ -202,6 +205,34 @@ def test_a_run_of_the_papers_model_is_taken_up(paper_runs: Path, tmp_path: Path)
     assert torch.equal(first["context.largest"], second["context.largest"])
     words = ["vae", paper_runs / "tiny.toml", "--data", paper_runs / "data", "--run", tmp_path / "run", "--steps", 1, "--hours", 1]
     assert CliRunner().invoke(train, list(map(str, words))).exit_code == 2
+
+
+@pytest.mark.parametrize(("part", "moves"), [("prior", "prior."), ("vae", "vae.")])
+def test_the_two_terms_of_the_papers_objective_may_be_trained_apart(paper_runs: Path, tmp_path: Path, part: str, moves: str):
+    for folder, steps in (("short", 1), ("long", 3)):
+        vae_run(paper_runs, tmp_path / folder, "--steps", steps, "--part", part)
+    short, long = (tensors(tmp_path / folder / loop.CHECKPOINT, "model.") for folder in ("short", "long"))
+    trained = {name for name, _ in PaperModel(read(paper_runs / "tiny.toml").shape).named_parameters()}
+    changed = {name for name in trained if not torch.equal(short[name], long[name])}
+    assert changed and all(name.startswith(moves) for name in changed)
+
+
+def test_what_the_context_paints_may_be_trained():
+    scale = Scale(side=8, latents=1, encoder=0, width=4, hidden=4)
+    network = NetworkShape(3, 32, (scale,), 1, "logistic-mixture", True, offset=True)
+    shape = ModelShape(network, ContextShape("dct", 6, 5), DiffusionShape(steps=2, width=8, scales=1, blocks=1))
+    torch.manual_seed(0)
+    model, images = PaperModel(shape), torch.rand(8, 3, 32, 32)
+    model.fit(images)
+    losses = []
+    for paint in (0.0, 1.0):
+        torch.manual_seed(0)
+        training = Training(epochs=1, batch=8, learning_rate=1e-3, final_rate=1e-4, paint=paint)
+        losses.append(vae.loss(model, images, training, "vae").item())
+    with torch.no_grad():
+        context = model.context_image(images[::4])
+        error = (model.vae.generate(context, 2, temperature=0) - images[::4]).square().mean().item()
+    assert losses[1] - losses[0] == pytest.approx(error / (2 * 0.05**2), rel=0.05)
 
 
 def test_validation_leaves_the_runs_random_numbers_alone(paper_runs: Path):

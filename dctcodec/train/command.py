@@ -138,4 +138,4 @@ def export_vae(config: Path, run: Path, prior_run: Path | None, model: Path) -> 
     from dctcodec.train.export import export_paper
     from dctcodec.train.loop import CHECKPOINT
 
-    export_paper(config, run / CHECKPOINT, prior_run and prior_run / CHECKPOINT, model)
+    export_paper(config, run / CHECKPOINT, model, prior_run and prior_run / CHECKPOINT)

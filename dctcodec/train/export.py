@@ -52,7 +52,7 @@ def write_config(model: Path, description: str) -> None:
     (model / models.CONFIG).write_text(json.dumps(config, indent=1) + "\n")
 
 
-def export_paper(config: Path, checkpoint: Path, prior: Path | None, model: Path) -> None:
+def export_paper(config: Path, checkpoint: Path, model: Path, prior: Path | None = None) -> None:
     """Write one of the paper's models, made as a TOML file says, to the folder `model`: trained weights in float16, statistics as
     they are, the configuration, and the diffusion prior as integers. `prior`: checkpoint of a run for the prior alone, if any.
     Raises ConfigError, ExportError."""
