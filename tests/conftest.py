@@ -102,6 +102,40 @@ def paper_runs(tiny_paper: Path) -> Path:
     return tiny_paper
 
 
+@pytest.fixture(scope="session")
+def tiny_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the models dct-vae-tiny and vae-tiny, of tiles of 32x32 in colour, untrained but for their statistics."""
+    import torch
+    from safetensors.torch import save_file
+
+    from dctcodec.train import loop
+    from dctcodec.train.export import export_paper
+    from dctcodec.vae.config import read
+    from dctcodec.vae.model import PaperModel
+
+    source, folder = tmp_path_factory.mktemp("tiles"), tmp_path_factory.mktemp("models")
+    network = 'channels = 3\nside = 32\nlatent_width = 2\nlikelihood = "logistic-mixture"\noffset = {}\n'
+    scale = "[[scale]]\nside = {}\nlatents = {}\nencoder = 1\nwidth = 8\nhidden = 8\n"
+    common = f'data = "cifar10"\ndescription = "tiny"\n[network]\n{network}{scale.format(8, 2)}{scale.format(4, 1)}'
+    common += "[training]\nepochs = 1\nbatch = 8\nlearning_rate = 1e-3\nfinal_rate = 1e-4\n"
+    context = '[context]\nkind = "dct"\nsize = 6\nbits = 5\nrounding = 0.2\n'
+    context += "[prior]\nsteps = 6\nwidth = 8\nscales = 2\nblocks = 1\n"
+    pixels = torch.from_numpy(np.array(picture(320, 320))).float() / 255
+    images = pixels.reshape(10, 32, 10, 32, 3).permute(0, 2, 4, 1, 3).reshape(100, 3, 32, 32)
+    for name, text in (("vae-tiny", common.format("false")), ("dct-vae-tiny", common.format("true") + context)):
+        config = source / f"{name}.toml"
+        config.write_text(text)
+        torch.manual_seed(0)
+        model = PaperModel(read(config).shape)
+        model.fit(images)
+        if model.prior:
+            model.prior.network.head.weight.data.mul_(3)
+        average = {loop.AVERAGE + key: value.contiguous() for key, value in model.state_dict().items()}
+        save_file(average, source / name)
+        export_paper(config, source / name, folder / name)
+    return folder
+
+
 def picture(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width].astype(float)

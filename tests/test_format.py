@@ -1,4 +1,4 @@
-"""An independent reader of .dct files, written from dctcodec/FORMAT.md alone: NumPy only, nothing of dctcodec, torch or
+"""An independent reader of the family dct-bands, written from dctcodec/FORMAT.md alone: NumPy only, nothing of dctcodec, torch or
 constriction. The tests at the end hold it against dctcodec."""
 
 import hashlib
@@ -34,13 +34,13 @@ def read_file(data: bytes) -> File:
     if len(data) < 28:
         raise ValueError("too short")
     magic, version, flags, model, width, height, step16, seed, length, crc = struct.unpack("<4sBB4sHHHIII", data[:28])
-    if magic != b"DCT\x89" or version != 1 or flags > 1:
+    if magic != b"DCT\x89" or version != 1 or flags > 3:
         raise ValueError("not a file of this version")
     if len(data) != 28 + length or crc != zlib.crc32(data[:24] + data[28:]):
         raise ValueError("damaged")
-    if not 1 <= width * height <= 2**27 or step16 == 0:
+    if not 1 <= width * height <= 2**27 or (step16 == 0) != (flags >= 2):
         raise ValueError("sizes out of range")
-    return File(flags == 1, model, width, height, step16, seed, data[28:])
+    return File(flags % 2 == 1, model, width, height, step16, seed, data[28:])
 
 
 # Section 2: the symbols
@@ -131,14 +131,14 @@ class Coder:
 ESCAPED = range(0, 2**24 + 1, 2**7)
 
 
-def edges_of(counts: np.ndarray) -> list[int]:
-    sums = np.cumsum(np.append(0, counts / counts.sum()))
-    edges = np.floor(sums * ((2**24 - len(counts)) / sums[-1])).astype(np.int64) + np.arange(len(sums))
+def edges_of(q: np.ndarray) -> list[int]:
+    sums = np.cumsum(np.append(0, q))
+    edges = np.floor(sums * ((2**24 - len(q)) / sums[-1])).astype(np.int64) + np.arange(len(sums))
     return [*edges[:-1].tolist(), 2**24]
 
 
 def read_symbols(file: File, model: bytes) -> np.ndarray:
-    if file.model != hashlib.sha256(model).digest()[:4]:
+    if file.model != hashlib.sha256(model).digest()[:4] or file.step16 == 0:
         raise ValueError("another model's file")
     prior, coder = Prior(model), Coder(file.payload)
     symbols = np.zeros((len(PLANE), -(-file.height // 32), -(-file.width // 32)), np.int64)
@@ -155,7 +155,8 @@ def read_symbols(file: File, model: bytes) -> np.ndarray:
         reach = prior.tensors["reach"][i]
         entries = np.zeros_like(m)
         for key in np.unique(keys):
-            edges = edges_of(prior.counts(key // 16, key % 16 - 8))
+            counts = prior.counts(key // 16, key % 16 - 8)
+            edges = edges_of(counts / counts.sum())
             entries[keys == key] = [coder.take(edges) for _ in range(np.sum(keys == key))]
         k = entries - reach
         escapes = k == reach + 1
