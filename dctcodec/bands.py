@@ -19,6 +19,7 @@ class Bands:
     """`codec.Scheme` of the family. Symbols: int32 (CHANNELS, h, w) on the grid of tiles."""
 
     temperature = 0.0
+    one_quality = False
 
     def __init__(self, model: models.ModelInfo, device: torch.device):
         self.device = device

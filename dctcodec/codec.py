@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dctcodec import container, image, models
 from dctcodec.context import rgb_to_ycbcr
-from dctcodec.errors import ModelError
+from dctcodec.errors import FormatError, ModelError
 
 Tick = Callable[[float], object]
 """Told, as a picture is encoded or decoded, the share of the work just done, for a progress bar. The shares add up to 1."""
@@ -34,6 +34,8 @@ class Scheme(Protocol):
 
     temperature: float
     """At which pictures are painted where the user does not say."""
+    one_quality: bool
+    """Files have no quantisation step."""
 
     def step16(self, quality: float | None) -> int:
         """The quantisation step for the header, in 1/16; 0 where the model has one quality. Raises ValueError."""
@@ -105,6 +107,8 @@ class Codec:
         if header.model_id != self.model.model_id:
             other = models.find_by_id(header.model_id)
             raise ModelError(f"the file was made with model {other.name}, not {self.model.name}")
+        if (header.step16 == 0) != self.scheme.one_quality:
+            raise FormatError(f"the file's quantisation step is {header.step:g}, which its model does not know")
         return header, self.scheme.decode(payload, header, tick)
 
     def ideal_bits(self, data: bytes) -> float:

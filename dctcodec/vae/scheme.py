@@ -28,6 +28,8 @@ CHUNK = 32
 class PaperScheme:
     """`codec.Scheme` of the family. Symbols: int32 (tiles, 3, size, size), row by row of the picture."""
 
+    one_quality = True
+
     def __init__(self, info: models.ModelInfo, device: torch.device):
         self.device = device
         self.temperature: float = info.config["temperature"]
