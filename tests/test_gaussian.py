@@ -381,3 +381,11 @@ def test_truncated_bytes_and_other_numbers_are_refused(small: GaussianPrior):
     for attempt in attempts:
         with pytest.raises(FormatError):
             small.decode(*attempt)
+
+
+@pytest.mark.parametrize(("name", "value"), [("last_scale", -1), ("last_scale", 10_000), ("forward_scale", 10_000)])
+def test_tables_that_do_not_fit_the_network_are_refused(name: str, value: int):
+    tensors = to_integers(network())
+    tensors[name] = torch.full_like(tensors[name], value)
+    with pytest.raises(ModelError, match="damaged"):
+        GaussianPrior(ExactDiffusion(tensors, arithmetic_for(CPU)), GaussianTables(tensors))

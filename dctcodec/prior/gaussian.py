@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dctcodec.errors import FormatError
+from dctcodec.errors import FormatError, ModelError
 from dctcodec.prior.gaussian_exact import ExactDiffusion
 from dctcodec.prior.gaussian_tables import GaussianTables, Stack
 
@@ -66,6 +66,9 @@ class GaussianPrior:
     def __init__(self, network: ExactDiffusion, tables: GaussianTables):
         self.network, self.tables = network, tables
         self._forward_scales = network.forward_scales
+        used = [*network.forward_scales, network.last_scale]
+        if network.scales != len(tables.reach) or not 0 <= min(used) <= max(used) < network.scales:
+            raise ModelError("the model's coding tables do not fit its network: it is damaged")
         network.prove_forward([int(tables.reach[scale]) for scale in self._forward_scales])
 
     def encode(self, symbols: Tensor, seed: int, tick: Tick = _no_tick) -> bytes:

@@ -1,6 +1,6 @@
 """The diffusion prior in exact integer arithmetic: the same distributions on every machine (see `exact.py` for why).
 
-y_t is a whole number n_t of cells of its grid, y_0 a symbol. Everything here maps whole numbers to whole numbers: means in 1/16
+y_t is a whole number n_t of cells of its grid, y_0 a symbol. Everything here maps whole numbers to whole numbers: means in 1/64
 cell by integer multiplication, addition and shift, scales as indices of a table. `gaussian_export.py` makes the tensors.
 """
 
