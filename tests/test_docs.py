@@ -34,7 +34,7 @@ def test_the_readme_shows_every_command_and_it_explains_itself(line: str, comman
 
 
 def test_every_option_in_the_readme_exists():
-    known = {option for _, command in _commands(cli.main) for p in command.params for option in p.opts}
+    known = {option for _, command in _commands(cli.main) for p in command.params for option in [*p.opts, *p.secondary_opts]}
     lines = [line for line in README.splitlines() if line.strip().startswith("dctcodec ")]
     used = {option for line in lines for option in re.findall(r"(?<=\s)--[a-z-]+", line)}
     assert used <= known
