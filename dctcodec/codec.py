@@ -7,7 +7,6 @@ A model's family says how each arrow is drawn: `bands` (whole pictures, all freq
 """
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from typing import Protocol
@@ -20,9 +19,8 @@ from torch import Tensor
 from dctcodec import container, image, models
 from dctcodec.context import rgb_to_ycbcr
 from dctcodec.errors import FormatError, ModelError
+from dctcodec.progress import Tick, no_tick
 
-Tick = Callable[[float], object]
-"""Told, as a picture is encoded or decoded, the share of the work just done, for a progress bar. The shares add up to 1."""
 CODING_SHARE = 0.9
 """The share of the work that is entropy coding."""
 _SCHEMES = {"dct-bands": "dctcodec.bands:Bands", "dct-vae": "dctcodec.vae.scheme:PaperScheme"}
@@ -56,10 +54,6 @@ class Scheme(Protocol):
         """RGB float32 (3, at least H, at least W), nominally in [0, 255]."""
 
 
-def _no_tick(_: float) -> None:
-    pass
-
-
 class Codec:
     """A model, loaded. `model`: a name that `dctcodec models` lists; `device`: auto, cpu or cuda.
 
@@ -71,7 +65,7 @@ class Codec:
         self.device = _device(device)
         self.scheme = _scheme(self.model, self.device)
 
-    def encode(self, picture: Image.Image, quality: float | None = None, seed: int = 0, tick: Tick = _no_tick) -> bytes:
+    def encode(self, picture: Image.Image, quality: float | None = None, seed: int = 0, tick: Tick = no_tick) -> bytes:
         """A picture as the bytes of a .dct file.
 
         `picture`: any PIL image of 1 to 2^27 pixels; `quality`: 1 (smallest) to 100, 50 where it is None, and None for models that
@@ -88,7 +82,7 @@ class Codec:
         tick(1 - CODING_SHARE)
         return container.write(header, self.scheme.encode(symbols, header, lambda share: tick(CODING_SHARE * share)))
 
-    def decode(self, data: bytes, temperature: float | None = None, tick: Tick = _no_tick) -> Image.Image:
+    def decode(self, data: bytes, temperature: float | None = None, tick: Tick = no_tick) -> Image.Image:
         """The picture of a .dct file, RGB or L. `temperature` >= 0 scales the noise of the latents that the file does not hold:
         0 is the best estimate, above it texture is drawn, the same for the same file; None takes the model's default.
         Raises FormatError, ModelError, and ValueError for a temperature that is negative or not finite."""
@@ -100,7 +94,7 @@ class Codec:
         tick(1 - CODING_SHARE)
         return _picture(rgb[:, : header.height, : header.width], header.grey)
 
-    def symbols(self, data: bytes, tick: Tick = _no_tick) -> tuple[container.Header, Tensor]:
+    def symbols(self, data: bytes, tick: Tick = no_tick) -> tuple[container.Header, Tensor]:
         """Header and symbols of a file, int32 on the CPU: the part of decoding that is exact. dct-bands has symbols
         (CHANNELS, h, w) on the grid of tiles, dct-vae (tiles, 3, 6, 6)."""
         header, payload = container.parse(data)

@@ -9,7 +9,6 @@ The first tile's noise comes from initial words, which cost their size. So tiles
 them, one tile first. The words derive from the seed: a reader that does not end with them has read damaged bytes.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from dctcodec.errors import FormatError, ModelError
 from dctcodec.prior.gaussian_exact import ExactDiffusion
 from dctcodec.prior.gaussian_tables import GaussianTables, Stack
+from dctcodec.progress import Tick, no_tick
 
 FIRST_GROWTH = 80
 GROWTH_UNIT = 256
@@ -33,13 +33,6 @@ WORDS_LIMIT = 2**15
 HASH = 2654435761
 _PHILOX_KEY = 0x6269747362616B  # "bitsbak"
 _GROWTH_MODEL = constriction.stream.model.Uniform(GROWTH_UNIT)
-
-Tick = Callable[[float], object]
-"""Told the share of the work just done; the shares of a call add up to 1."""
-
-
-def _no_tick(_: float) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,7 @@ class GaussianPrior:
             raise ModelError("the model's coding tables do not fit its network: it is damaged")
         network.prove_forward([int(tables.reach[scale]) for scale in self._forward_scales])
 
-    def encode(self, symbols: Tensor, seed: int, tick: Tick = _no_tick) -> bytes:
+    def encode(self, symbols: Tensor, seed: int, tick: Tick = no_tick) -> bytes:
         """Code symbols; `seed`, below 2^64, makes the initial words."""
         return self.code(symbols, seed, tick).payload
 
@@ -79,12 +72,12 @@ class GaussianPrior:
         """-L_vlb in bits of the noise that `encode` draws: what coding costs without initial bits and the coder's overhead."""
         return self.code(symbols, seed, measure=True).bound_bits
 
-    def code(self, symbols: Tensor, seed: int, tick: Tick = _no_tick, measure: bool = False) -> Coded:
+    def code(self, symbols: Tensor, seed: int, tick: Tick = no_tick, measure: bool = False) -> Coded:
         """`encode` with an account of the bits; with `measure`, of the bound too."""
         flat = symbols.flatten(1)[torch.from_numpy(tile_order(len(symbols)))]
         return _Encoder(self, flat, seed, tick, measure).run()
 
-    def decode(self, data: bytes, tiles: int, seed: int, tick: Tick = _no_tick) -> Tensor:
+    def decode(self, data: bytes, tiles: int, seed: int, tick: Tick = no_tick) -> Tensor:
         """Symbols int32 (tiles, channels, size, size) on the CPU. Raises FormatError for bytes that `encode` did not make."""
         stack = _stack_of(data)
         growth = int(stack.decode(_GROWTH_MODEL, 1)[0])

@@ -1,6 +1,6 @@
 """The masked-diffusion prior: symbols to bytes and back, reveal by reveal (DESIGN section 3)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -9,14 +9,8 @@ from torch import Tensor
 from dctcodec import coder
 from dctcodec.prior.exact import ExactPrior
 from dctcodec.prior.network import checkerboard
+from dctcodec.progress import Tick, no_tick
 from dctcodec.schedule import CHANNELS, REVEALS, Reveal
-
-Tick = Callable[[float], object]
-"""Told the share of the work just done; the shares of a call add up to 1."""
-
-
-def _no_tick(_: float) -> None:
-    pass
 
 
 class MaskedPrior:
@@ -29,13 +23,13 @@ class MaskedPrior:
         """Code length in bits of int32 symbols under the exact model, without the coder's overhead."""
         return coder.ideal_bits(self._batches(symbols, step16, grey), self.tables)
 
-    def encode(self, symbols: Tensor, step16: int, grey: bool = False, tick: Tick = _no_tick) -> bytes:
+    def encode(self, symbols: Tensor, step16: int, grey: bool = False, tick: Tick = no_tick) -> bytes:
         """Code int32 symbols (CHANNELS, h, w); `step16`: the step in 1/16; `grey`: the chroma is zero and not sent; `tick` is
         called after each reveal."""
         return coder.encode(self._batches(symbols, step16, grey, tick), self.tables)
 
     def decode(
-        self, data: bytes, height: int, width: int, step16: int, grey: bool = False, tick: Tick = _no_tick
+        self, data: bytes, height: int, width: int, step16: int, grey: bool = False, tick: Tick = no_tick
     ) -> Tensor:
         """Symbols int32 (CHANNELS, height, width) on the CPU. Raises FormatError for bytes that `encode` did not make."""
         reader = coder.Reader(data, self.tables)
@@ -48,7 +42,7 @@ class MaskedPrior:
         return symbols
 
     def _batches(
-        self, symbols: Tensor, step16: int, grey: bool, tick: Tick = _no_tick
+        self, symbols: Tensor, step16: int, grey: bool, tick: Tick = no_tick
     ) -> list[coder.Batch]:
         batches = []
         for now, sent, mean, scale in self._distributions(symbols, step16, grey):

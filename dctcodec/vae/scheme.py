@@ -1,7 +1,5 @@
 """The family of the paper's models as a codec: 32x32 tiles in RGB, each alone; only the context is sent, the rest is drawn."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,10 +15,10 @@ from dctcodec.prior.exact import arithmetic_for
 from dctcodec.prior.gaussian import GaussianPrior
 from dctcodec.prior.gaussian_exact import ExactDiffusion
 from dctcodec.prior.gaussian_tables import GaussianTables
+from dctcodec.progress import Tick
 from dctcodec.vae.files import load_model
 from dctcodec.vae.network import HierarchicalVae, Noise
 
-Tick = Callable[[float], object]
 CHUNK = 32
 """Tiles that are painted together."""
 
