@@ -10,10 +10,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from dctcodec.bench import machine, report
-from dctcodec.bench.metrics import psnr
 from dctcodec.codec import Codec
 from dctcodec.context import dequantise, synthesise, ycbcr_to_rgb
 from dctcodec.image import read_image
+from dctcodec.metrics import psnr
 from dctcodec.models import DEFAULT
 
 QUALITIES = (20.0, 35.0, 50.0, 62.0)

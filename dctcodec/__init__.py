@@ -1,8 +1,11 @@
 """dctcodec: a neural image codec whose files decode to the same symbols on every machine.
 
-`encode(image, quality=50) -> bytes`, `decode(data, temperature=0.0) -> PIL.Image`; `Codec` keeps a model loaded.
+`encode(image, quality=50) -> bytes`, `decode(data, temperature=0.0) -> PIL.Image`; `Codec` keeps a model loaded; `encode_to` makes
+a file of a given size.
 Importing the package is cheap: torch is loaded at the first use of a codec.
 """
+
+from importlib import import_module
 
 from dctcodec.errors import (
     ConfigError,
@@ -13,6 +16,7 @@ from dctcodec.errors import (
     ImageError,
     ModelError,
     OutputError,
+    TargetError,
 )
 
 __version__ = "0.1.0"
@@ -26,15 +30,15 @@ __all__ = [
     "ImageError",
     "ModelError",
     "OutputError",
+    "TargetError",
     "decode",
     "encode",
+    "encode_to",
 ]
-_FROM_CODEC = {"Codec", "decode", "encode"}
+_MODULES = {"Codec": "codec", "decode": "codec", "encode": "codec", "encode_to": "target"}
 
 
 def __getattr__(name: str):
-    if name in _FROM_CODEC:
-        from dctcodec import codec
-
-        return getattr(codec, name)
+    if name in _MODULES:
+        return getattr(import_module(f"dctcodec.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,6 +13,10 @@ class FormatError(DctcodecError):
     """A .dct file that is foreign, damaged, truncated or of an unknown version."""
 
 
+class TargetError(DctcodecError):
+    """A size or a quality of picture that no file of the model has."""
+
+
 class ModelError(DctcodecError):
     """A model that is not installed, damaged, or not the one the file was made with."""
 

@@ -7,15 +7,15 @@ import math
 
 COARSEST, FINEST = 190.0, 18.0
 """Steps of quality 1 and 100, pixel levels: about 0.05 and 1 bits a pixel on photographs."""
-DEFAULT_QUALITY = 50.0
+WORST, BEST, DEFAULT_QUALITY = 1, 100, 50.0
 STEP_UNIT = 16
 """A file holds its step as a whole number of 1/16."""
 
 
 def step_of_quality(quality: float) -> float:
     """Step of a quality in [1, 100], a multiple of 1/16. Raises ValueError outside."""
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality {quality} is outside 1..100")
+    if not WORST <= quality <= BEST:
+        raise ValueError(f"quality {quality} is outside {WORST}..{BEST}")
     step = COARSEST * (FINEST / COARSEST) ** ((quality - 1) / 99)
     return round(step * STEP_UNIT) / STEP_UNIT
 

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from dctcodec.bench import demo, kodak, metrics, plot, report
+from dctcodec import metrics
+from dctcodec.bench import demo, kodak, plot, published, report
 from dctcodec.bench.baselines import BASELINES, JPEG
 from dctcodec.bench.bdrate import bd_rate
 from dctcodec.bench.command import bench
@@ -292,6 +293,55 @@ def test_plot_draws_curves_with_and_without_ms_ssim():
     small = [row(1, 0.1, 30, None), row(2, 0.3, 33, None)]
     picture = Image.open(io.BytesIO(plot.draw([report.Result("a", "", rows), report.Result("b", "", small)], "some")))
     assert picture.format == "PNG" and picture.width > 1000
+
+
+# --- what others published
+
+PUBLISHED = Path(__file__).parent.parent / "benchmarks" / "published"
+
+
+def test_published_curves_rise_and_name_their_source():
+    curves = published.read(PUBLISHED)
+    assert len(curves) >= 7
+    for curve in curves:
+        points = sorted(curve.curve("psnr"))
+        assert len(points) >= 6 and [psnr for _, psnr in points] == sorted(psnr for _, psnr in points)
+        assert "/" in curve.source and curve.name
+    assert {bool(curve.curve("ms_ssim")) for curve in curves} == {True, False}
+
+
+def test_published_curves_are_compared_and_drawn_beside_ours():
+    ours = report.Result("ours", "", [row(1, 0.1, 30), row(2, 0.3, 33)])
+    curves = published.read(PUBLISHED)
+    rates = report.bd_rates([ours, *curves])
+    assert set(rates) == {curve.name for curve in curves}
+    assert -100 < rates["VTM (VVC)"]["psnr"] < 100 and rates["ELIC"]["ms_ssim"] is None
+    assert "VTM (VVC)" in report.bd_lines([ours, *curves])
+    alone, beside = plot.draw([ours], "some"), plot.draw([ours], "some", curves)
+    assert Image.open(io.BytesIO(beside)).format == "PNG" and beside != alone
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"name": "x"}',
+        '{"name": "x", "source": "y", "results": {}}',
+        '{"name": "x", "source": "y", "results": {"bpp": [1], "psnr-rgb": []}}',
+    ],
+)
+def test_a_file_that_is_no_published_curve_is_one_sentence(content: str, tmp_path: Path):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(DataError, match="x.json is not a published curve"):
+        published.read(tmp_path)
+
+
+def test_published_curves_need_a_folder_of_them_and_all_of_kodak(folder: Path):
+    with pytest.raises(DataError, match="holds no published curves"):
+        published.read(folder / "none")
+    done = CliRunner().invoke(bench, ["kodak", "--data", str(folder), "--published", str(PUBLISHED)])
+    assert isinstance(done.exception, DataError) and "leave --published out" in str(done.exception)
 
 
 # --- a whole run

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from test_bench import photo
 
-from dctcodec.bench import metrics, report
+from dctcodec import metrics
+from dctcodec.bench import report
 from dctcodec.bench.baselines import JPEG
 from dctcodec.bench.measure import measure
 

@@ -10,8 +10,8 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from dctcodec import Codec, FormatError, ModelError, container, models
-from dctcodec.bench import metrics, paper
+from dctcodec import Codec, FormatError, ModelError, container, metrics, models
+from dctcodec.bench import paper
 from dctcodec.bench.baselines import JPEG
 from dctcodec.cli import main
 from dctcodec.codec import loaded

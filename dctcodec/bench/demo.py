@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from PIL import Image, ImageDraw, ImageFont
 
-from dctcodec.bench import metrics
+from dctcodec import metrics
 from dctcodec.bench.baselines import JPEG
 from dctcodec.errors import DctcodecError
 from dctcodec.image import normalise, read_image, write_image

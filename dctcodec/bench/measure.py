@@ -9,7 +9,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from dctcodec.bench import metrics
+from dctcodec import metrics
 from dctcodec.image import normalise, read_image
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dctcodec import container
-from dctcodec.bench import machine, metrics
+from dctcodec import container, metrics
+from dctcodec.bench import machine
 from dctcodec.bench.baselines import JPEG
 from dctcodec.bench.kodak import Pictures
 from dctcodec.codec import Codec

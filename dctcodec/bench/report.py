@@ -5,13 +5,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import click
 
 from dctcodec.bench.bdrate import INTERVAL, bd_rate
 from dctcodec.bench.measure import Row, means
-from dctcodec.bench.metrics import ms_ssim_db
 from dctcodec.files import write_output
+from dctcodec.metrics import ms_ssim_db
+
+
+class Curve(Protocol):
+    """What can be drawn and compared: a `Result`, or a curve that was published."""
+
+    name: str
+
+    def curve(self, metric: str) -> list[tuple[float, float]]: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ def _figures(row: Row) -> str:
     return "".join(f"{'-' if value is None else format(value, f'.{digits}f'):>10}" for value, digits in figures)
 
 
-def bd_rates(results: Sequence[Result]) -> dict[str, dict[str, float | None]]:
+def bd_rates(results: Sequence[Curve]) -> dict[str, dict[str, float | None]]:
     """For each codec after the first: per cent of bits that the first needs more, by PSNR and by MS-SSIM (in dB)."""
     first, *others = results
     return {
@@ -66,16 +75,17 @@ def bd_rates(results: Sequence[Result]) -> dict[str, dict[str, float | None]]:
     }
 
 
-def bd_lines(results: Sequence[Result]) -> str:
+def bd_lines(results: Sequence[Curve]) -> str:
     """The BD-rates as text, one codec a line."""
 
     def percent(value: float | None) -> str:
         return "no common range" if value is None else f"{value:+.1f} %"
 
     low, high = INTERVAL
+    width = 2 + max(len(result.name) for result in results)
     lines = [f"BD-rate of {results[0].name} over {low}-{high} bpp against"]
     lines += [
-        f"{name:10}PSNR {percent(rates['psnr'])}, MS-SSIM {percent(rates['ms_ssim'])}"
+        f"{name:{width}}PSNR {percent(rates['psnr'])}, MS-SSIM {percent(rates['ms_ssim'])}"
         for name, rates in bd_rates(results).items()
     ]
     return "\n".join(lines)
@@ -89,13 +99,15 @@ def emit(figures: dict[str, object], path: Path | None) -> None:
         write_output(path, f"{text}\n".encode())
 
 
-def document(results: Sequence[Result], pictures: str, machine: dict[str, object]) -> dict[str, object]:
+def document(
+    results: Sequence[Result], pictures: str, machine: dict[str, object], published: Sequence[Curve] = ()
+) -> dict[str, object]:
     """The whole run for JSON: each codec in CompressAI's result form with its per-image rows beside it."""
     return {
         "pictures": pictures,
         "machine": machine,
         "bd_rate_interval_bpp": INTERVAL,
-        "bd_rate_percent": bd_rates(results),
+        "bd_rate_percent": bd_rates([*results, *published]),
         "codecs": [_compressai_form(result) | {"images": _rows(result)} for result in results],
     }
 

@@ -11,8 +11,9 @@ from dctcodec.bench import machine, report
 from dctcodec.bench.baselines import BASELINES
 from dctcodec.bench.kodak import Pictures, find
 from dctcodec.bench.measure import Subject, measure
+from dctcodec.bench.published import Published, read
 from dctcodec.bench.report import Result
-from dctcodec.errors import DctcodecError
+from dctcodec.errors import DataError, DctcodecError
 from dctcodec.files import check_output, write_output
 
 EXTRA = ("pytorch_msssim", "bjontegaard", "matplotlib")
@@ -28,6 +29,7 @@ def run(
     baselines: bool,
     paper: bool,
     limit: int | None,
+    published: Path | None = None,
 ) -> None:
     """What `dctcodec bench kodak` does; the arguments are its options.
 
@@ -40,6 +42,7 @@ def run(
     for path in filter(None, (json_path, plot_path)):
         check_output(path)
     pictures = _first(find(data), limit)
+    curves = _published(published, pictures)
     if paper:
         from dctcodec.bench.paper import run_paper
 
@@ -52,15 +55,21 @@ def run(
 
     click.echo(f"Mean over {len(pictures.paths)} pictures: {pictures.description}")
     click.echo(report.table(results))
-    if baselines:
-        click.echo(f"\n{report.bd_lines(results)}")
+    if baselines or curves:
+        click.echo(f"\n{report.bd_lines([*results, *curves])}")
     if json_path:
-        document = report.document(results, pictures.description, machine.describe())
+        document = report.document(results, pictures.description, machine.describe(), curves)
         write_output(json_path, json.dumps(document, indent=1).encode() + b"\n")
     if plot_path:
         from dctcodec.bench.plot import draw
 
-        write_output(plot_path, draw(results, pictures.description))
+        write_output(plot_path, draw(results, pictures.description, curves))
+
+
+def _published(folder: Path | None, pictures: Pictures) -> list[Published]:
+    if folder and pictures.description != "Kodak":
+        raise DataError(f"published curves are means over all of Kodak, not over {pictures.description}: leave --published out")
+    return read(folder) if folder else []
 
 
 def _first(pictures: Pictures, limit: int | None) -> Pictures:
