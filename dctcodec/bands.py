@@ -14,6 +14,7 @@ from dctcodec.prior.exact import ExactPrior, arithmetic_for
 from dctcodec.prior.masked import MaskedPrior
 from dctcodec.progress import Tick
 from dctcodec.quality import DEFAULT_QUALITY, STEP_UNIT, step_of_quality
+from dctcodec.refine import ROUNDS, Refiner
 
 
 class Bands:
@@ -21,6 +22,7 @@ class Bands:
 
     temperature = 0.0
     one_quality = False
+    most_effort = len(ROUNDS) - 1
 
     def __init__(self, model: models.ModelInfo, device: torch.device):
         self.device = device
@@ -29,10 +31,13 @@ class Bands:
     def step16(self, quality: float | None) -> int:
         return round(step_of_quality(DEFAULT_QUALITY if quality is None else quality) * STEP_UNIT)
 
-    @torch.inference_mode()
-    def symbols(self, rgb: Tensor, header: Header) -> Tensor:
-        coefficients = context.analyse(rgb[None])
-        return context.quantise(coefficients, header.step)[0].to(torch.int32)
+    @torch.no_grad()
+    def symbols(self, rgb: Tensor, header: Header, effort: int, tick: Tick) -> Tensor:
+        symbols = context.quantise(context.analyse(rgb[None]), header.step)[0].to(torch.int32)
+        if effort == 0:
+            return symbols
+        refiner = Refiner(self.decoder, self.prior, rgb.to(self.device), header.step16, header.grey)
+        return refiner.refine(symbols, ROUNDS[effort], tick)
 
     def encode(self, symbols: Tensor, header: Header, tick: Tick) -> bytes:
         return self.prior.encode(symbols, header.step16, header.grey, tick)
@@ -56,6 +61,7 @@ def _load(model: models.ModelInfo, device: torch.device) -> tuple[MaskedPrior, D
         tables = Tables(integers["cumulative"].numpy(), integers["reach"].numpy())
         decoder = Decoder(DecoderShape(**{k: tuple(v) for k, v in model.config["decoder"].items()}))
         decoder.load_state_dict({k: v.float() for k, v in weights.items()})
+        decoder.requires_grad_(False)
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise ModelError(f"the model {model.name} is damaged ({error}): install dctcodec again") from error
     return MaskedPrior(network, tables), decoder.eval().to(device, memory_format=torch.channels_last)

@@ -110,17 +110,20 @@ main.add_command(Deferred("eval", "dctcodec.eval.command:evaluate", "Measure the
 @inputs_argument
 @output_option
 @click.option("--quality", type=FiniteRange(1, 100), help="1 smallest, 100 best.  [default: 50; dct-vae models have one]")
+@click.option(
+    "--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Up to 9: longer search, fewer bits.  [dct-vae: 0]"
+)
 @click.option("--target-bpp", type=FiniteRange(0, min_open=True), help="The best quality of at most so many bits a pixel.")
 @click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="The best quality of at most so many bytes.")
 @click.option("--target-psnr", type=FiniteRange(0), metavar="DB", help="The least quality of at least so many dB.")
 @click.option("--model", default=DEFAULT, show_default=True, help="See `dctcodec models`.")
 @device_option
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="Of the decoder's noise.")
-def encode(inputs, output, quality, target_bpp, target_size, target_psnr, model, device, seed) -> None:
+def encode(inputs, output, quality, effort, target_bpp, target_size, target_psnr, model, device, seed) -> None:
     """Encode pictures to .dct files. INPUT may be - for stdin."""
     targets = {"bpp": target_bpp, "size": target_size, "psnr": target_psnr}
     targets = {name: value for name, value in targets.items() if value is not None}
-    _check_quality(model, quality, targets)
+    _check_quality(model, quality, effort, targets)
     pairs = _pairs(inputs, output, ".dct")
     from dctcodec.image import read_image
 
@@ -132,17 +135,19 @@ def encode(inputs, output, quality, target_bpp, target_size, target_psnr, model,
         with _picture_bar() as tick:
             codec = loaded(model, device)
             if targets:
-                data = encode_to(codec, picture, **targets, seed=seed, tick=tick)
+                data = encode_to(codec, picture, **targets, seed=seed, effort=effort, tick=tick)
             else:
-                data = codec.encode(picture, quality, seed, tick)
+                data = codec.encode(picture, quality, seed, effort, tick)
         write_output(destination, data)
 
     _run(work, pairs)
 
 
-def _check_quality(model: str, quality: float | None, targets: dict[str, float]) -> None:
+def _check_quality(model: str, quality: float | None, effort: int, targets: dict[str, float]) -> None:
     if (quality is not None) + len(targets) > 1:
         raise click.UsageError("Give one of --quality, --target-bpp, --target-size and --target-psnr.")
+    if find(model).family == "dct-vae" and effort:
+        raise click.UsageError(f"The model {model} knows no effort: leave --effort out.")
     if find(model).family == "dct-vae" and (quality is not None or targets):
         raise click.UsageError(f"The model {model} has one quality: leave --quality and --target-... out.")
 

@@ -22,7 +22,7 @@ from dctcodec.errors import FormatError, ModelError
 from dctcodec.progress import Tick, no_tick
 
 CODING_SHARE = 0.9
-"""The share of the work that is entropy coding."""
+"""The share of the work that is entropy coding; without effort, in an encoder."""
 _SCHEMES = {"dct-bands": "dctcodec.bands:Bands", "dct-vae": "dctcodec.vae.scheme:PaperScheme"}
 """Where the scheme of each family is; a family that is not here has no codec."""
 
@@ -34,12 +34,14 @@ class Scheme(Protocol):
     """At which pictures are painted where the user does not say."""
     one_quality: bool
     """Files have no quantisation step."""
+    most_effort: int
+    """Efforts are 0 to that."""
 
     def step16(self, quality: float | None) -> int:
         """The quantisation step for the header, in 1/16; 0 where the model has one quality. Raises ValueError."""
 
-    def symbols(self, rgb: Tensor, header: container.Header) -> Tensor:
-        """int32 symbols on the CPU of RGB float32 (3, H, W) in [0, 255]."""
+    def symbols(self, rgb: Tensor, header: container.Header, effort: int, tick: Tick) -> Tensor:
+        """int32 symbols on the CPU of RGB float32 (3, H, W) in [0, 255]; where there is `effort`, `tick` is told of it."""
 
     def encode(self, symbols: Tensor, header: container.Header, tick: Tick) -> bytes:
         """The payload of symbols. Exact."""
@@ -65,22 +67,29 @@ class Codec:
         self.device = _device(device)
         self.scheme = _scheme(self.model, self.device)
 
-    def encode(self, picture: Image.Image, quality: float | None = None, seed: int = 0, tick: Tick = no_tick) -> bytes:
+    def encode(
+        self, picture: Image.Image, quality: float | None = None, seed: int = 0, effort: int = 0, tick: Tick = no_tick
+    ) -> bytes:
         """A picture as the bytes of a .dct file.
 
         `picture`: any PIL image of 1 to 2^27 pixels; `quality`: 1 (smallest) to 100, 50 where it is None, and None for models that
-        have one quality; `seed`: 0 to 2^32 - 1, of the noise that a decoder adds at temperatures above 0. Raises ValueError for a
-        quality or seed out of range, ImageError, FormatError.
+        have one quality; `seed`: 0 to 2^32 - 1, of the noise that a decoder adds at temperatures above 0; `effort`: 0 to 9, or 0
+        alone for models that know none, how long to search for symbols of fewer bits (`refine.py`). Raises ValueError for what is
+        out of range, ImageError, FormatError.
         """
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed {seed} is outside 0..{2**32 - 1}")
+        if not 0 <= effort <= self.scheme.most_effort:
+            raise ValueError(f"effort {effort} is outside 0..{self.scheme.most_effort} of the model {self.model.name}")
         picture = image.normalise(picture)
         step16 = self.scheme.step16(quality)
         header = container.Header(*picture.size, picture.mode == "L", step16, seed, self.model.model_id)
         container.check_size(*picture.size)
-        symbols = self.scheme.symbols(_pixels(picture), header)
-        tick(1 - CODING_SHARE)
-        return container.write(header, self.scheme.encode(symbols, header, lambda share: tick(CODING_SHARE * share)))
+        coding = 1 - CODING_SHARE if effort else CODING_SHARE
+        symbols = self.scheme.symbols(_pixels(picture), header, effort, lambda share: tick((1 - coding) * share))
+        if not effort:
+            tick(1 - coding)
+        return container.write(header, self.scheme.encode(symbols, header, lambda share: tick(coding * share)))
 
     def decode(self, data: bytes, temperature: float | None = None, tick: Tick = no_tick) -> Image.Image:
         """The picture of a .dct file, RGB or L. `temperature` >= 0 scales the noise of the latents that the file does not hold:

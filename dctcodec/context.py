@@ -80,14 +80,14 @@ def synthesise(coefficients: Tensor) -> Tensor:
 def quantise(coefficients: Tensor, step: Tensor | float) -> Tensor:
     """Symbols of coefficients: round with a dead zone. `step` in pixel levels, a number or (B, 1, 1, 1).
     Returns whole numbers as float32 of the shape of `coefficients`."""
-    scaled = coefficients / (step * _relative_step(coefficients.device))
+    scaled = coefficients / (step * relative_step(coefficients.device))
     symbols = scaled.sign() * torch.floor(scaled.abs() + ROUNDING_OFFSET)
     return symbols.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
 
 
 def dequantise(symbols: Tensor, step: Tensor | float) -> Tensor:
     """Coefficients at the symbols' nominal values, symbol * step; the decoder network does the rest."""
-    return symbols * (step * _relative_step(symbols.device))
+    return symbols * (step * relative_step(symbols.device))
 
 
 def _mix(planes: Tensor, matrix: tuple) -> Tensor:
@@ -110,6 +110,7 @@ def _coded(device: torch.device) -> Tensor:
 
 
 @cache
-def _relative_step(device: torch.device) -> Tensor:
+def relative_step(device: torch.device) -> Tensor:
+    """Each channel's step over that of luma, (CHANNELS, 1, 1)."""
     steps = [CHROMA_STEP if c.plane else 1.0 for c in CHANNELS]
     return torch.tensor(steps, dtype=torch.float32, device=device)[:, None, None]

@@ -45,9 +45,10 @@ def bench() -> None:
 @click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Draw the curves here.")
 @click.option("--baselines/--no-baselines", default=True, show_default=True, help="Measure JPEG, WebP and AVIF too.")
 @click.option("--paper", is_flag=True, help="The paper's figure 9: VAE, DCT-VAE and JPEG of equal PSNR, for a dct-vae model.")
+@click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Of our encoder.")
 @click.option("--published", type=PATH, metavar="DIR", help="Curves of others (JSON) to draw and compare with.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
-def kodak(data, qualities, model, device, json_path, plot_path, baselines, paper, limit, published) -> None:
+def kodak(data, qualities, model, device, json_path, plot_path, baselines, paper, limit, published, effort) -> None:
     """Rate, distortion and time on the 24 Kodak pictures, and BD-rates against JPEG, WebP and AVIF."""
     from dctcodec.bench.run import run
 
@@ -58,4 +59,4 @@ def kodak(data, qualities, model, device, json_path, plot_path, baselines, paper
         distinct = [None]
     elif paper:
         raise click.UsageError(f"--paper is for dct-vae models, and {model} is none.")
-    run(data, distinct or QUALITIES, model, device, json_path, plot_path, baselines, paper, limit, published)
+    run(data, distinct or QUALITIES, model, device, json_path, plot_path, baselines, paper, limit, published, effort)

@@ -10,6 +10,7 @@ from typing import Protocol
 from PIL import Image
 
 from dctcodec import metrics
+from dctcodec.codec import Codec
 from dctcodec.image import normalise, read_image
 
 
@@ -21,6 +22,23 @@ class Subject(Protocol):
     def decode(self, data: bytes) -> Image.Image: ...
 
     def ideal_bits(self, data: bytes) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class WithEffort:
+    """A codec whose encoder spends more time."""
+
+    codec: Codec
+    effort: int
+
+    def encode(self, image: Image.Image, quality: float | None) -> bytes:
+        return self.codec.encode(image, quality, effort=self.effort)
+
+    def decode(self, data: bytes) -> Image.Image:
+        return self.codec.decode(data)
+
+    def ideal_bits(self, data: bytes) -> float:
+        return self.codec.ideal_bits(data)
 
 
 @dataclass(frozen=True)

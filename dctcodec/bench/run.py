@@ -10,7 +10,7 @@ import click
 from dctcodec.bench import machine, report
 from dctcodec.bench.baselines import BASELINES
 from dctcodec.bench.kodak import Pictures, find
-from dctcodec.bench.measure import Subject, measure
+from dctcodec.bench.measure import Subject, WithEffort, measure
 from dctcodec.bench.published import Published, read
 from dctcodec.bench.report import Result
 from dctcodec.errors import DataError, DctcodecError
@@ -29,7 +29,8 @@ def run(
     baselines: bool,
     paper: bool,
     limit: int | None,
-    published: Path | None = None,
+    published: Path | None,
+    effort: int,
 ) -> None:
     """What `dctcodec bench kodak` does; the arguments are its options.
 
@@ -48,7 +49,8 @@ def run(
 
         run_paper(pictures, Codec(model, device), f"vae-{model.removeprefix('dct-vae-')}", json_path, plot_path)
         return
-    subjects = [("dctcodec", f"model {model}, device {device}", Codec(model, device), qualities)]
+    ours = WithEffort(Codec(model, device), effort)
+    subjects = [("dctcodec", f"model {model}, device {device}, effort {effort}", ours, qualities)]
     if baselines:
         subjects += [(codec.name, codec.description, codec, codec.qualities) for codec in BASELINES]
     results = _measure_all(subjects, pictures)

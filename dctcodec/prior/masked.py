@@ -41,6 +41,14 @@ class MaskedPrior:
         reader.finish()
         return symbols
 
+    def parameters(self, symbols: Tensor, step16: int, grey: bool = False) -> tuple[Tensor, Tensor]:
+        """Mean (in 1/16) and scale index that each symbol is coded with, int32 (CHANNELS, h, w) each; 0 where it is not sent."""
+        parameters = torch.zeros(2, *symbols.shape, dtype=torch.int32)
+        for now, sent, *values in self._distributions(symbols, step16, grey):
+            for part, value in zip(parameters[:, now.start : now.stop], values, strict=True):
+                part[sent] = torch.from_numpy(value)
+        return tuple(parameters)
+
     def _batches(
         self, symbols: Tensor, step16: int, grey: bool, tick: Tick = no_tick
     ) -> list[coder.Batch]:

@@ -27,6 +27,7 @@ class PaperScheme:
     """`codec.Scheme` of the family. Symbols: int32 (tiles, 3, size, size), row by row of the picture."""
 
     one_quality = True
+    most_effort = 0
 
     def __init__(self, info: models.ModelInfo, device: torch.device):
         self.device = device
@@ -43,7 +44,7 @@ class PaperScheme:
         return 0
 
     @torch.inference_mode()
-    def symbols(self, rgb: Tensor, header: Header) -> Tensor:
+    def symbols(self, rgb: Tensor, header: Header, effort: int, tick: Tick) -> Tensor:
         return self.model.context.symbols(_tiles(rgb.to(self.device) / 255)).to("cpu", torch.int32)
 
     def encode(self, symbols: Tensor, header: Header, tick: Tick) -> bytes:

@@ -1,0 +1,120 @@
+"""Effort: fewer bits or a nearer picture for more of the encoder's time, in files like any other."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_cli import assert_one_error, dctcodec
+
+from dctcodec import container, context, refine
+from dctcodec.metrics import psnr
+from dctcodec.refine import Refiner
+from dctcodec.schedule import CHANNELS
+
+QUALITY = 45
+
+
+@pytest.fixture(scope="module")
+def crop(photo) -> Image.Image:
+    """Part of the photograph, not of whole tiles."""
+    return photo.crop((150, 90, 150 + 150, 90 + 110))
+
+
+@pytest.fixture(scope="module")
+def files(codec, crop) -> dict[int, bytes]:
+    return {effort: codec.encode(crop, QUALITY, effort=effort) for effort in (0, 1, 5)}
+
+
+def refiner(codec, image: Image.Image, step: float, grey: bool = False) -> tuple[Refiner, torch.Tensor]:
+    """A search for a picture, and its symbols to begin with."""
+    rgb = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float()
+    symbols = context.quantise(context.analyse(rgb[None]), step)[0].int()
+    return Refiner(codec.scheme.decoder, codec.scheme.prior, rgb, round(16 * step), grey), symbols
+
+
+def cost(codec, image: Image.Image, data: bytes) -> float:
+    """Squared error of the decoded picture and the file's bits, weighed as the search weighs them."""
+    header = container.parse(data)[0]
+    error = np.square(np.array(image, float) - np.array(codec.decode(data), float)).sum()
+    return error + 8 * len(data) * header.step**2 / 5
+
+
+def test_more_effort_costs_less(codec, crop, files):
+    costs = [cost(codec, crop, files[effort]) for effort in (0, 1, 5)]
+    assert costs == sorted(costs, reverse=True)
+    bits = 8 * len(files[0]) * container.parse(files[0])[0].step ** 2 / 5
+    assert costs[0] - costs[2] > 0.04 * bits
+    assert psnr(crop, codec.decode(files[5])) > psnr(crop, codec.decode(files[0])) + 0.1
+
+
+def test_effort_changes_nothing_but_symbols(files):
+    headers = [container.parse(data)[0] for data in files.values()]
+    assert len({header.step16 for header in headers}) == 1 and len(set(files.values())) == 3
+
+
+def test_the_same_effort_gives_the_same_file(codec, crop, files):
+    assert codec.encode(crop, QUALITY, effort=1) == files[1]
+
+
+def test_grey_pictures_send_no_chroma(codec, crop):
+    grey = crop.convert("L")
+    data = codec.encode(grey, QUALITY, effort=4)
+    _, symbols = codec.symbols(data)
+    assert not symbols[[channel.plane > 0 for channel in CHANNELS]].any()
+    assert cost(codec, grey, data) < cost(codec, grey, codec.encode(grey, QUALITY))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 1), (40, 70)])
+def test_any_size(codec, make_picture, size: tuple[int, int]):
+    picture = make_picture(*size)
+    assert codec.decode(codec.encode(picture, 30, effort=2)).size == size
+
+
+def test_the_slope_is_that_of_the_error(codec, crop):
+    search, symbols = refiner(codec, crop, 40.0)
+    symbols = symbols.float()
+    _, slope = search._error(symbols)
+    direction = torch.sign(slope) * (slope.abs() > slope.abs().quantile(0.99))
+    low, high = (search._error(symbols + by * direction)[0] for by in (-0.01, 0.01))
+    assert (high - low) / 0.02 == pytest.approx((slope * direction).sum().item(), rel=0.01)
+
+
+def test_windows_cover_a_picture_once_and_hardly_change_its_error(codec, crop, monkeypatch: pytest.MonkeyPatch):
+    search, symbols = refiner(codec, crop, 40.0)
+    error, slope = search._error(symbols.float())
+    monkeypatch.setattr(refine, "WINDOW", 2)
+    monkeypatch.setattr(refine, "MARGIN", 2)
+    seen = torch.zeros(symbols.shape[1:])
+    for inner, _ in refine._windows(*seen.shape):
+        seen[inner] += 1
+    assert (seen == 1).all()
+    parts_error, parts_slope = search._error(symbols.float())
+    assert parts_error == pytest.approx(error, rel=0.01)
+    assert torch.nn.functional.cosine_similarity(slope.flatten(), parts_slope.flatten(), 0) > 0.98
+
+
+def test_efforts_out_of_range_are_refused(codec, crop, tmp_path: Path):
+    for effort in (-1, 10):
+        with pytest.raises(ValueError, match="effort"):
+            codec.encode(crop, effort=effort)
+    crop.save(tmp_path / "a.png")
+    command = ("encode", tmp_path / "a.png", "-o", tmp_path / "a.dct", "--effort")
+    assert_one_error(dctcodec(*command, 10), 2, "--effort")
+    assert_one_error(dctcodec(*command, 1, "--model", "dct-vae-cifar10"), 2, "knows no effort")
+
+
+def test_the_command_line_takes_an_effort_and_a_target_with_it(codec, crop, files, tmp_path: Path):
+    crop.save(tmp_path / "a.png")
+    command = ("encode", tmp_path / "a.png", "-o", tmp_path / "a.dct", "--effort", 1)
+    assert dctcodec(*command, "--quality", QUALITY).exit_code == 0
+    assert (tmp_path / "a.dct").read_bytes() == files[1]
+    assert dctcodec(*command, "--target-size", 700).exit_code == 0
+    assert 650 < (tmp_path / "a.dct").stat().st_size <= 700
+
+
+def test_progress_adds_up(codec, crop):
+    shares = []
+    codec.encode(crop, QUALITY, effort=2, tick=shares.append)
+    assert sum(shares) == pytest.approx(1) and len(shares) > 10
