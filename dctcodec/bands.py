@@ -22,6 +22,7 @@ class Bands:
 
     temperature = 0.0
     one_quality = False
+    progressive = True
     most_effort = len(ROUNDS) - 1
 
     def __init__(self, model: models.ModelInfo, device: torch.device):
@@ -44,13 +45,20 @@ class Bands:
 
     def decode(self, payload: bytes, header: Header, tick: Tick) -> Tensor:
         height, width = context.tiles_across(header.height), context.tiles_across(header.width)
-        return self.prior.decode(payload, height, width, header.step16, header.grey, tick)
+        partial = len(payload) < header.payload_length
+        words = payload[: len(payload) // 4 * 4] if partial else payload if header.progressive else _reversed(payload)
+        return self.prior.decode(words, height, width, header.step16, header.grey, tick, partial)
 
     def code_length(self, symbols: Tensor, header: Header) -> float:
         return self.prior.nll(symbols, header.step16, header.grey)
 
     def paint(self, symbols: Tensor, header: Header, temperature: float) -> Tensor:
         return reconstruct(self.decoder, symbols.to(self.device), header.step, temperature, header.seed)
+
+
+def _reversed(payload: bytes) -> bytes:
+    """The order of words in files from before they were progressive."""
+    return b"".join(payload[start : start + 4] for start in range(0, len(payload), 4)[::-1])
 
 
 def _load(model: models.ModelInfo, device: torch.device) -> tuple[MaskedPrior, Decoder]:

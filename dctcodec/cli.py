@@ -158,8 +158,10 @@ def _check_quality(model: str, quality: float | None, effort: int, targets: dict
 @click.option(
     "--temperature", type=FiniteRange(0), help="0 is smooth, 1 adds drawn texture.  [default: 0; 0.1 for dct-vae models]"
 )
+@click.option("--partial", is_flag=True, help="Decode what is there of a file that breaks off, as a coarser picture.")
+@click.option("--upto", type=click.IntRange(min=1), metavar="BYTES", help="Decode as if the file broke off there.")
 @device_option
-def decode(inputs: tuple[str, ...], output: str | None, temperature: float | None, device: str) -> None:
+def decode(inputs, output, temperature, partial, upto, device) -> None:
     """Decode .dct files to pictures. The format is that of OUT's ending, PNG for - and for a directory."""
     pairs = _pairs(inputs, output, ".png")
     from dctcodec.image import check_ending, write_image
@@ -169,11 +171,16 @@ def decode(inputs: tuple[str, ...], output: str | None, temperature: float | Non
 
     def work(source: str, destination: str) -> None:
         data = read_input(source)
-        parse(data)  # a bad file is told before torch is loaded
+        header, payload = parse(data, partial)  # a bad file is told before torch is loaded
+        if len(payload) < header.payload_length:
+            share = 100 * len(payload) / header.payload_length
+            _say("warning", _named(source, f"the file breaks off: {share:.0f} % of it is decoded, unchecked for damage"))
+        data = data[:upto]
+        part = partial or upto is not None
         from dctcodec.codec import codec_for
 
         with _picture_bar() as tick:
-            picture = codec_for(data, device).decode(data, temperature, tick)
+            picture = codec_for(data, device, part).decode(data, temperature, part, tick)
         write_image(picture, destination)
 
     _run(work, pairs)

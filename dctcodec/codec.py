@@ -34,6 +34,8 @@ class Scheme(Protocol):
     """At which pictures are painted where the user does not say."""
     one_quality: bool
     """Files have no quantisation step."""
+    progressive: bool
+    """The beginning of a file's payload decodes to a coarser picture."""
     most_effort: int
     """Efforts are 0 to that."""
 
@@ -47,7 +49,8 @@ class Scheme(Protocol):
         """The payload of symbols. Exact."""
 
     def decode(self, payload: bytes, header: container.Header, tick: Tick) -> Tensor:
-        """The symbols of a payload. Exact. Raises FormatError."""
+        """The symbols of a payload, which may be shorter than the header says where the file is progressive. Exact. Raises
+        FormatError."""
 
     def code_length(self, symbols: Tensor, header: container.Header) -> float:
         """Bits that the exact model says symbols cost, without the coder's overhead."""
@@ -83,7 +86,8 @@ class Codec:
             raise ValueError(f"effort {effort} is outside 0..{self.scheme.most_effort} of the model {self.model.name}")
         picture = image.normalise(picture)
         step16 = self.scheme.step16(quality)
-        header = container.Header(*picture.size, picture.mode == "L", step16, seed, self.model.model_id)
+        grey, progressive = picture.mode == "L", self.scheme.progressive
+        header = container.Header(*picture.size, grey, step16, seed, self.model.model_id, progressive=progressive)
         container.check_size(*picture.size)
         coding = 1 - CODING_SHARE if effort else CODING_SHARE
         symbols = self.scheme.symbols(_pixels(picture), header, effort, lambda share: tick((1 - coding) * share))
@@ -91,22 +95,25 @@ class Codec:
             tick(1 - coding)
         return container.write(header, self.scheme.encode(symbols, header, lambda share: tick(coding * share)))
 
-    def decode(self, data: bytes, temperature: float | None = None, tick: Tick = no_tick) -> Image.Image:
+    def decode(
+        self, data: bytes, temperature: float | None = None, partial: bool = False, tick: Tick = no_tick
+    ) -> Image.Image:
         """The picture of a .dct file, RGB or L. `temperature` >= 0 scales the noise of the latents that the file does not hold:
         0 is the best estimate, above it texture is drawn, the same for the same file; None takes the model's default.
+        `partial`: where `data` is the beginning of a progressive file, decode what is there, which cannot be checked for damage.
         Raises FormatError, ModelError, and ValueError for a temperature that is negative or not finite."""
         temperature = self.scheme.temperature if temperature is None else temperature
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature {temperature} is not a finite number from 0 up")
-        header, symbols = self.symbols(data, lambda share: tick(CODING_SHARE * share))
+        header, symbols = self.symbols(data, partial, lambda share: tick(CODING_SHARE * share))
         rgb = self.scheme.paint(symbols, header, temperature)
         tick(1 - CODING_SHARE)
         return _picture(rgb[:, : header.height, : header.width], header.grey)
 
-    def symbols(self, data: bytes, tick: Tick = no_tick) -> tuple[container.Header, Tensor]:
+    def symbols(self, data: bytes, partial: bool = False, tick: Tick = no_tick) -> tuple[container.Header, Tensor]:
         """Header and symbols of a file, int32 on the CPU: the part of decoding that is exact. dct-bands has symbols
         (CHANNELS, h, w) on the grid of tiles, dct-vae (tiles, 3, 6, 6)."""
-        header, payload = container.parse(data)
+        header, payload = container.parse(data, partial)
         if header.model_id != self.model.model_id:
             other = models.find_by_id(header.model_id)
             raise ModelError(f"the file was made with model {other.name}, not {self.model.name}")
@@ -120,9 +127,9 @@ class Codec:
         return self.scheme.code_length(symbols, header)
 
 
-def codec_for(data: bytes, device: str = "auto") -> Codec:
-    """The codec that a file was made with. Raises FormatError, ModelError."""
-    return loaded(models.find_by_id(container.parse(data)[0].model_id).name, device)
+def codec_for(data: bytes, device: str = "auto", partial: bool = False) -> Codec:
+    """The codec that a file was made with, or the beginning of one where that is `partial`. Raises FormatError, ModelError."""
+    return loaded(models.find_by_id(container.parse(data, partial)[0].model_id).name, device)
 
 
 @lru_cache(maxsize=2)
@@ -136,9 +143,9 @@ def encode(picture: Image.Image, quality: float = 50.0, seed: int = 0) -> bytes:
     return loaded().encode(picture, quality, seed)
 
 
-def decode(data: bytes, temperature: float | None = None) -> Image.Image:
+def decode(data: bytes, temperature: float | None = None, partial: bool = False) -> Image.Image:
     """`Codec.decode` with the model that the file names."""
-    return codec_for(data).decode(data, temperature)
+    return codec_for(data, partial=partial).decode(data, temperature, partial)
 
 
 def _pixels(picture: Image.Image) -> Tensor:

@@ -69,7 +69,7 @@ def groups(keys: np.ndarray) -> list[tuple[int, np.ndarray]]:
 
 
 def encode(batches: list[Batch], tables: Tables) -> bytes:
-    """Code batches of symbols; `Reader` takes them back in the same order."""
+    """Code batches of symbols, as 32-bit words in the order in which `Reader` needs them to take the symbols back."""
     coder = constriction.stream.stack.AnsCoder()
     for symbols, mean, scale in reversed(batches):
         centre, keys = tables.split(mean, scale)
@@ -80,7 +80,7 @@ def encode(batches: list[Batch], tables: Tables) -> bytes:
         entries = np.where(escaped, 2 * reach + 1, offsets + reach).astype(np.int32)
         for key, where in reversed(groups(keys)):
             coder.encode_reverse(entries[where], tables.model(key))
-    return coder.get_compressed().astype("<u4").tobytes()
+    return coder.get_compressed()[::-1].astype("<u4").tobytes()
 
 
 def ideal_bits(batches: list[Batch], tables: Tables) -> float:
@@ -99,15 +99,16 @@ def ideal_bits(batches: list[Batch], tables: Tables) -> float:
 
 
 class Reader:
-    """Takes batches of symbols back out of coded bytes. Raises FormatError for bytes that no writer made."""
+    """Takes batches of symbols back out of coded bytes, or out of the first words of them. Raises FormatError for bytes that no
+    writer made."""
 
     def __init__(self, data: bytes, tables: Tables):
         if len(data) % 4:
             raise FormatError("the coded symbols are not whole 32-bit words: the file is damaged")
         try:
-            self._coder = constriction.stream.stack.AnsCoder(np.frombuffer(data, "<u4").astype(np.uint32))
+            self._coder = constriction.stream.stack.AnsCoder(np.frombuffer(data, "<u4")[::-1].astype(np.uint32))
         except ValueError as error:
-            raise FormatError("the coded symbols end in a zero word: the file is damaged") from error
+            raise FormatError("the coded symbols begin with a zero word: the file is damaged") from error
         self._tables = tables
 
     def take(self, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -121,6 +122,10 @@ class Reader:
         escaped = entries == 2 * reach + 1
         offsets[escaped] = self._coder.decode(_ESCAPE_MODEL, int(escaped.sum())) - _ESCAPE_ZERO
         return centre + offsets
+
+    def exhausted(self) -> bool:
+        """Whether words may have been missing for the last batch. Never so before the last two words of a whole file."""
+        return self._coder.num_words() < 2
 
     def finish(self) -> None:
         """Check that every bit has been used."""

@@ -13,7 +13,7 @@ MAX_PIXELS = 2**27
 _LAYOUT = struct.Struct("<4sBBIHHHII")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _LAYOUT.size + _CRC.size
-_GREY, _ONE_QUALITY = 1, 2
+_GREY, _ONE_QUALITY, _PROGRESSIVE = 1, 2, 4
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Header:
     """What a file says of itself. `width`, `height`: pixels, 1..65535; `step16`: quantisation step in 1/16 pixel levels, 1..65535,
     or 0 where the model has one quality;
     `model_id`: first 32 bits of the SHA-256 of the prior's weights; `seed`: of the noise at temperatures above 0;
-    `payload_length`: bytes of coded symbols."""
+    `payload_length`: bytes of coded symbols; `progressive`: a prefix of them decodes to a coarser picture."""
 
     width: int
     height: int
@@ -30,6 +30,7 @@ class Header:
     seed: int
     model_id: int
     payload_length: int = 0
+    progressive: bool = False
 
     @property
     def step(self) -> float:
@@ -40,15 +41,17 @@ class Header:
 def write(header: Header, payload: bytes) -> bytes:
     """A whole file. Raises FormatError where the picture is too large for the format."""
     check_size(header.width, header.height)
-    flags = _GREY * header.grey | _ONE_QUALITY * (header.step16 == 0)
+    flags = _GREY * header.grey | _ONE_QUALITY * (header.step16 == 0) | _PROGRESSIVE * header.progressive
     head = _LAYOUT.pack(
         MAGIC, VERSION, flags, header.model_id, header.width, header.height, header.step16, header.seed, len(payload)
     )
     return head + _CRC.pack(zlib.crc32(payload, zlib.crc32(head))) + payload
 
 
-def parse(data: bytes) -> tuple[Header, bytes]:
-    """Header and coded symbols of a file. Raises FormatError, before anything is allocated, for all that `write` did not make."""
+def parse(data: bytes, partial: bool = False) -> tuple[Header, bytes]:
+    """Header and coded symbols of a file. Raises FormatError, before anything is allocated, for all that `write` did not make.
+
+    `partial`: take the beginning of a progressive file too, with as many symbols as are there; its checksum cannot be checked."""
     if not data:
         raise FormatError("the file is empty")
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
@@ -59,18 +62,21 @@ def parse(data: bytes) -> tuple[Header, bytes]:
     if version != VERSION:
         raise FormatError(f"the file has format version {version}, this dctcodec reads version {VERSION}: a newer one may help")
     payload = data[HEADER_BYTES:]
-    if len(payload) < length:
-        raise FormatError(f"the file is truncated: {len(payload)} of {length} bytes of symbols are there")
+    truncated = len(payload) < length
+    if truncated and not (partial and flags & _PROGRESSIVE):
+        hint = "--partial decodes what is there" if flags & _PROGRESSIVE else "this kind cannot be decoded in part"
+        raise FormatError(f"the file is truncated: {len(payload)} of {length} bytes of symbols are there; {hint}")
     if len(payload) > length:
         raise FormatError(f"{len(payload) - length} bytes follow the end of the file: it is damaged")
-    if zlib.crc32(payload, zlib.crc32(data[: _LAYOUT.size])) != _CRC.unpack_from(data, _LAYOUT.size)[0]:
+    if not truncated and zlib.crc32(payload, zlib.crc32(data[: _LAYOUT.size])) != _CRC.unpack_from(data, _LAYOUT.size)[0]:
         raise FormatError("the checksum does not match: the file is damaged")
-    if flags & ~(_GREY | _ONE_QUALITY):
+    if flags & ~(_GREY | _ONE_QUALITY | _PROGRESSIVE) or flags & _ONE_QUALITY and flags & _PROGRESSIVE:
         raise FormatError(f"the file uses features (flags {flags:#04x}) that this dctcodec does not know")
     check_size(width, height)
     if (step16 == 0) != bool(flags & _ONE_QUALITY):
         raise FormatError(f"the file's quantisation step is {step16 / 16:g}, which its flags do not allow")
-    return Header(width, height, bool(flags & _GREY), step16, seed, model_id, length), payload
+    header = Header(width, height, bool(flags & _GREY), step16, seed, model_id, length, bool(flags & _PROGRESSIVE))
+    return header, payload
 
 
 def check_size(width: int, height: int) -> None:

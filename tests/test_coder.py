@@ -119,9 +119,9 @@ def test_broken_words_are_refused(length: int):
         coder.Reader(b"\1" * length, TABLES)
 
 
-def test_a_zero_word_at_the_end_is_refused():
+def test_a_zero_word_at_the_beginning_is_refused():
     with pytest.raises(FormatError, match="zero word"):
-        coder.Reader(b"\1\2\3\4\0\0\0\0", TABLES)
+        coder.Reader(b"\0\0\0\0\1\2\3\4", TABLES)
 
 
 def test_words_left_over_are_refused():

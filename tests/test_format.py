@@ -6,7 +6,7 @@ import struct
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +34,16 @@ def read_file(data: bytes) -> File:
     if len(data) < 28:
         raise ValueError("too short")
     magic, version, flags, model, width, height, step16, seed, length, crc = struct.unpack("<4sBB4sHHHIII", data[:28])
-    if magic != b"DCT\x89" or version != 1 or flags > 3:
+    if magic != b"DCT\x89" or version != 1 or flags > 7 or flags in (6, 7):
         raise ValueError("not a file of this version")
     if len(data) != 28 + length or crc != zlib.crc32(data[:24] + data[28:]):
         raise ValueError("damaged")
-    if not 1 <= width * height <= 2**27 or (step16 == 0) != (flags >= 2):
+    if not 1 <= width * height <= 2**27 or (step16 == 0) != (flags // 2 % 2 == 1):
         raise ValueError("sizes out of range")
-    return File(flags % 2 == 1, model, width, height, step16, seed, data[28:])
+    payload = data[28:]
+    if flags < 4:  # not progressive: from here on the word taken first is the first
+        payload = np.frombuffer(payload, "<u4")[::-1].tobytes() if length % 4 == 0 else payload
+    return File(flags % 2 == 1, model, width, height, step16, seed, payload)
 
 
 # Section 2: the symbols
@@ -107,7 +110,7 @@ class Prior:
 
 class Coder:
     def __init__(self, payload: bytes) -> None:
-        self.words = np.frombuffer(payload, "<u4").tolist()
+        self.words = np.frombuffer(payload, "<u4")[::-1].tolist()
         if self.words and self.words[-1] == 0:
             raise ValueError("damaged")
         self.state = 0
@@ -137,7 +140,7 @@ def edges_of(q: np.ndarray) -> list[int]:
     return [*edges[:-1].tolist(), 2**24]
 
 
-def read_symbols(file: File, model: bytes) -> np.ndarray:
+def read_symbols(file: File, model: bytes, broken_off: bool = False) -> np.ndarray:
     if file.model != hashlib.sha256(model).digest()[:4] or file.step16 == 0:
         raise ValueError("another model's file")
     prior, coder = Prior(model), Coder(file.payload)
@@ -161,6 +164,8 @@ def read_symbols(file: File, model: bytes) -> np.ndarray:
         k = entries - reach
         escapes = k == reach + 1
         k[escapes] = [coder.take(ESCAPED) - 2**16 for _ in range(escapes.sum())]
+        if broken_off and not coder.words and coder.state < 2**32:
+            return symbols
         symbols[channels][sent] = c + k
     if not coder.is_empty():
         raise ValueError("data left over")
@@ -214,6 +219,15 @@ def test_the_document_suffices(codec, make_picture: Callable[..., Image.Image], 
     original, painted = (np.asarray(p.convert("RGB")) for p in (picture, codec.decode(data)))
     assert psnr(plain, painted) > 25
     assert psnr(plain, original) > max(25, psnr(painted, original) - 3)
+
+
+def test_the_document_suffices_for_the_beginning_of_a_file(codec, make_picture: Callable[..., Image.Image]):
+    data = codec.encode(make_picture(100, 70), 70)
+    whole = read_file(data)
+    for length in (28, 50, 200, len(data) // 2, len(data) - 1):
+        words = replace(whole, payload=data[28:length][: (length - 28) // 4 * 4])
+        symbols = read_symbols(words, PRIOR.read_bytes(), broken_off=True)
+        assert np.array_equal(symbols, codec.symbols(data[:length], partial=True)[1].numpy())
 
 
 @pytest.mark.parametrize("quality", [1, 49.75, 100])  # 49.75: step16 is one of `step_bounds`

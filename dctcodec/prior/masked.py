@@ -29,14 +29,19 @@ class MaskedPrior:
         return coder.encode(self._batches(symbols, step16, grey, tick), self.tables)
 
     def decode(
-        self, data: bytes, height: int, width: int, step16: int, grey: bool = False, tick: Tick = no_tick
+        self, data: bytes, height: int, width: int, step16: int, grey: bool = False, tick: Tick = no_tick, partial: bool = False
     ) -> Tensor:
-        """Symbols int32 (CHANNELS, height, width) on the CPU. Raises FormatError for bytes that `encode` did not make."""
+        """Symbols int32 (CHANNELS, height, width) on the CPU. Raises FormatError for bytes that `encode` did not make.
+
+        `partial`: `data` is but the first words; symbols of reveals that are not there as a whole are 0."""
         reader = coder.Reader(data, self.tables)
         symbols = torch.zeros(REVEALS[-1].stop, height, width, dtype=torch.int32)
         for now, sent, mean, scale in self._distributions(symbols, step16, grey):
             part = symbols[now.start : now.stop]
-            part[sent] = torch.from_numpy(reader.take(mean, scale))
+            taken = torch.from_numpy(reader.take(mean, scale))
+            if partial and reader.exhausted():
+                return symbols
+            part[sent] = taken
             tick(1 / len(REVEALS))
         reader.finish()
         return symbols

@@ -27,6 +27,7 @@ class PaperScheme:
     """`codec.Scheme` of the family. Symbols: int32 (tiles, 3, size, size), row by row of the picture."""
 
     one_quality = True
+    progressive = False
     most_effort = 0
 
     def __init__(self, info: models.ModelInfo, device: torch.device):

@@ -1,0 +1,92 @@
+"""Files that break off: refused unless asked for, and then a coarser picture of what is there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import assert_one_error
+from test_cli import dctcodec as command
+
+import dctcodec
+from dctcodec import FormatError, container
+from dctcodec.metrics import psnr
+from dctcodec.schedule import REVEALS
+
+HEADER = container.HEADER_BYTES
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="module")
+def crop(photo) -> Image.Image:
+    return photo.crop((150, 90, 150 + 150, 90 + 110))
+
+
+@pytest.fixture(scope="module")
+def data(codec, crop) -> bytes:
+    return codec.encode(crop, quality=70)
+
+
+def prefixes(data: bytes, parts: int) -> list[bytes]:
+    return [data[: HEADER + (len(data) - HEADER) * part // parts] for part in range(parts + 1)]
+
+
+def test_every_truncation_of_a_small_file_is_refused_or_a_picture(codec, make_picture):
+    small = codec.encode(make_picture(40, 33), quality=30)
+    for length in range(len(small)):
+        with pytest.raises(FormatError):
+            codec.decode(small[:length])
+        if length < HEADER:
+            with pytest.raises(FormatError, match="not a .dct file|truncated|empty"):
+                codec.decode(small[:length], partial=True)
+        else:
+            assert codec.decode(small[:length], partial=True).size == (40, 33)
+
+
+def test_a_whole_file_is_the_same_with_partial(codec, data):
+    assert np.array_equal(codec.decode(data, partial=True), codec.decode(data))
+    with pytest.raises(FormatError, match="checksum"):
+        codec.decode(data[:-1] + bytes([data[-1] ^ 1]), partial=True)
+    with pytest.raises(FormatError, match="follow the end"):
+        codec.decode(data + b"\0", partial=True)
+
+
+def test_more_of_a_file_is_nearer_to_the_picture(codec, crop, data):
+    found = [psnr(crop, codec.decode(prefix, partial=True)) for prefix in prefixes(data, 8)]
+    assert found == sorted(found)
+    assert found[-1] - found[4] > 0.5 and found[4] - found[0] > 5
+
+
+def test_what_is_there_is_exact_and_the_rest_zero(codec, data):
+    whole = codec.symbols(data)[1]
+    counts = set()
+    for prefix in prefixes(data, 8)[:-1]:
+        symbols = codec.symbols(prefix, partial=True)[1]
+        bands = [0, *sorted({now.stop for now in REVEALS})]
+        known = max(stop for stop in bands if (symbols[:stop] == whole[:stop]).all())
+        assert not symbols[next(stop for stop in bands if stop > known) :].any()
+        counts.add(known)
+    assert len(counts) > 4 and max(counts) < len(whole)
+
+
+def test_files_of_one_part_are_refused(codec, data):
+    older = (GOLDEN / "colour-96x64.dct").read_bytes()
+    assert not container.parse(older)[0].progressive and container.parse(data)[0].progressive
+    for name in ("colour-96x64", "tiles-200x170"):
+        with pytest.raises(FormatError, match="cannot be decoded in part"):
+            dctcodec.decode((GOLDEN / f"{name}.dct").read_bytes()[:-4], partial=True)
+
+
+def test_the_command_line(codec, data, tmp_path: Path):
+    broken, out, other = (tmp_path / name for name in ("a.dct", "a.png", "b.png"))
+    broken.write_bytes(data[:400])
+    assert_one_error(command("decode", broken, "-o", out), 1, "a.dct", "truncated", "--partial decodes what is there")
+    assert_one_error(command("decode", broken, "-o", out, "--upto", 300), 1, "truncated")
+    done = command("decode", broken, "-o", out, "--partial")
+    assert done.exit_code == 0
+    assert done.stderr.startswith("warning: ") and "a.dct" in done.stderr and f"{37200 / (len(data) - HEADER):.0f} %" in done.stderr
+    (tmp_path / "b.dct").write_bytes(data)
+    assert command("decode", tmp_path / "b.dct", "-o", other, "--upto", 400).output == ""
+    assert out.read_bytes() == other.read_bytes()
+    assert_one_error(command("decode", tmp_path / "b.dct", "-o", out, "--upto", 20), 1, "truncated")
+    assert_one_error(command("decode", tmp_path / "b.dct", "-o", out, "--upto", 0), 2, "--upto")
