@@ -126,7 +126,8 @@ def _pixels(tiles: tuple[slice, slice]) -> tuple[slice, slice]:
 
 def _energy() -> Tensor:
     """Squared error in RGB of a unit's change in each channel's coefficient, by the plain inverse DCT: (CHANNELS, 1, 1)."""
-    planes = (ycbcr_to_rgb(torch.eye(3)[..., None]) - ycbcr_to_rgb(torch.zeros(3, 3, 1))).square().sum((1, 2))
+    # a picture of three pixels, in each of which one plane is 1
+    planes = (ycbcr_to_rgb(torch.eye(3)[..., None]) - ycbcr_to_rgb(torch.zeros(3, 3, 1))).square().sum((0, 2))
     return planes[[channel.plane for channel in CHANNELS]][:, None, None]
 
 

@@ -81,6 +81,18 @@ def test_the_slope_is_that_of_the_error(codec, crop):
     assert (high - low) / 0.02 == pytest.approx((slope * direction).sum().item(), rel=0.01)
 
 
+@pytest.mark.parametrize("plane", [0, 1, 2])
+def test_the_curvature_is_that_of_the_inverse_dct(codec, crop, plane: int):
+    search, symbols = refiner(codec, crop, 40.0)
+    channel = next(number for number, channel in enumerate(CHANNELS) if channel.plane == plane and channel.u == 2)
+    symbol = torch.zeros(1, *symbols.shape)
+    symbol[0, channel, 1, 1] = 1
+    change = context.ycbcr_to_rgb(context.synthesise(context.dequantise(symbol, 40.0))) - context.ycbcr_to_rgb(
+        context.synthesise(torch.zeros_like(symbol))
+    )
+    assert change.square().sum().item() == pytest.approx(search.curvature[channel].item(), rel=1e-3)
+
+
 def test_windows_cover_a_picture_once_and_hardly_change_its_error(codec, crop, monkeypatch: pytest.MonkeyPatch):
     search, symbols = refiner(codec, crop, 40.0)
     error, slope = search._error(symbols.float())
