@@ -60,3 +60,14 @@ def kodak(data, qualities, model, device, json_path, plot_path, baselines, paper
     elif paper:
         raise click.UsageError(f"--paper is for dct-vae models, and {model} is none.")
     run(data, distinct or QUALITIES, model, device, json_path, plot_path, baselines, paper, limit, published, effort)
+
+
+@bench.command()
+@click.option("--model", default=DEFAULT, metavar="NAME", show_default=True, help="The model to count on.")
+@click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write the figures here.")
+def operations(model, json_path) -> None:
+    """Multiply-adds a pixel of a model's analysis, prior and decoder."""
+    from dctcodec.bench import report
+    from dctcodec.bench.operations import count
+
+    report.emit({"model": model, "multiply_adds_a_pixel": {name: round(value) for name, value in count(model).items()}}, json_path)

@@ -1,0 +1,41 @@
+"""How much a model computes: multiply-adds a pixel of its analysis, its prior and its decoder."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dctcodec.codec import Codec
+from dctcodec.container import Header
+from dctcodec.progress import no_tick
+
+SIDE = 256
+"""Of the picture counted on: whole tiles."""
+
+
+def count(model: str) -> dict[str, float]:
+    """Multiply-adds a pixel of a model's parts, products of matrices and convolutions alone. Raises ModelError."""
+    codec = Codec(model, "cpu")
+    scheme, step16 = codec.scheme, codec.scheme.step16(None)
+    header = Header(SIDE, SIDE, False, step16, 0, codec.model.model_id)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE))
+    rgb = torch.from_numpy(pixels).float()
+    symbols = scheme.symbols(rgb, header, 0, no_tick)
+    parts = {
+        "analysis": lambda: scheme.symbols(rgb, header, 0, no_tick),
+        "prior": lambda: scheme.code_length(symbols, header),
+        "decoder": lambda: scheme.paint(symbols, header, scheme.temperature),
+    }
+    return {name: _multiply_adds(part) / SIDE**2 for name, part in parts.items()}
+
+
+def _multiply_adds(work: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten._int_mm: _product}) as counter:
+        work()
+    return counter.get_total_flops() / 2
+
+
+def _product(left: tuple[int, int], right: tuple[int, int], **_: object) -> int:
+    """Operations of a product of int8 matrices, from their shapes; the counter does not know it."""
+    return 2 * left[0] * left[1] * right[1]
