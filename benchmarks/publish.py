@@ -9,11 +9,15 @@ Run it after the commands of the README's section "Benchmarks"; a test checks th
 import json
 from pathlib import Path
 
+from dctcodec.bench.bdrate import bd_rate
+
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "models"
 START, END = "<!-- {}: made by benchmarks/publish.py -->\n", "<!-- end of {} -->\n"
 FIGURE_9 = ("kodim01.png", "kodim13.png", "kodim23.png")
 """Pictures that have a row of their own in the README: hard, hardest and easy; the JSON has all."""
+
+EFFORTS = (1, 7)
 
 LIKELIHOODS = {
     "dct-vae-mnist": "76.62 nats",
@@ -26,7 +30,11 @@ LIKELIHOODS = {
 
 def load(name: str) -> dict:
     """Committed results by name."""
-    return json.loads((ROOT / "benchmarks" / f"{name}.json").read_text())
+    return _read(ROOT / "benchmarks" / f"{name}.json")
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text())
 
 
 def readme(text: str) -> str:
@@ -93,9 +101,41 @@ def _results(kodak: dict, speed: dict) -> str:
     lines.append(f"\nBits at equal quality (BD-rate, {low}–{high} bpp; negative is fewer bits):\n")
     lines.append("| against | by PSNR | by MS-SSIM |\n|---|---|---|")
     lines += [f"| {name} | {r['psnr']:+.1f} % | {r['ms_ssim']:+.1f} % |" for name, r in kodak["bd_rate_percent"].items()]
+    lines += _effort(kodak)
+    lines += _published(kodak)
     lines.append("\n![Rate–distortion curves on Kodak](benchmarks/kodak.png)\n")
     lines.append(_speed(speed) + "\n")
     return "\n".join(lines)
+
+
+def _effort(kodak: dict) -> list[str]:
+    """What more effort saves, at the qualities that were measured with it."""
+    first = load(f"effort-{EFFORTS[0]}")["codecs"][0]["results"]
+    ours, *others = (codec["results"] for codec in kodak["codecs"])
+    base = [point for point, quality in zip(_curve(ours), ours["quality"], strict=True) if quality in first["quality"]]
+    names = [codec["name"] for codec in kodak["codecs"][1:]]
+    qualities = ", ".join(f"{quality:g}" for quality in first["quality"])
+    lines = [
+        f"\nMore effort, BD-rate by PSNR from qualities {qualities}; seconds an encoding, one thread of a busy machine:\n",
+        f"| effort | seconds | against effort 0 | {' | '.join(names)} |\n|{'---|' * (3 + len(names))}",
+    ]
+    for effort in EFFORTS:
+        results = load(f"effort-{effort}")["codecs"][0]["results"]
+        rates = [f"{bd_rate(anchor, _curve(results)):+.1f} %" for anchor in (base, *map(_curve, others))]
+        seconds = sum(results["encoding_time"]) / len(results["encoding_time"])
+        lines.append(f"| {effort} | {seconds:.1f} | {' | '.join(rates)} |")
+    return lines
+
+
+def _published(kodak: dict) -> list[str]:
+    ours = _curve(kodak["codecs"][0]["results"])
+    curves = map(_read, sorted((ROOT / "benchmarks" / "published").glob("*.json")))
+    rates = ", ".join(f"{curve['name']} {bd_rate(_curve(curve['results']), ours):+.0f} %" for curve in curves)
+    return [f"\nAgainst curves that others published (`benchmarks/published/`), by PSNR, effort 0: {rates}."]
+
+
+def _curve(results: dict) -> list[tuple[float, float]]:
+    return list(zip(results["bpp"], results["psnr-rgb"], strict=True))
 
 
 def _speed(speed: dict) -> str:

@@ -118,7 +118,7 @@ def tiny_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scale = "[[scale]]\nside = {}\nlatents = {}\nencoder = 1\nwidth = 8\nhidden = 8\n"
     common = f'data = "cifar10"\ndescription = "tiny"\n[network]\n{network}{scale.format(8, 2)}{scale.format(4, 1)}'
     common += "[training]\nepochs = 1\nbatch = 8\nlearning_rate = 1e-3\nfinal_rate = 1e-4\n"
-    context = '[context]\nkind = "dct"\nsize = 6\nbits = 5\nrounding = 0.2\n'
+    context = '[context]\nkind = "dct"\nsize = 6\nbits = 5\nrate_weight = 0.1\n'
     context += "[prior]\nsteps = 6\nwidth = 8\nscales = 2\nblocks = 1\n"
     pixels = torch.from_numpy(np.array(picture(320, 320))).float() / 255
     images = pixels.reshape(10, 32, 10, 32, 3).permute(0, 2, 4, 1, 3).reshape(100, 3, 32, 32)
@@ -129,7 +129,7 @@ def tiny_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = PaperModel(read(config).shape)
         model.fit(images)
         if model.prior:
-            model.prior.network.head.weight.data.mul_(3)
+            torch.nn.init.normal_(model.prior.network.head.weight, std=0.1)
         average = {loop.AVERAGE + key: value.contiguous() for key, value in model.state_dict().items()}
         save_file(average, source / name)
         export_paper(config, source / name, folder / name)

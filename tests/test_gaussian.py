@@ -38,12 +38,12 @@ def symbols_of(shape: DiffusionShape, count: int, spread: float = 0.2, seed: int
 
 
 def network(shape: DiffusionShape = SMALL, gain: float = 3.0, spread: float = 0.2) -> ContextPrior:
-    """A fitted prior with fresh weights; `gain` multiplies its outputs."""
+    """A fitted prior with fresh weights, of a head too; `gain` multiplies its outputs."""
     torch.manual_seed(0)
     prior = ContextPrior(shape)
     prior.fit(symbols_of(shape, 500, spread))
     with torch.no_grad():
-        prior.network.head.weight.mul_(gain)
+        prior.network.head.weight.normal_(0, 0.07 * gain * shape.width**-0.5)
         prior.network.head.bias.normal_(0, 0.1)
     return prior
 

@@ -97,18 +97,75 @@ def test_the_downsampling_context_is_an_average_and_nearest_neighbours():
     assert np.allclose(context.image(torch.from_numpy(symbols)), np.kron((symbols + 0.5) / 32, np.ones((4, 4))))
 
 
-def test_bins_with_a_dead_zone_have_zero_as_a_centre():
-    context = Context(ContextShape("dct", 2, 3, rounding=0.25), 1, 2)
+def centred(rate_weight: float, channels: int = 1) -> Context:
+    """A context of 2x2 frequencies and 8 bins whose width is 1, with zero as a centre, before it is fitted."""
+    context = Context(ContextShape("dct", 2, 3, rate_weight), channels, 2)
     context.largest.fill_(4.0)
-    steps = torch.tensor([-9.0, -1.76, -1.74, -0.7, 0.74, 0.76, 2.5])
+    return context
+
+
+def inverse(coefficients: Tensor) -> Tensor:
+    return torch.from_numpy(scipy.fft.idctn(coefficients.numpy(), axes=(2, 3), norm="ortho"))
+
+
+def test_a_rate_weight_makes_zero_the_centre_of_a_bin():
+    steps = torch.tensor([-9.0, -1.51, -1.49, -0.4, 0.49, 0.51, 2.6, 9.0])
     coefficients = torch.zeros(len(steps), 1, 2, 2)
     coefficients[:, 0, 0, 1] = steps
-    images = torch.from_numpy(scipy.fft.idctn(coefficients.numpy(), axes=(2, 3), norm="ortho"))
-    symbols = context.symbols(images)
-    assert symbols[:, 0, 0, 1].tolist() == [0, 2, 3, 4, 4, 5, 6]
+    symbols = centred(0.0).symbols(inverse(coefficients))
+    assert symbols[:, 0, 0, 1].tolist() == [0, 2, 3, 4, 4, 5, 7, 7]
     assert symbols[:, 0, 0, 0].unique().tolist() == [4]
-    grey = context.image(torch.full((1, 1, 2, 2), 4))
+    grey = centred(0.0).image(torch.full((1, 1, 2, 2), 4))
     assert torch.equal(grey, torch.zeros(1, 1, 2, 2))
+
+
+def plain(symbols: Tensor) -> Tensor:
+    """Bins of each channel (B, 3, 2, 2), from 0, of symbols that are differences from the green one modulo 8."""
+    green = symbols[:, 1]
+    return torch.stack([(symbols[:, 0] + green - 4) % 8, green, (symbols[:, 2] + green - 4) % 8], 1)
+
+
+def cost(context: Context, coefficients: Tensor, chosen: Tensor, weight: float) -> Tensor:
+    """Squared error plus weighed bits of each triple of bins, from the definition; the green one is the middle channel."""
+    values, bits = chosen - 4, context.choice.bits
+    total = (values - coefficients).square().sum(1)
+    for channel in range(3):
+        coded = values[:, 1] if channel == 1 else values[:, channel] - values[:, 1]
+        for row, column in itertools.product(range(2), range(2)):
+            total[:, row, column] += weight * bits[channel, row, column][coded[:, row, column] + 8]
+    return total
+
+
+def test_symbols_are_the_cheapest_near_ones():
+    torch.manual_seed(0)
+    coefficients = 1.2 * torch.randn(400, 1, 2, 2) + 0.3 * torch.randn(400, 3, 2, 2)
+    context, weight = centred(0.3, channels=3), 0.3
+    context.choice.fit(coefficients, context.largest / 4)
+    chosen = plain(context.symbols(inverse(coefficients)))
+    costs = cost(context, coefficients, chosen, weight)
+    for up in itertools.product((0, 1), repeat=3):
+        other = (coefficients.floor() + torch.tensor(up)[:, None, None]).clamp(-4, 3).long() + 4
+        assert (costs <= cost(context, coefficients, other, weight) + 1e-4).all()
+    assert (costs <= cost(context, coefficients, torch.full_like(chosen, 4), weight) + 1e-4).all()
+
+
+def entropy(symbols: Tensor) -> float:
+    """Bits of the triples of all frequencies together, by their frequencies."""
+    keys = symbols[:, 0] * 64 + symbols[:, 1] * 8 + symbols[:, 2]
+    shares = [torch.bincount(keys[:, row, column]) / len(keys) for row in range(2) for column in range(2)]
+    return -sum(torch.special.xlogy(share, share).sum().item() for share in shares) / np.log(2)
+
+
+def test_a_rate_weight_buys_bits_for_less_error_than_wider_bins():
+    torch.manual_seed(0)
+    coefficients = 1.2 * torch.randn(4000, 1, 2, 2) + 0.3 * torch.randn(4000, 3, 2, 2)
+    images = inverse(coefficients)
+    chosen, wide = centred(0.1, channels=3), centred(0.0, channels=3)
+    chosen.choice.fit(coefficients, chosen.largest / 4)
+    wide.largest.fill_(6.0)
+    symbols, others = plain(chosen.symbols(images)), plain(wide.symbols(images))
+    assert entropy(symbols) < entropy(others)
+    assert (symbols - 4 - coefficients).square().mean() < (1.5 * (others - 4) - coefficients).square().mean()
 
 
 @pytest.mark.parametrize("kind", ["dct", "downsample"])
@@ -336,6 +393,8 @@ def table() -> dict:
         ("network", "depth", 3, r"\[network\] has depth"),
         ("context", "kind", "wavelet", r"\[context\] kind"),
         ("context", "size", 9, r"\[context\] size = 9"),
+        ("context", "rate_weight", -0.1, r"\[context\] rate_weight = -0.1"),
+        ("context", "rate_weight", "much", r"\[context\] rate_weight = 'much'"),
         ("prior", "schedule", "sine", r"\[prior\] schedule"),
         ("prior", "steps", 0, r"\[prior\] steps = 0"),
         ("training", "optimiser", "sgd", r"\[training\] optimiser"),
@@ -355,6 +414,14 @@ def test_a_bad_configuration_says_what_is_wrong(where: str | None, key: str, val
         part[key] = value
     with pytest.raises(ConfigError, match=said):
         from_table(whole)
+
+
+def test_only_frequencies_have_a_rate_weight():
+    whole = table()
+    whole["context"] |= {"rate_weight": 0.1}
+    from_table(whole)
+    with pytest.raises(ConfigError, match=r"rate_weight = 0.1 .* of the kind dct"):
+        from_table(whole | {"context": whole["context"] | {"kind": "downsample", "size": 2}})
 
 
 def test_a_configuration_that_cannot_be_read_is_named(tmp_path: Path):

@@ -64,7 +64,7 @@ class UNet(nn.Module):
         self.enter = nn.ModuleList(_stack(width, blocks) for _ in sides)
         self.down = nn.ModuleList(ExactConv(width, width, 3) for _ in sides[1:])
         self.leave = nn.ModuleList(_stack(width, blocks) for _ in sides[1:])
-        self.head = ExactConv(width, outputs, 1, gain=0.05)
+        self.head = ExactConv(width, outputs, 1, gain=0.0)
         self.biases = Biases(steps, width, layer_sides(sides, blocks))
 
     def forward(self, features: Tensor, step: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Configurations of the paper's models: TOML files, models/configs/*.toml; table 6 of the paper and what runs on a CPU."""
 
+import math
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -113,6 +114,9 @@ def _check_value(name: str, value: Any, kind: Any, where: str) -> None:
 def _check(network: NetworkShape, context: ContextShape | None) -> None:
     if context and (context.size > network.side or context.kind == "downsample" and network.side % context.size):
         raise ConfigError(f"[context] size = {context.size} does not fit images of side {network.side}")
+    weight = context and context.rate_weight
+    if weight is not None and (context.kind != "dct" or type(weight) not in (int, float) or not 0 <= weight < math.inf):
+        raise ConfigError(f"[context] rate_weight = {weight!r} should be a number from 0 up, of a context of the kind dct")
     sides = [network.side, *(scale.side for scale in network.scales)]
     if network.offset and not (network.context and network.likelihood == "logistic-mixture"):
         raise ConfigError("[network] offset needs a context and the likelihood logistic-mixture")

@@ -12,20 +12,21 @@ from torch import Tensor, nn
 
 from dctcodec.context import dct_basis
 from dctcodec.errors import ModelError
+from dctcodec.vae.choice import Choice
 
 
 @dataclass(frozen=True)
 class ContextShape:
     """`kind`: "dct" or "downsample"; `size`: side of the context; `bits`: of each symbol.
 
-    `rounding`: None for the paper's bins, of which zero is an edge: then the sign of every coefficient near zero costs a bit. Else
-    the bins move by half so that zero is a centre, and a DCT coefficient u bins from it, but for the mean, goes to
-    sign(u) floor(|u| + rounding): 0.5 is the nearest bin, less a dead zone."""
+    `rate_weight` (dct alone): None for the paper's bins, of which zero is an edge: then the sign of every coefficient near zero
+    costs a bit. Else the bins move by half so that zero is a centre, a symbol is chosen by its squared error and its bits, each of
+    which weighs that much (`choice.py`), and channels are told as differences from the middle one, modulo 2^bits."""
 
     kind: str
     size: int
     bits: int
-    rounding: float | None = None
+    rate_weight: float | None = None
 
 
 class Context(nn.Module):
@@ -39,35 +40,47 @@ class Context(nn.Module):
         if shape.kind == "downsample" and side % shape.size:
             raise ModelError(f"a downsampling context of side {shape.size} does not divide images of side {side}")
         self.register_buffer("largest", torch.ones(channels, shape.size, shape.size))
+        self.half = 2 ** (shape.bits - 1)
+        self.choice = None if shape.rate_weight is None else Choice(shape.rate_weight, channels, shape.size, self.half)
 
     def fit(self, images: Tensor) -> None:
-        """Take the largest magnitude of each coefficient (the paper's S) from training images."""
+        """Take the largest magnitude of each coefficient (the paper's S), and the code lengths of symbols, from training images."""
         if self.shape.kind == "dct":
-            self.largest.copy_(self._corner(images).abs().amax(0).clamp_min(1e-6))
+            corner = self._corner(images)
+            self.largest.copy_(corner.abs().amax(0).clamp_min(1e-6))
+            if self.choice:
+                self.choice.fit(corner / self.largest * self.half, self.largest / self.half)
 
     def symbols(self, images: Tensor) -> Tensor:
         """The context of images: the bin of each value."""
         with _in_full(images):
             values = self._corner(images) / self.largest if self.shape.kind == "dct" else self._pooled(images) * 2 - 1
-        bins = 2**self.shape.bits
-        symbols = torch.floor((values + 1) * (bins / 2)) if self.shape.rounding is None else self._rounded(values * (bins / 2))
-        return symbols.clamp(0, bins - 1).long()
+            if self.choice:
+                return self._differences(self.choice(values * self.half, self.largest / self.half) + self.half)
+        return torch.floor((values + 1) * self.half).clamp(0, 2 * self.half - 1).long()
 
     def image(self, symbols: Tensor) -> Tensor:
         """The image (B, channels, side, side) in [0, 1] that a context shows: each symbol at its bin's centre."""
-        middle = 0.5 if self.shape.rounding is None else 0.0
-        centres = (symbols + middle) * 2.0 ** (1 - self.shape.bits) - 1
+        centres = self._sums(symbols) / self.half - 1 if self.choice else (symbols + 0.5) / self.half - 1
         if self.shape.kind == "downsample":
             return F.interpolate((centres + 1) / 2, size=self.side, mode="nearest")
         basis = self._basis()
         with _in_full(centres):
             return (basis.T @ (centres * self.largest) @ basis).clamp(0, 1)
 
-    def _rounded(self, bins: Tensor) -> Tensor:
-        """Values in bins from zero to symbols, of which 2^(bits - 1) is zero."""
-        offset = torch.full_like(self.largest, self.shape.rounding)
-        offset[:, 0, 0] = 0.5
-        return 2 ** (self.shape.bits - 1) + bins.sign() * torch.floor(bins.abs() + offset)
+    def _differences(self, symbols: Tensor) -> Tensor:
+        return self._against_middle(symbols, -1)
+
+    def _sums(self, symbols: Tensor) -> Tensor:
+        """Inverse of `_differences`."""
+        return self._against_middle(symbols, 1)
+
+    def _against_middle(self, symbols: Tensor, sign: int) -> Tensor:
+        """Less, or plus, the middle channel's distance from zero, in all others."""
+        middle = symbols.shape[1] // 2
+        moved = (symbols + sign * (symbols[:, middle : middle + 1] - self.half)) % (2 * self.half)
+        moved[:, middle] = symbols[:, middle]
+        return moved
 
     def _corner(self, images: Tensor) -> Tensor:
         basis = self._basis()

@@ -1,0 +1,65 @@
+"""Symbols that are worth their bits: entropy-constrained quantisation (Chou, Lookabaugh and Gray 1989).
+
+The nearest bin of each coefficient is dear: in RGB the three channels of a frequency nearly agree, and a bin's edge between them
+costs bits that hardly any squared error pays for. So the three are chosen together, by squared error plus `weight` times a code
+length. Static tables of frequencies stand for the prior: a frequency's middle channel is coded by itself, the others as differences
+from it. Only an encoder needs any of this.
+"""
+
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+
+ROUNDS = 8
+"""Rounds of fitting: frequencies from symbols, then symbols from frequencies."""
+PIECE = 5000
+"""Images at a time."""
+
+
+class Choice(nn.Module):
+    """`weight`: what a bit is worth in squared error of an image whose intensities are in [0, 1]; `reach`: bins on each side of
+    zero."""
+
+    def __init__(self, weight: float, channels: int, size: int, reach: int):
+        super().__init__()
+        self.weight, self.reach = weight, reach
+        self.register_buffer("bits", torch.zeros(channels, size, size, 4 * reach + 1))
+
+    def fit(self, bins: Tensor, width: Tensor) -> None:
+        """Take the code lengths from training images; arguments as in the call."""
+        self.bits.zero_()
+        for _ in range(ROUNDS):
+            counts = torch.ones_like(self.bits)
+            for piece in bins.split(PIECE):
+                differences = self._differences(self(piece, width)).movedim(0, -1)
+                counts.scatter_add_(-1, differences, torch.ones_like(differences, dtype=counts.dtype))
+            self.bits.copy_(counts.sum(-1, keepdim=True).log2() - counts.log2())
+
+    def forward(self, bins: Tensor, width: Tensor) -> Tensor:
+        """Coefficients (B, channels, size, size) in bins from zero, and the width of a bin (channels, size, size) in intensities,
+        to integers in -reach .. reach - 1, int64."""
+        candidates = _candidates(bins).clamp(-self.reach, self.reach - 1)
+        error = ((candidates - bins) * width).square().sum(2)
+        best = (error + self.weight * self._lengths(candidates.long())).argmin(0)
+        return candidates.long().gather(0, best[None, :, None].expand(1, *bins.shape))[0]
+
+    def _lengths(self, symbols: Tensor) -> Tensor:
+        """Bits of each frequency, (..., size, size) of symbols (..., channels, size, size)."""
+        rows = self.bits.reshape(-1, self.bits.shape[-1])
+        start = torch.arange(len(rows), device=rows.device).reshape(self.bits.shape[:-1]) * rows.shape[1]
+        return rows.flatten()[start + self._differences(symbols)].sum(-3)
+
+    def _differences(self, symbols: Tensor) -> Tensor:
+        """What is coded of symbols (..., channels, size, size): rows of the table."""
+        middle = symbols.shape[-3] // 2
+        differences = symbols - symbols[..., middle : middle + 1, :, :]
+        differences[..., middle, :, :] = symbols[..., middle, :, :]
+        return differences + 2 * self.reach
+
+
+def _candidates(bins: Tensor) -> Tensor:
+    """(K, B, channels, size, size): every channel one of its two nearest bins; all in one bin near their mean; all zero."""
+    low, mean = torch.floor(bins), bins.mean(1, keepdim=True).expand_as(bins)
+    near = [low + bins.new_tensor(up)[:, None, None] for up in product((0, 1), repeat=bins.shape[1])]
+    return torch.stack([*near, torch.floor(mean), torch.ceil(mean), torch.zeros_like(bins)])
