@@ -65,7 +65,8 @@ def test_the_papers_figure_9_is_of_the_shipped_model_and_of_all_of_kodak():
     assert [row["image"] for row in rows] == [f"kodim{n:02}.png" for n in range(1, 25)]
     assert paper["means"]["ratio"] == pytest.approx(sum(row["dct_vae"]["bpp"] / row["jpeg_equal_bpp"] for row in rows) / 24)
     overheads = [row["payload_bpp"] / row["bound_bpp"] for row in rows]
-    assert paper["means"]["payload_over_bound"] == pytest.approx(sum(overheads) / 24) and paper["means"]["payload_over_bound"] <= 1.03
+    assert paper["means"]["payload_over_bound"] == pytest.approx(sum(overheads) / 24)
+    assert sum(overheads) / 24 <= 1.03
     # wanted is 1.03 of every picture; the initial bits are the same for the smallest payloads
     assert max(overheads) <= 1.05
 
