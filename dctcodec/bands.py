@@ -46,8 +46,11 @@ class Bands:
     def decode(self, payload: bytes, header: Header, tick: Tick) -> Tensor:
         height, width = context.tiles_across(header.height), context.tiles_across(header.width)
         partial = len(payload) < header.payload_length
-        words = payload[: len(payload) // 4 * 4] if partial else payload if header.progressive else _reversed(payload)
-        return self.prior.decode(words, height, width, header.step16, header.grey, tick, partial)
+        if partial:
+            payload = payload[: len(payload) // 4 * 4]  # whole words
+        if not header.progressive:
+            payload = _reversed(payload)
+        return self.prior.decode(payload, height, width, header.step16, header.grey, tick, partial)
 
     def code_length(self, symbols: Tensor, header: Header) -> float:
         return self.prior.nll(symbols, header.step16, header.grey)
