@@ -19,6 +19,7 @@ from dctcodec.bench.kodak import Pictures
 from dctcodec.codec import Codec
 from dctcodec.files import write_output
 from dctcodec.image import normalise, read_image
+from dctcodec.prior.gaussian import INITIAL_BITS
 from dctcodec.vae.files import load_model
 from dctcodec.vae.network import HierarchicalVae
 from dctcodec.vae.scheme import reconstruct_top
@@ -41,7 +42,7 @@ class Point:
 class Row:
     """A picture. `jpeg`: the smallest of at least DCT-VAE's PSNR; `jpeg_equal_bpp`: interpolated to exactly that PSNR, or the
     smallest JPEG there is where DCT-VAE's PSNR lies below it; `bound_bpp`: -L_vlb of the noise drawn; `initial_bpp`: bits under
-    the stack."""
+    the stack; `plain_tiles`: those coded without the diffusion model, which pay for the first noise."""
 
     image: str
     vae: Point
@@ -51,6 +52,7 @@ class Row:
     payload_bpp: float
     bound_bpp: float
     initial_bpp: float
+    plain_tiles: int
     encode_seconds: float
     decode_seconds: float
 
@@ -112,7 +114,8 @@ def measure(codec: Codec, vae: HierarchicalVae, picture: Image.Image, name: str)
         jpeg_equal_bpp=8 * equal / pixels,
         payload_bpp=8 * (len(data) - container.HEADER_BYTES) / pixels,
         bound_bpp=coded.bound_bits / pixels,
-        initial_bpp=coded.initial_bits / pixels,
+        initial_bpp=INITIAL_BITS / pixels,
+        plain_tiles=coded.plain,
         encode_seconds=encoded - start,
         decode_seconds=decoded - encoded,
     )
@@ -138,7 +141,8 @@ def jpeg_of_equal_psnr(picture: Image.Image, psnr: float) -> tuple[Image.Image, 
 def means(rows: Sequence[Row]) -> dict[str, object]:
     """Means over the pictures; `ratio` is the mean of the pictures' ratios."""
     versions = {name: _mean_point([getattr(row, name) for row in rows]) for name in ("vae", "dct_vae", "jpeg")}
-    figures = ("jpeg_equal_bpp", "ratio", "payload_bpp", "bound_bpp", "initial_bpp", "encode_seconds", "decode_seconds")
+    bits = ("jpeg_equal_bpp", "ratio", "payload_bpp", "bound_bpp", "initial_bpp")
+    figures = (*bits, "plain_tiles", "encode_seconds", "decode_seconds")
     result: dict[str, object] = {name: asdict(point) for name, point in versions.items()}
     result |= {name: _mean([getattr(row, name) for row in rows]) for name in figures}
     overheads = [row.payload_bpp / row.bound_bpp for row in rows]

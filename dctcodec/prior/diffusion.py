@@ -122,6 +122,7 @@ class ContextPrior(nn.Module):
         self.network = UNet(3 * channels, 2 * channels, size, shape.steps, shape.width, shape.scales, shape.blocks)
         self.register_buffer("mean", torch.zeros(channels, size, size, dtype=torch.float64))
         self.register_buffer("std", torch.full((channels, size, size), 0.1, dtype=torch.float64))
+        self.register_buffer("frequency", torch.full((channels, size, size, 2**shape.bits), 2.0**-shape.bits))
         for name, table in self.base().items():
             self.register_buffer(f"base_{name}", table.float())
         schedule, steps = self.schedule, range(1, shape.steps + 1)
@@ -134,12 +135,16 @@ class ContextPrior(nn.Module):
 
     @torch.no_grad()
     def fit(self, symbols: Tensor) -> None:
-        """Set the base model to the coefficients' means and standard deviations in `symbols` (N, channels, size, size)."""
+        """Set the base model to the coefficients' means and standard deviations in `symbols` (N, channels, size, size), and the
+        frequencies of their values, which code the first tiles of a picture, to those there."""
         values = self.centres(symbols.double())
         self.mean.copy_(values.mean(0))
         self.std.copy_(values.std(0, correction=0).clamp_min(STD_FLOOR * self.schedule.bin_width))
         for name, table in self.base().items():
             getattr(self, f"base_{name}").copy_(table)
+        ordered = symbols.long().movedim(0, -1)
+        counts = torch.ones_like(self.frequency).scatter_add_(-1, ordered, torch.ones_like(ordered, dtype=torch.float32))
+        self.frequency.copy_(counts / counts.sum(-1, keepdim=True))
 
     def centres(self, symbols: Tensor) -> Tensor:
         """Symbols to y_0: the centres of their bins."""

@@ -5,10 +5,12 @@ A diffusion model has no tractable p(y_0), but its bound -L_vlb can be reached: 
 for t = 1 .. T, pops y_t from q(y_t | y_{t-1}) and pushes y_{t-1} under p(y_{t-1} | y_t); at the end it pushes y_T under p(y_T).
 The reader does the same backwards.
 
-The first tile's noise comes from initial words, which cost their size. So tiles go in groups that grow as the stack pays for
-them, one tile first. The words derive from the seed: a reader that does not end with them has read damaged bytes.
+The first noise needs bits too. So the first tiles are coded plainly, each coefficient by the frequencies of its values, which costs
+little more than the diffusion model; the others go in groups that grow as the stack pays for them. Under it all lies a word that
+derives from the seed: a reader that does not end with it has read damaged bytes.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -22,27 +24,34 @@ from dctcodec.prior.gaussian_exact import ExactDiffusion
 from dctcodec.prior.gaussian_tables import GaussianTables, Stack
 from dctcodec.progress import Tick, no_tick
 
-FIRST_GROWTH = 80
+FIRST_PLAIN = 16
+"""So many tiles are coded plainly where that is enough; their number, below PLAIN_LIMIT, is sent."""
+PLAIN_LIMIT = 2**18
+FIRST_GROWTH = 48
 GROWTH_UNIT = 256
-"""A group has floor(1 + growth / GROWTH_UNIT * tiles before it) tiles; the growth, below GROWTH_UNIT, is sent."""
+"""A group has floor(growth / GROWTH_UNIT * tiles before it) tiles, 1 at least; the growth, below GROWTH_UNIT, is sent."""
 LEAST_GROWTH = 8
 """Slower growth is refused: a reader's time depends on the number of groups."""
 RESERVE = 33
 """Valid bits that must be left after a pop: with fewer, the stack has run dry."""
-WORDS_LIMIT = 2**15
+WORDS_A_TILE = 64
+"""Bits enough for any tile's noise, where only the bound is measured."""
+INITIAL_BITS = 32
+"""Size of the word under the stack."""
 HASH = 2654435761
 _PHILOX_KEY = 0x6269747362616B  # "bitsbak"
 _GROWTH_MODEL = constriction.stream.model.Uniform(GROWTH_UNIT)
+_PLAIN_MODEL = constriction.stream.model.Uniform(PLAIN_LIMIT)
 
 
 @dataclass(frozen=True)
 class Coded:
-    """A payload and what it is made of. `bound_bits`: -L_vlb of the very noise that was drawn (NaN unless it was asked for);
-    `initial_bits`: size of the words under it; `groups`: their sizes in tiles."""
+    """A payload and what it is made of. `bound_bits`: -L_vlb of the very noise that was drawn, and of the plain tiles with noise
+    of their own (NaN unless it was asked for); `plain`: tiles coded plainly, the first; `groups`: sizes of the others' groups."""
 
     payload: bytes
     bound_bits: float
-    initial_bits: int
+    plain: int
     groups: list[int]
 
 
@@ -60,16 +69,17 @@ class GaussianPrior:
         self.network, self.tables = network, tables
         self._forward_scales = network.forward_scales
         used = [*network.forward_scales, network.last_scale]
-        if network.scales != len(tables.reach) or not 0 <= min(used) <= max(used) < network.scales:
+        shapes = (network.scales, network.coefficients, 2**network.bits), (len(tables.reach), tables.coefficients, tables.bins)
+        if shapes[0] != shapes[1] or not 0 <= min(used) <= max(used) < network.scales:
             raise ModelError("the model's coding tables do not fit its network: it is damaged")
         network.prove_forward([int(tables.reach[scale]) for scale in self._forward_scales])
 
     def encode(self, symbols: Tensor, seed: int, tick: Tick = no_tick) -> bytes:
-        """Code symbols; `seed`, below 2^64, makes the initial words."""
+        """Code symbols; `seed`, below 2^64, makes the word under the stack."""
         return self.code(symbols, seed, tick).payload
 
     def vlb_bits(self, symbols: Tensor, seed: int) -> float:
-        """-L_vlb in bits of the noise that `encode` draws: what coding costs without initial bits and the coder's overhead."""
+        """-L_vlb in bits of the noise that `encode` draws: what coding costs but for the plain tiles and the coder's overhead."""
         return self.code(symbols, seed, measure=True).bound_bits
 
     def code(self, symbols: Tensor, seed: int, tick: Tick = no_tick, measure: bool = False) -> Coded:
@@ -80,17 +90,19 @@ class GaussianPrior:
     def decode(self, data: bytes, tiles: int, seed: int, tick: Tick = no_tick) -> Tensor:
         """Symbols int32 (tiles, channels, size, size) on the CPU. Raises FormatError for bytes that `encode` did not make."""
         stack = _stack_of(data)
-        growth = int(stack.decode(_GROWTH_MODEL, 1)[0])
-        if growth < LEAST_GROWTH:
-            raise FormatError("the coded contexts are in smaller groups than any writer makes: the file is damaged")
+        growth, plain = (int(stack.decode(model, 1)[0]) for model in (_GROWTH_MODEL, _PLAIN_MODEL))
+        if growth < LEAST_GROWTH or plain > tiles:
+            raise FormatError("the coded contexts are in groups that no writer makes: the file is damaged")
         flat = torch.empty(tiles, self.network.coefficients, dtype=torch.int32)
-        sizes, stop = group_sizes(tiles, growth), tiles
-        for size in reversed(sizes):
+        stop = tiles
+        for size in reversed(group_sizes(tiles, plain, growth)):
             flat[stop - size : stop] = self._decode_group(stack, size)
             stop -= size
             tick(size / tiles)
-        rest = stack.get_compressed()
-        if not 0 < len(rest) <= WORDS_LIMIT or not np.array_equal(rest, initial_words(seed, len(rest))):
+        if plain:
+            flat[:plain] = torch.from_numpy(self.tables.pop_plain(stack, plain))
+            tick(plain / tiles)
+        if not np.array_equal(stack.get_compressed(), words_of_seed(seed, 1)):
             raise FormatError("the coded contexts do not end as they began: the file is damaged or was made by another model")
         result = torch.empty_like(flat)
         result[torch.from_numpy(tile_order(tiles))] = flat
@@ -124,16 +136,11 @@ class _Encoder:
 
     def __init__(self, prior: GaussianPrior, flat: Tensor, seed: int, tick: Tick, measure: bool):
         self.prior, self.flat, self.seed, self.tick, self.measure = prior, flat, seed, tick, measure
-        self.growth, self.words = FIRST_GROWTH, self._first_words()
+        self.growth, self.plain = FIRST_GROWTH, min(FIRST_PLAIN, len(flat))
         self.reached = 0
         self.sizes: list[int] = []
         # the stack and the bound before each group: where the next attempt goes on
         self.states: list[tuple[Stack, float]] = []
-
-    def _first_words(self) -> int:
-        """Too few by a little: y_1 alone."""
-        scale = self.prior._forward_scales[0]
-        return 1 + int(self.prior.tables.entropy(scale) * self.prior.network.coefficients) // 32
 
     def run(self) -> Coded:
         while True:
@@ -142,18 +149,22 @@ class _Encoder:
                 break
             except _RunDry as dry:
                 self._economise(dry.group)
-        stack.encode_reverse(np.zeros(1, np.int32) + self.growth, _GROWTH_MODEL)
+        for value, model in ((self.plain, _PLAIN_MODEL), (self.growth, _GROWTH_MODEL)):
+            stack.encode_reverse(np.zeros(1, np.int32) + value, model)
         payload = stack.get_compressed().astype("<u4").tobytes()
-        return Coded(payload, bound if self.measure else float("nan"), 32 * self.words, self.sizes)
+        return Coded(payload, bound + self._plain_bound() if self.measure else math.nan, self.plain, self.sizes)
 
     def _attempt(self) -> tuple[Stack, float]:
-        sizes = group_sizes(len(self.flat), self.growth)
+        sizes = group_sizes(len(self.flat), self.plain, self.growth)
         common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(sizes, self.sizes, strict=False)))
         self.sizes, self.states = sizes, self.states[: common + 1]
         if not self.states:
-            self.states.append((Stack(initial_words(self.seed, self.words)), 0.0))
+            stack = Stack(words_of_seed(self.seed, 1))
+            self.prior.tables.push_plain(stack, self.flat[: self.plain].numpy())
+            self.states.append((stack, 0.0))
+            self._progress(self.plain)
         group = len(self.states) - 1
-        start = sum(sizes[:group])
+        start = self.plain + sum(sizes[:group])
         for number, size in enumerate(sizes[group:], group):
             stack, bound = self.states[-1]
             stack = stack.clone()
@@ -163,6 +174,11 @@ class _Encoder:
             self._progress(start)
         return self.states[-1]
 
+    def _plain_bound(self) -> float:
+        """-L_vlb of the plain tiles, their noise from a stack of its own."""
+        stack = Stack(words_of_seed(self.seed, WORDS_A_TILE * (self.plain + 1)))
+        return self._group(stack, self.flat[: self.plain], 0) if self.plain else 0.0
+
     def _progress(self, tiles: int) -> None:
         """Tell what was reached for the first time."""
         if tiles > self.reached:
@@ -170,14 +186,12 @@ class _Encoder:
             self.reached = tiles
 
     def _economise(self, group: int) -> None:
-        """Smaller groups, or more initial words where one tile is too much already."""
-        if group == 0 or self.growth <= LEAST_GROWTH:
-            self.words += 1 + (self.words // 4 if group else 0)
-            self.states = []
-        else:
+        """Smaller groups, or more plain tiles where they are small already."""
+        if self.sizes[group] > 1 and self.growth > LEAST_GROWTH:
             self.growth = max(self.growth * 7 // 8, LEAST_GROWTH)
-        if self.words > WORDS_LIMIT:
-            raise ValueError("these contexts cannot be coded: the model is not fit for them")
+        else:
+            self.plain = min(self.plain + 1 + self.plain // 4, len(self.flat))
+            self.states = []
 
     def _group(self, stack: Stack, symbols: Tensor, number: int) -> float:
         """Code a group's symbols (n, coefficients) onto the stack; returns its -L_vlb in bits if that is asked for."""
@@ -199,11 +213,11 @@ class _Encoder:
         return bound + tables.bits(before.ravel(), *last) if self.measure else 0.0
 
 
-def group_sizes(tiles: int, growth: int) -> list[int]:
-    """Sizes of the groups, in the order they are written."""
-    sizes, done = [], 0
+def group_sizes(tiles: int, plain: int, growth: int) -> list[int]:
+    """Sizes of the groups after so many plain tiles, in the order they are written."""
+    sizes, done = [], plain
     while done < tiles:
-        sizes.append(min(1 + growth * done // GROWTH_UNIT, tiles - done))
+        sizes.append(min(max(1, growth * done // GROWTH_UNIT), tiles - done))
         done += sizes[-1]
     return sizes
 
@@ -213,8 +227,8 @@ def tile_order(tiles: int) -> np.ndarray:
     return np.argsort(np.arange(tiles, dtype=np.uint64) * np.uint64(HASH) % np.uint64(2**32), kind="stable")
 
 
-def initial_words(seed: int, count: int) -> np.ndarray:
-    """`count` words under the stack, uint32: the low halves of Philox's output. The last has its top bit set: it may not be 0."""
+def words_of_seed(seed: int, count: int) -> np.ndarray:
+    """`count` words, uint32: the low halves of Philox's output. The last has its top bit set: it may not be 0."""
     raw = np.random.Philox(key=np.array([seed, _PHILOX_KEY], np.uint64)).random_raw(count)
     words = (raw & np.uint64(0xFFFFFFFF)).astype(np.uint32)
     words[-1] |= np.uint32(2**31)

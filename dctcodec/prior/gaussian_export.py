@@ -28,6 +28,8 @@ NORMAL_STEPS = 2048
 NORMAL_REACH = 6
 """The normal distribution is tabulated at NORMAL_STEPS points a standard deviation, to NORMAL_REACH on both sides."""
 NORMAL_BITS = 24
+PLAIN_BITS = 16
+"""Counts of the symbols of tiles that are coded plainly add up to about 2^PLAIN_BITS."""
 TAIL = 5.0
 """Tables cover so many standard deviations on both sides, rounded up to one of REACHES."""
 REACHES = (6, 8, 10, 12, 15, 18, 22, 27, 33, 40, 50, 64, 90, 140)
@@ -40,6 +42,7 @@ def to_integers(prior: ContextPrior) -> dict[str, Tensor]:
     shape = prior.shape
     tensors = {"shape": torch.tensor([shape.channels, shape.size, shape.bits, shape.steps, SCALES], dtype=torch.int32)}
     tensors |= _network(prior.network) | _reverse(prior) | _forward(prior.schedule) | _normal()
+    tensors["plain"] = _whole(prior.frequency.flatten(0, 2).double() * 2**PLAIN_BITS, torch.int32) + 1
     try:
         network = ExactDiffusion(tensors, Arithmetic("float64", torch.device("cpu")))
         network.prove_forward(tensors["reach"][tensors["forward_scale"]].tolist())

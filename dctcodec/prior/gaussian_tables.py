@@ -33,7 +33,8 @@ class GaussianTables:
     """Counts of all scales. Of `tensors`, as `gaussian_export.to_integers` makes them, it reads
 
     `normal`: cumulative counts of the normal distribution; `grid_inverse`, `bin_inverse`: for each scale, points of that table in
-    1/64 cell, times 2^INVERSE_SHIFT; `reach`: the table of a scale covers -reach .. reach cells; `shape`: bits of y_0.
+    1/64 cell, times 2^INVERSE_SHIFT; `reach`: the table of a scale covers -reach .. reach cells; `plain`: counts of the values of
+    each coefficient of y_0.
     """
 
     def __init__(self, tensors: dict[str, Tensor]):
@@ -49,7 +50,10 @@ class GaussianTables:
             or not len(self._grid) == len(self._bin) == len(self.reach)
         ):
             raise ModelError("the model's coding tables are damaged")
-        self.bins = 2 ** int(tensors["shape"][2])
+        self._plain = tensors["plain"].numpy().astype(np.float64)
+        if self._plain.ndim != 2 or self._plain.min(initial=1) < 1 or not 0 < self._plain.sum(1).max(initial=0) <= 2**24:
+            raise ModelError("the model's coding tables are damaged")
+        self.coefficients, self.bins = self._plain.shape
         bounds = np.searchsorted(self.reach, sizes := np.unique(self.reach)), np.searchsorted(self.reach, sizes, "right")
         self._classes = [(int(first), self._rows(int(first), int(stop))) for first, stop in zip(*bounds, strict=True)]
         self._class_of = np.searchsorted(sizes, self.reach)
@@ -139,11 +143,18 @@ class GaussianTables:
         centre, phase = split(mean)
         return _bits(self.noise_rows(scale), phase, cells - centre + self.reach[scale])
 
-    def entropy(self, scale: int) -> float:
-        """Bits of a draw of noise."""
-        row = self.noise_rows(scale)[PHASES // 2]
-        share = row / row.sum()
-        return float(-(share * np.log2(share)).sum())
+    # --- y_0 by itself, int64 (tiles, coefficients): each coefficient by the frequencies of its values
+
+    def push_plain(self, stack: Stack, symbols: np.ndarray) -> None:
+        """Code tiles onto the stack."""
+        _push(stack, symbols.ravel().astype(np.int32), self._plain, self._plain_keys(len(symbols)))
+
+    def pop_plain(self, stack: Stack, tiles: int) -> np.ndarray:
+        """Take tiles off the stack."""
+        return _pop(stack, self._plain, self._plain_keys(tiles)).reshape(tiles, self.coefficients)
+
+    def _plain_keys(self, tiles: int) -> np.ndarray:
+        return np.tile(np.arange(self.coefficients), tiles)
 
     # --- y_0 under p(y_0 | y_1): the bins, the outer ones open
 
@@ -185,7 +196,8 @@ def _push(stack: Stack, entries: np.ndarray, rows: np.ndarray, keys: np.ndarray)
 
 
 def _pop(stack: Stack, rows: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    return np.concatenate([stack.decode(_FAMILY, rows[keys[part]]) for part in _chunks(len(keys))]).astype(np.int64)
+    parts = [stack.decode(_FAMILY, rows[keys[part]]) for part in _chunks(len(keys))]
+    return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
 
 
 def _bits(rows: np.ndarray, keys: np.ndarray, entries: np.ndarray) -> float:
