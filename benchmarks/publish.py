@@ -18,6 +18,8 @@ FIGURE_9 = ("kodim01.png", "kodim13.png", "kodim23.png")
 """Pictures that have a row of their own in the README: hard, hardest and easy; the JSON has all."""
 
 EFFORTS = (1, 7)
+INTERVALS = ((0.08, 0.25), (0.25, 0.8))
+"""Bits a pixel that BD-rates are also told for."""
 
 LIKELIHOODS = {
     "dct-vae-mnist": "76.62 nats",
@@ -53,8 +55,9 @@ def figures(name: str) -> dict[str, float | str]:
 
 
 def _bands_figures(kodak: dict, speed: dict) -> dict[str, float | str]:
-    rates = {f"Kodak BD-rate against {name}, PSNR, %": round(r["psnr"], 1) for name, r in kodak["bd_rate_percent"].items()}
-    rates |= {f"Kodak BD-rate against {name}, MS-SSIM, %": round(r["ms_ssim"], 1) for name, r in kodak["bd_rate_percent"].items()}
+    measured = _measured(kodak)
+    rates = {f"Kodak BD-rate against {name}, PSNR, %": round(r["psnr"], 1) for name, r in measured.items()}
+    rates |= {f"Kodak BD-rate against {name}, MS-SSIM, %": round(r["ms_ssim"], 1) for name, r in measured.items()}
     seconds = speed["median_seconds"]["dctcodec"]
     return rates | {
         "768x512 encode, s": round(seconds["encode"], 2),
@@ -100,12 +103,29 @@ def _results(kodak: dict, speed: dict) -> str:
     low, high = kodak["bd_rate_interval_bpp"]
     lines.append(f"\nBits at equal quality (BD-rate, {low}–{high} bpp; negative is fewer bits):\n")
     lines.append("| against | by PSNR | by MS-SSIM |\n|---|---|---|")
-    lines += [f"| {name} | {r['psnr']:+.1f} % | {r['ms_ssim']:+.1f} % |" for name, r in kodak["bd_rate_percent"].items()]
+    lines += [f"| {name} | {r['psnr']:+.1f} % | {r['ms_ssim']:+.1f} % |" for name, r in _measured(kodak).items()]
+    lines += _by_interval(kodak)
     lines += _effort(kodak)
     lines += _published(kodak)
     lines.append("\n![Rate–distortion curves on Kodak](benchmarks/kodak.png)\n")
     lines.append(_speed(speed) + "\n")
     return "\n".join(lines)
+
+
+def _measured(kodak: dict) -> dict[str, dict]:
+    """BD-rates against the codecs of the same run, without the published curves."""
+    return {codec["name"]: kodak["bd_rate_percent"][codec["name"]] for codec in kodak["codecs"][1:]}
+
+
+def _by_interval(kodak: dict) -> list[str]:
+    """BD-rate by PSNR at few and at many bits."""
+    ours, *others = (codec["results"] for codec in kodak["codecs"])
+    names = [codec["name"] for codec in kodak["codecs"][1:]]
+    parts = []
+    for low, high in INTERVALS:
+        rates = [bd_rate(_curve(other), _curve(ours), (low, high)) for other in others]
+        parts.append(f"at {low}–{high} bpp " + ", ".join(f"{n} {r:+.1f} %" for n, r in zip(names, rates, strict=True)))
+    return [f"\nBy PSNR, {'; '.join(parts)}."]
 
 
 def _effort(kodak: dict) -> list[str]:
@@ -164,7 +184,8 @@ def _paper() -> str:
     machine, results = times["machine"], times["codecs"][0]["results"]
     lines.append(
         f"\nPayload over −L_vlb of the same noise: {mean['payload_over_bound']:.4f} (worst picture "
-        f"{mean['worst_payload_over_bound']:.4f}), initial bits {100 * mean['initial_bpp'] / mean['payload_bpp']:.1f} % of it. "
+        f"{mean['worst_payload_over_bound']:.4f}), initial bits {100 * mean['initial_bpp'] / mean['payload_bpp']:.1f} % of it; "
+        f"{mean['plain_tiles']:.0f} tiles of a picture are coded plainly. "
         f"Encoding takes {results['encoding_time'][0]:.1f} s and decoding {results['decoding_time'][0]:.1f} s a picture "
         f"({machine['threads']} threads of an {machine['cpu']}, torch {machine['versions']['torch']}).\n"
     )

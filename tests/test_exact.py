@@ -29,6 +29,7 @@ def network(gain: float = 1.0, shape: PriorShape = SMALL, seed: int = 0) -> Prio
     torch.manual_seed(seed)
     made = PriorNetwork(shape)
     with torch.no_grad():
+        made.skip.weight.normal_(0, 0.02)
         for name, parameter in made.named_parameters():
             if "conditioning" not in name:
                 parameter.mul_(gain)
@@ -65,8 +66,8 @@ def in_integers(tensors: dict[str, torch.Tensor], symbols: torch.Tensor, reveal:
     parity = np.indices((height, width)).sum(0) % 2
     known[now.start : now.stop] *= (parity == 0) if now.parity == 1 else 0
     known[now.stop :] = 0
-    logs = parts["asinh"][np.minimum(abs(known), len(parts["asinh"]) - 1)] * np.sign(known)
-    features = np.concatenate([np.clip(4 * known, -127, 127), logs, parity[None] * 32 - 16])
+    logs = parts["asinh"][np.minimum(abs(known), len(parts["asinh"]) - 1)]
+    features = np.concatenate([np.clip(4 * known, -127, 127), logs * np.sign(known), logs, parity[None] * 32 - 16])
 
     def layer(name: str, inputs: np.ndarray) -> np.ndarray:
         weight, offset, shift = (parts[f"{name}.{part}"] for part in ("weight", "offset", "shift"))
@@ -87,7 +88,8 @@ def in_integers(tensors: dict[str, torch.Tensor], symbols: torch.Tensor, reveal:
         stream = stream + layer(f"second.{block}", act(layer(f"first.{block}", act(stream + bias[block]))))
         stream = np.clip(stream, -(2**15), 2**15)
     mean, scale = layer("head", act(stream + bias[-1]))[2 * now.start : 2 * now.stop].reshape(2, -1, height, width)
-    return np.stack([np.clip(mean, -32767, 32767), np.clip(scale + parts["scale_offset"], 0, SCALES - 1)])
+    scale = scale + layer("skip", logs)[now.start : now.stop] + parts["scale_offset"]
+    return np.stack([np.clip(mean, -32767, 32767), np.clip(scale, 0, SCALES - 1)])
 
 
 @pytest.mark.parametrize("gain", [0.05, 1.0, 4.0])

@@ -72,7 +72,7 @@ class Prior:
 
     def layer(self, name: str, a: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
         weight, offset, shift = (self.tensors[f"{name}.{part}"][rows] for part in ("weight", "offset", "shift"))
-        if name not in ("input", "head"):
+        if name not in ("input", "head", "skip"):
             h, w = a.shape[1:]
             padded = np.pad(a, ((0, 0), (1, 1), (1, 1)))
             a = np.concatenate([padded[:, row : row + h, column : column + w] for row in range(3) for column in range(3)])
@@ -89,14 +89,16 @@ class Prior:
             return np.clip((x + (0 if n is None else bias[n][:, None, None]) + 8) >> 4, 0, 127)
 
         s = known[:699]
-        asinh = np.sign(s) * tensors["asinh"][np.minimum(abs(s), len(tensors["asinh"]) - 1)]
-        x = self.layer("input", np.concatenate([np.clip(4 * s, -127, 127), asinh, np.where(odd, 16, -16)[None]]))
+        asinh = tensors["asinh"][np.minimum(abs(s), len(tensors["asinh"]) - 1)]
+        terms = [np.clip(4 * s, -127, 127), np.sign(s) * asinh, asinh, np.where(odd, 16, -16)[None]]
+        x = self.layer("input", np.concatenate(terms))
         for n in range(4):
             x = x + self.layer(f"second.{n}", act(self.layer(f"first.{n}", act(x, n))))
             x = np.clip(x, -(2**15), 2**15)
         y = self.layer("head", act(x, 4), slice(2 * first, 2 * last))
         mean, scale = np.split(y, 2)
-        return np.clip(mean, -32767, 32767), np.clip(scale + tensors["scale_offset"], 0, 63)
+        z = self.layer("skip", asinh, slice(first, last))
+        return np.clip(mean, -32767, 32767), np.clip(scale + z + tensors["scale_offset"], 0, 63)
 
     def counts(self, scale: int, f: int) -> np.ndarray:
         """Of the offsets -reach..reach, then of the escape."""

@@ -93,6 +93,7 @@ def float_network(tensors: dict[str, Tensor]) -> PriorNetwork:
     for reveal in REVEALS:
         bits[2 * reveal.start : reveal.start + reveal.stop] = MEAN_BITS
     restore(network.head, tensors, "head", bits + math.log2(HEAD_GAIN))
+    restore(network.skip, tensors, "skip", torch.tensor(float(SCALE_BITS)))
 
     reveal_bias, step_bias = (tensors[f"{kind}_bias"].flatten(1) / 2**STREAM_BITS for kind in ("reveal", "step"))
     network.conditioning.reveal.data = reveal_bias

@@ -15,6 +15,7 @@ from dctcodec.errors import ModelError
 from dctcodec.prior.network import (
     ACTIVATION_BITS,
     ACTIVATION_MAX,
+    FEATURES,
     INPUT_CHANNELS,
     LINEAR_GAIN,
     MEAN_LIMIT,
@@ -119,6 +120,7 @@ class ExactPrior:
         self._plain = Arithmetic("float32", arithmetic.device) if arithmetic.kind == "int8" else arithmetic
         self._inputs = [self._input_layer(tensors, reveal) for reveal in range(len(REVEALS))]
         self._head = self._layer(tensors, "head", self._plain)
+        self._skips = [self._skip_layer(tensors, reveal) for reveal in range(len(REVEALS))]
         self._first = [self._layer(tensors, f"first.{n}", arithmetic) for n in range(self.blocks)]
         self._second = [self._layer(tensors, f"second.{n}", arithmetic) for n in range(self.blocks)]
         self._scale_offset = int(tensors["scale_offset"])
@@ -133,8 +135,17 @@ class ExactPrior:
     def _input_layer(self, tensors: dict[str, Tensor], reveal: int) -> Layer:
         """The input layer without its terms that are zero before a reveal."""
         weight, count = tensors["input.weight"], _channels_known(reveal)
-        terms = [*range(count), *range(INPUT_CHANNELS, INPUT_CHANNELS + count), 2 * INPUT_CHANNELS]
+        if weight.shape[1] != FEATURES * INPUT_CHANNELS + 1:
+            raise ModelError("the prior's input has another number of terms: it is damaged, or of another version")
+        starts = range(0, FEATURES * INPUT_CHANNELS, INPUT_CHANNELS)
+        terms = [*(term for start in starts for term in range(start, start + count)), FEATURES * INPUT_CHANNELS]
         return Layer(weight[:, terms], tensors["input.offset"], tensors["input.shift"], self._plain)
+
+    def _skip_layer(self, tensors: dict[str, Tensor], reveal: int) -> Layer:
+        """A reveal's rows of the skip, without their terms that are zero before it."""
+        rows, count = slice(REVEALS[reveal].start, REVEALS[reveal].stop), _channels_known(reveal)
+        weight, offset, shift = (tensors[f"skip.{part}"][rows] for part in ("weight", "offset", "shift"))
+        return Layer(weight[:, :count], offset, shift, self._plain)
 
     def distributions(self, symbols: Tensor, reveal: int, step16: int) -> tuple[Tensor, Tensor]:
         """What the symbols of a reveal are coded with, given the symbols before it.
@@ -144,25 +155,28 @@ class ExactPrior:
         """
         now, (height, width) = REVEALS[reveal], symbols.shape[1:]
         bias = self._reveal_bias[reveal] + self._step_bias[int(torch.bucketize(step16, self._step_bounds))]
-        stream = self._inputs[reveal](self._features(symbols, reveal))
+        features = self._features(symbols, reveal)
+        stream = self._inputs[reveal](features)
         for block in range(self.blocks):
             hidden = self._first[block](self._patches(_activation(stream + bias[block]), height, width))
             update = self._second[block](self._patches(_activation(hidden), height, width))
             stream = (stream + update).clamp(-STREAM_LIMIT, STREAM_LIMIT)
         raw = self._head(_activation(stream + bias[-1]), slice(2 * now.start, 2 * now.stop)).T
         raw = raw.to(torch.int32).reshape(2, now.stop - now.start, height, width)
-        return raw[0].clamp(-MEAN_LIMIT, MEAN_LIMIT), (raw[1] + self._scale_offset).clamp(0, SCALES - 1)
+        magnitudes = features[:, 2 * _channels_known(reveal) : -1]
+        skip = self._skips[reveal](magnitudes).T.to(torch.int32).reshape(raw[1].shape)
+        return raw[0].clamp(-MEAN_LIMIT, MEAN_LIMIT), (raw[1] + skip + self._scale_offset).clamp(0, SCALES - 1)
 
     def _features(self, symbols: Tensor, reveal: int) -> Tensor:
-        """(positions, 2 n + 1), as `network.symbol_features` in units of 1/16, of the n channels known before a reveal."""
+        """(positions, FEATURES * n + 1), as `network.symbol_features` in units of 1/16, of the n channels known before a reveal."""
         now, board = REVEALS[reveal], checkerboard(*symbols.shape[1:], self.arithmetic.device)
         known = symbols[: _channels_known(reveal)].to(self.arithmetic.device)
         if now.parity == 1:
             known = torch.cat([known[: now.start], known[now.start :] * (board == 0)])
         linear = (known * LINEAR_GAIN).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
-        logarithmic = self._asinh[known.abs().clamp_max(len(self._asinh) - 1)] * known.sign()
+        magnitude = self._asinh[known.abs().clamp_max(len(self._asinh) - 1)]
         parity = (board[None] * 2 - 1) << ACTIVATION_BITS
-        return torch.cat([linear, logarithmic, parity.to(torch.int32)]).flatten(1).T
+        return torch.cat([linear, magnitude * known.sign(), magnitude, parity.to(torch.int32)]).flatten(1).T
 
     def _patches(self, activations: Tensor, height: int, width: int) -> Tensor:
         """The 3x3 neighbourhood of each position, zeros outside: (positions, n) to (positions, 9 n)."""

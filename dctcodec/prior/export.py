@@ -33,7 +33,7 @@ def to_integers(network: PriorNetwork) -> dict[str, Tensor]:
     tensors = layer_tensors("input", network.input, STREAM_BITS)
     for number, (first, second) in enumerate(zip(network.first, network.second, strict=True)):
         tensors |= layer_tensors(f"first.{number}", first, STREAM_BITS) | layer_tensors(f"second.{number}", second, STREAM_BITS)
-    tensors |= _head(network.head)
+    tensors |= _head(network.head) | layer_tensors("skip", network.skip, SCALE_BITS)
     tensors |= _conditioning(network)
     tensors["asinh"] = _asinh_table()
     return tensors

@@ -34,7 +34,9 @@ SCALE_BITS = 3
 LOG_SCALE_MIN = -3.25
 """Scale i of the table is exp(LOG_SCALE_MIN + i / 2^SCALE_BITS), in symbols; i < SCALES."""
 LINEAR_GAIN = 4
-"""A symbol s enters as LINEAR_GAIN * s and as ASINH_GAIN * asinh(s), both in 1/16 and clamped to +-127."""
+"""A symbol s enters as LINEAR_GAIN * s, as ASINH_GAIN * asinh(s) and as the magnitude of that, in 1/16 and clamped to +-127. The
+magnitudes tell scales: from signed values alone a unit must be spent on each, and there are more symbols than units."""
+FEATURES = 3
 ASINH_GAIN = 16
 MIXTURE = ((0.7, 0.7), (0.3, 1.5))
 """(weight, width) of the two logistics whose sum a symbol is coded with, widths in units of the scale: heavier tails and a
@@ -64,10 +66,11 @@ def weight_exponent(weight: Tensor) -> Tensor:
 
 
 def symbol_features(symbols: Tensor) -> Tensor:
-    """(B, INPUT_CHANNELS, h, w) symbols to features (B, 2 INPUT_CHANNELS, h, w): linear, logarithmic; multiples of 1/16."""
+    """(B, INPUT_CHANNELS, h, w) symbols to features (B, FEATURES * INPUT_CHANNELS, h, w): linear, logarithmic, its magnitude;
+    multiples of 1/16."""
     linear = (symbols * LINEAR_GAIN).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
-    logarithmic = torch.floor(torch.asinh(symbols.abs()) * ASINH_GAIN + 0.5).clamp_max(ACTIVATION_MAX) * symbols.sign()
-    return torch.cat([linear, logarithmic], 1) / 2**ACTIVATION_BITS
+    magnitude = torch.floor(torch.asinh(symbols.abs()) * ASINH_GAIN + 0.5).clamp_max(ACTIVATION_MAX)
+    return torch.cat([linear, magnitude * symbols.sign(), magnitude], 1) / 2**ACTIVATION_BITS
 
 
 def checkerboard(height: int, width: int, device: torch.device | None = None) -> Tensor:
@@ -138,10 +141,12 @@ class PriorNetwork(nn.Module):
         super().__init__()
         self.shape = shape
         width = shape.width
-        self.input = ExactConv(2 * INPUT_CHANNELS + 1, width, 1)
+        self.input = ExactConv(FEATURES * INPUT_CHANNELS + 1, width, 1)
         self.first = nn.ModuleList(ExactConv(width, width, 3) for _ in range(shape.blocks))
         self.second = nn.ModuleList(ExactConv(width, width, 3, gain=0.3) for _ in range(shape.blocks))
         self.head = ExactConv(width, 2 * len(CHANNELS), 1, gain=0.1)
+        # a tile has more scales than the stream has channels: each also depends on every magnitude that is known of its tile
+        self.skip = ExactConv(INPUT_CHANNELS, len(CHANNELS), 1, gain=0.0)
         self.conditioning = Conditioning(shape.blocks + 1, width)
 
     def forward(self, symbols: Tensor, log_step: Tensor, reveals: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -153,24 +158,27 @@ class PriorNetwork(nn.Module):
         height, width = symbols.shape[-2:]
         reveal, source = reveals.flatten(), torch.arange(len(symbols)).repeat_interleave(reveals.shape[1])
         parity = (checkerboard(height, width, symbols.device) * 2.0 - 1).expand(len(reveal), 1, -1, -1)
-        seen = torch.stack([visibility(r, height, width, symbols.device) for r in reveal.tolist()]).repeat(1, 2, 1, 1)
-        features = symbol_features(symbols[:, :INPUT_CHANNELS])
-        stream = self.input(torch.cat([features[source] * seen, parity], 1)).float()
+        seen = torch.stack([visibility(r, height, width, symbols.device) for r in reveal.tolist()]).repeat(1, FEATURES, 1, 1)
+        features = symbol_features(symbols[:, :INPUT_CHANNELS])[source] * seen
+        stream = self.input(torch.cat([features, parity], 1)).float()
         bias = self.conditioning(reveal, log_step[source])
         for block, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
             stream = stream + second(activation(first(activation(stream + bias[:, block]))))
-        return self._heads(activation(stream + bias[:, -1]), reveal)
+        return self._heads(activation(stream + bias[:, -1]), features[:, -INPUT_CHANNELS:], reveal)
 
-    def _heads(self, features: Tensor, reveal: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _heads(self, features: Tensor, magnitudes: Tensor, reveal: Tensor) -> list[tuple[Tensor, Tensor]]:
         outputs: list = [None] * len(reveal)
-        weight = self.head.rounded()
+        weight, skip = self.head.rounded(), self.skip.rounded()
         for number in reveal.unique().tolist():
             where = (reveal == number).nonzero()[:, 0]
             rows = slice(2 * REVEALS[number].start, 2 * REVEALS[number].stop)
             raw = F.conv2d(features[where], weight[rows, :, None, None]) + self.head.bias[rows, None, None]
             mean, log_scale = (raw.float() * HEAD_GAIN).chunk(2, 1)
+            channels = slice(REVEALS[number].start, REVEALS[number].stop)
+            more = F.conv2d(magnitudes[where], skip[channels, :, None, None]) + self.skip.bias[channels, None, None]
             mean = _round(mean * 2**MEAN_BITS).clamp(-MEAN_LIMIT, MEAN_LIMIT)
-            scale = _round((log_scale - LOG_SCALE_MIN) * 2**SCALE_BITS).clamp(0, SCALES - 1)
+            scale = _round((log_scale - LOG_SCALE_MIN) * 2**SCALE_BITS) + _round(more.float() * 2**SCALE_BITS)
+            scale = scale.clamp(0, SCALES - 1)
             for position, sample in enumerate(where.tolist()):
                 outputs[sample] = (mean[position], scale[position])
         return outputs

@@ -1,0 +1,44 @@
+"""Two promises on every picture: a target of bits a pixel is met, and each further part of a file brings the picture nearer.
+
+    python benchmarks/promises.py --data KODAK --json benchmarks/promises.json
+"""
+
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from dctcodec.bench import machine, report
+from dctcodec.codec import Codec
+from dctcodec.image import read_image
+from dctcodec.metrics import psnr
+from dctcodec.models import DEFAULT
+from dctcodec.target import encode_to
+
+BPP = 0.25
+
+
+def measure(codec: Codec, path: Path) -> dict[str, object]:
+    """Bits a pixel of the file that is to have BPP, and PSNR in dB of its first 1, 2, ... latents."""
+    image = read_image(path)
+    file = encode_to(codec, image, bpp=BPP)
+    found = [psnr(image, codec.decode(file, latents=count)) for count in range(1, codec.scheme.latents + 1)]
+    return {"image": path.name, "bpp": 8 * len(file) / (image.width * image.height), "psnr by latents": found}
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of PNG pictures.")
+@click.option("--model", default=DEFAULT, show_default=True, help="Model to encode with.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+def main(data: Path, model: str, json_path: Path | None) -> None:
+    """Target and parts of every picture of a folder."""
+    codec, paths = Codec(model, "cpu"), sorted(data.glob("*.png"))
+    rows = [measure(codec, path) for path in tqdm(paths)]
+    risen = [all(a < b for a, b in zip(r["psnr by latents"], r["psnr by latents"][1:], strict=False)) for r in rows]
+    worst = max(abs(row["bpp"] / BPP - 1) for row in rows)
+    summary = {"model": model, "target bpp": BPP, "largest miss, %": 100 * worst, "pictures where each latent helps": sum(risen)}
+    report.emit({"machine": machine.describe(), "pictures": len(paths)} | summary | {"images": rows}, json_path)
+
+
+if __name__ == "__main__":
+    main()
