@@ -15,6 +15,7 @@ from dctcodec.prior.masked import MaskedPrior
 from dctcodec.progress import Tick
 from dctcodec.quality import DEFAULT_QUALITY, STEP_UNIT, step_of_quality
 from dctcodec.refine import ROUNDS, Refiner
+from dctcodec.schedule import BANDS
 
 
 class Bands:
@@ -24,6 +25,7 @@ class Bands:
     one_quality = False
     progressive = True
     most_effort = len(ROUNDS) - 1
+    latents = len(BANDS)
 
     def __init__(self, model: models.ModelInfo, device: torch.device):
         self.device = device
@@ -54,6 +56,11 @@ class Bands:
 
     def code_length(self, symbols: Tensor, header: Header) -> float:
         return self.prior.nll(symbols, header.step16, header.grey)
+
+    def coarse(self, symbols: Tensor, latents: int) -> Tensor:
+        symbols = symbols.clone()
+        symbols[BANDS[latents - 1].stop :] = 0
+        return symbols
 
     def paint(self, symbols: Tensor, header: Header, temperature: float) -> Tensor:
         return reconstruct(self.decoder, symbols.to(self.device), header.step, temperature, header.seed)

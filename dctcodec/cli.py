@@ -110,9 +110,7 @@ main.add_command(Deferred("eval", "dctcodec.eval.command:evaluate", "Measure the
 @inputs_argument
 @output_option
 @click.option("--quality", type=FiniteRange(1, 100), help="1 smallest, 100 best.  [default: 50; dct-vae models have one]")
-@click.option(
-    "--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Up to 9: longer search, fewer bits.  [dct-vae: 0]"
-)
+@click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Up to 9: longer search, smaller files.")
 @click.option("--target-bpp", type=FiniteRange(0, min_open=True), help="The best quality of at most so many bits a pixel.")
 @click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="The best quality of at most so many bytes.")
 @click.option("--target-psnr", type=FiniteRange(0), metavar="DB", help="The least quality of at least so many dB.")
@@ -123,7 +121,7 @@ def encode(inputs, output, quality, effort, target_bpp, target_size, target_psnr
     """Encode pictures to .dct files. INPUT may be - for stdin."""
     targets = {"bpp": target_bpp, "size": target_size, "psnr": target_psnr}
     targets = {name: value for name, value in targets.items() if value is not None}
-    _check_quality(model, quality, effort, targets)
+    _check_quality(model, quality, targets)
     pairs = _pairs(inputs, output, ".dct")
     from dctcodec.image import read_image
 
@@ -134,6 +132,8 @@ def encode(inputs, output, quality, effort, target_bpp, target_size, target_psnr
 
         with _picture_bar() as tick:
             codec = loaded(model, device)
+            if effort > codec.scheme.most_effort:
+                raise DctcodecError(f"the model {model} knows no effort: leave --effort out")
             if targets:
                 data = encode_to(codec, picture, **targets, seed=seed, effort=effort, tick=tick)
             else:
@@ -143,11 +143,9 @@ def encode(inputs, output, quality, effort, target_bpp, target_size, target_psnr
     _run(work, pairs)
 
 
-def _check_quality(model: str, quality: float | None, effort: int, targets: dict[str, float]) -> None:
+def _check_quality(model: str, quality: float | None, targets: dict[str, float]) -> None:
     if (quality is not None) + len(targets) > 1:
         raise click.UsageError("Give one of --quality, --target-bpp, --target-size and --target-psnr.")
-    if find(model).family == "dct-vae" and effort:
-        raise click.UsageError(f"The model {model} knows no effort: leave --effort out.")
     if find(model).family == "dct-vae" and (quality is not None or targets):
         raise click.UsageError(f"The model {model} has one quality: leave --quality and --target-... out.")
 
@@ -160,8 +158,9 @@ def _check_quality(model: str, quality: float | None, effort: int, targets: dict
 )
 @click.option("--partial", is_flag=True, help="Decode what is there of a file that breaks off, as a coarser picture.")
 @click.option("--upto", type=click.IntRange(min=1), metavar="BYTES", help="Decode as if the file broke off there.")
+@click.option("--latents", type=click.IntRange(min=1), metavar="K", help="Decode the K coarsest bands of dct-bands, of 8.")
 @device_option
-def decode(inputs, output, temperature, partial, upto, device) -> None:
+def decode(inputs, output, temperature, partial, upto, latents, device) -> None:
     """Decode .dct files to pictures. The format is that of OUT's ending, PNG for - and for a directory."""
     pairs = _pairs(inputs, output, ".png")
     from dctcodec.image import check_ending, write_image
@@ -179,8 +178,11 @@ def decode(inputs, output, temperature, partial, upto, device) -> None:
         part = partial or upto is not None
         from dctcodec.codec import codec_for
 
+        codec = codec_for(data, device, part)
+        if latents and latents > codec.scheme.latents:
+            raise DctcodecError(f"the model {codec.model.name} has {codec.scheme.latents} latents: --latents {latents} is too many")
         with _picture_bar() as tick:
-            picture = codec_for(data, device, part).decode(data, temperature, part, tick)
+            picture = codec.decode(data, temperature, part, latents, tick)
         write_image(picture, destination)
 
     _run(work, pairs)

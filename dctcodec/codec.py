@@ -37,7 +37,9 @@ class Scheme(Protocol):
     progressive: bool
     """The beginning of a file's payload decodes to a coarser picture."""
     most_effort: int
-    """Efforts are 0 to that."""
+    """Efforts are 0 to that: 9, or 0 for contexts without code lengths."""
+    latents: int
+    """Symbols are told in so many parts, coarse to fine."""
 
     def step16(self, quality: float | None) -> int:
         """The quantisation step for the header, in 1/16; 0 where the model has one quality. Raises ValueError."""
@@ -54,6 +56,9 @@ class Scheme(Protocol):
 
     def code_length(self, symbols: Tensor, header: container.Header) -> float:
         """Bits that the exact model says symbols cost, without the coder's overhead."""
+
+    def coarse(self, symbols: Tensor, latents: int) -> Tensor:
+        """Symbols of the first `latents` parts, the others as if they had not been sent."""
 
     def paint(self, symbols: Tensor, header: container.Header, temperature: float) -> Tensor:
         """RGB float32 (3, at least H, at least W), nominally in [0, 255]."""
@@ -96,17 +101,27 @@ class Codec:
         return container.write(header, self.scheme.encode(symbols, header, lambda share: tick(coding * share)))
 
     def decode(
-        self, data: bytes, temperature: float | None = None, partial: bool = False, tick: Tick = no_tick
+        self,
+        data: bytes,
+        temperature: float | None = None,
+        partial: bool = False,
+        latents: int | None = None,
+        tick: Tick = no_tick,
     ) -> Image.Image:
         """The picture of a .dct file, RGB or L. `temperature` >= 0 scales the noise of the latents that the file does not hold:
         0 is the best estimate, above it texture is drawn, the same for the same file; None takes the model's default.
         `partial`: where `data` is the beginning of a progressive file, decode what is there, which cannot be checked for damage.
-        Raises FormatError, ModelError, and ValueError for a temperature that is negative or not finite."""
+        `latents`: paint from the first so many of the scheme's latents (dct-bands: bands of frequencies, 8; dct-vae: the context
+        alone, 1), None from all. Raises FormatError, ModelError, and ValueError for a temperature that is negative or not finite
+        and a number of latents that the model does not have."""
         temperature = self.scheme.temperature if temperature is None else temperature
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature {temperature} is not a finite number from 0 up")
+        latents = self.scheme.latents if latents is None else latents
+        if not 1 <= latents <= self.scheme.latents:
+            raise ValueError(f"the model {self.model.name} has latents 1..{self.scheme.latents}, not {latents}")
         header, symbols = self.symbols(data, partial, lambda share: tick(CODING_SHARE * share))
-        rgb = self.scheme.paint(symbols, header, temperature)
+        rgb = self.scheme.paint(self.scheme.coarse(symbols, latents), header, temperature)
         tick(1 - CODING_SHARE)
         return _picture(rgb[:, : header.height, : header.width], header.grey)
 

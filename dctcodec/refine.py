@@ -8,16 +8,19 @@ undone, and the next supposes the error to be more curved (as Levenberg and Marq
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from dctcodec.context import SYMBOL_LIMIT, relative_step, ycbcr_to_rgb
 from dctcodec.decoder import Decoder
-from dctcodec.prior.masked import MaskedPrior
 from dctcodec.prior.network import code_bits
 from dctcodec.progress import Tick
 from dctcodec.schedule import CHANNELS, TILE
+
+if TYPE_CHECKING:  # training takes moves from here, on machines without the coder
+    from dctcodec.prior.masked import MaskedPrior
 
 ROUNDS = (0, 1, 2, 3, 4, 6, 8, 12, 20, 40)
 """Rounds of each effort, 0 to 9."""
@@ -46,26 +49,26 @@ class State:
 class Refiner:
     """The search for one picture. `rgb`: float32 (3, H, W) in [0, 255]; `step16`: the step in 1/16; `grey`: chroma is not sent."""
 
-    def __init__(self, decoder: Decoder, prior: MaskedPrior, rgb: Tensor, step16: int, grey: bool):
+    def __init__(self, decoder: Decoder, prior: "MaskedPrior", rgb: Tensor, step16: int, grey: bool):
         self.decoder, self.prior, self.rgb, self.step16, self.grey = decoder, prior, rgb, step16, grey
         self.step = step16 / 16
         self.weight = BITS_WEIGHT * self.step**2
-        self.curvature = _energy() * (relative_step(torch.device("cpu")) * self.step) ** 2
+        self.curvature = energy() * (relative_step(torch.device("cpu")) * self.step) ** 2
         self.generator = torch.Generator().manual_seed(0)
 
     def refine(self, symbols: Tensor, rounds: int, tick: Tick) -> Tensor:
         """Symbols int32 (CHANNELS, h, w) of no higher cost than those given."""
         best, curvature = self._state(symbols.float()), CURVATURE
         tick(1 / (rounds + 1))
-        for _ in range(rounds):
-            state = self._state(best.symbols + self._moves(best, curvature))
+        for left in reversed(range(rounds)):
+            state = self._state(best.symbols + self._moves(best, curvature), sloped=left > 0)
             best, factor = (state, AFTER_SUCCESS) if state.cost < best.cost else (best, AFTER_FAILURE)
             curvature *= factor
             tick(1 / (rounds + 1))
         return best.symbols.int()
 
-    def _state(self, symbols: Tensor) -> State:
-        error, slope = self._error(symbols)
+    def _state(self, symbols: Tensor, sloped: bool = True) -> State:
+        error, slope = self._error(symbols, sloped)
         mean, scale = self.prior.parameters(symbols.int(), self.step16, self.grey)
         bits = code_bits(symbols, mean, scale)
         if self.grey:
@@ -74,37 +77,41 @@ class Refiner:
 
     def _moves(self, state: State, curvature: float) -> Tensor:
         """-1, 0 or 1 for each symbol."""
-        here = code_bits(state.symbols, state.mean, state.scale)
-        moves, gains = torch.zeros_like(state.symbols), torch.zeros_like(state.symbols)
-        for move in (-1.0, 1.0):
-            bits = code_bits(state.symbols + move, state.mean, state.scale) - here
-            gain = -(state.slope * move + curvature * self.curvature + self.weight * bits)
-            moves, gains = torch.where(gain > gains, move, moves), torch.maximum(gain, gains)
+        moves = helpful_moves(state.symbols, state.slope, curvature * self.curvature, self.weight, state.mean, state.scale)
         made = torch.rand(moves.shape, generator=self.generator) < SHARE
-        inside = (state.symbols + moves).abs() <= SYMBOL_LIMIT
-        return moves * (made & inside & (_luma() if self.grey else True))
+        return moves * (made & _luma() if self.grey else made)
 
-    def _error(self, symbols: Tensor) -> tuple[float, Tensor]:
-        """Squared error of the painted picture, summed over pixels and channels, and its gradient."""
+    def _error(self, symbols: Tensor, sloped: bool) -> tuple[float, Tensor]:
+        """Squared error of the painted picture, summed over pixels and channels, and its gradient, or zeros unless `sloped`."""
         total, slope = 0.0, torch.zeros_like(symbols)
         for inner, outer in _windows(*symbols.shape[1:]):
-            error, part = self._window_error(symbols[:, *outer], inner, outer)
-            total += error
-            slope[:, *outer] += part
+            leaf = symbols[:, *outer].to(self.rgb.device).detach().requires_grad_(sloped)
+            with torch.set_grad_enabled(sloped):
+                error = self._window_error(leaf, inner, outer)
+            total += error.item()
+            if sloped:
+                slope[:, *outer] += torch.autograd.grad(error, leaf)[0].cpu()
         return total, slope
 
-    @torch.enable_grad()
-    def _window_error(self, symbols: Tensor, inner: tuple[slice, slice], outer: tuple[slice, slice]) -> tuple[float, Tensor]:
-        """The error of the `inner` tiles where the `outer` ones are painted, and its gradient along the `outer` symbols."""
-        device = self.rgb.device
-        leaf = symbols.to(device).detach().requires_grad_()
-        painted = self.decoder(leaf[None], torch.full((1,), self.step, device=device))[0]
+    def _window_error(self, symbols: Tensor, inner: tuple[slice, slice], outer: tuple[slice, slice]) -> Tensor:
+        """The error of the `inner` tiles where the `outer` ones are painted, which have these symbols."""
+        painted = self.decoder(symbols[None], torch.full((1,), self.step, device=symbols.device))[0]
         target = self.rgb[:, *_pixels(inner)]
         rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
         painted = painted[:, *_pixels((rows, columns))][:, : target.shape[1], : target.shape[2]]
-        error = (painted - target).square().sum()
-        (slope,) = torch.autograd.grad(error, leaf)
-        return error.item(), slope.cpu()
+        return (painted - target).square().sum()
+
+
+def helpful_moves(symbols: Tensor, slope: Tensor, curvature: Tensor, weight: Tensor | float, mean: Tensor, scale: Tensor) -> Tensor:
+    """-1, 0 or 1 for each of the symbols (..., CHANNELS, h, w): the move by which squared error + `weight` * bits falls most, if
+    nothing else moves. The error changes by `slope` * move + `curvature`; `mean` and `scale` are what each symbol is coded with."""
+    here = code_bits(symbols, mean, scale)
+    moves, gains = torch.zeros_like(symbols), torch.zeros_like(symbols)
+    for move in (-1.0, 1.0):
+        bits = code_bits(symbols + move, mean, scale) - here
+        gain = -(slope * move + curvature + weight * bits)
+        moves, gains = torch.where(gain > gains, move, moves), torch.maximum(gain, gains)
+    return moves * ((symbols + moves).abs() <= SYMBOL_LIMIT)
 
 
 def _windows(height: int, width: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
@@ -124,7 +131,7 @@ def _pixels(tiles: tuple[slice, slice]) -> tuple[slice, slice]:
     return tuple(slice(part.start * TILE, part.stop * TILE) for part in tiles)
 
 
-def _energy() -> Tensor:
+def energy() -> Tensor:
     """Squared error in RGB of a unit's change in each channel's coefficient, by the plain inverse DCT: (CHANNELS, 1, 1)."""
     # a picture of three pixels, in each of which one plane is 1
     planes = (ycbcr_to_rgb(torch.eye(3)[..., None]) - ycbcr_to_rgb(torch.zeros(3, 3, 1))).square().sum((0, 2))

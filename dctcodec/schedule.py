@@ -54,3 +54,5 @@ def _reveals(bands: list[list[Channel]]) -> list[Reveal]:
 
 CHANNELS: tuple[Channel, ...] = tuple(c for band in _bands() for c in band)
 REVEALS: tuple[Reveal, ...] = tuple(_reveals(_bands()))
+BANDS: tuple[slice, ...] = tuple(slice(*ends) for ends in sorted({(now.start, now.stop) for now in REVEALS}))
+"""Channels of each band."""

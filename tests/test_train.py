@@ -10,12 +10,13 @@ from click.testing import CliRunner, Result
 from safetensors import safe_open
 from torch import Tensor
 
-from dctcodec import Codec, DataError, models
-from dctcodec.decoder import Decoder
+from dctcodec import Codec, ConfigError, DataError, ModelError, models
+from dctcodec.context import analyse, quantise
+from dctcodec.decoder import Decoder, DecoderShape
 from dctcodec.prior.diffusion import DiffusionShape
 from dctcodec.prior.network import PriorNetwork, code_bits
-from dctcodec.schedule import REVEALS
-from dctcodec.train import data, decoder, latents, loop, optimiser, prior, sets, vae
+from dctcodec.schedule import CHANNELS, REVEALS
+from dctcodec.train import data, decoder, flagship, latents, loop, optimiser, prior, sets, vae
 from dctcodec.train.command import train
 from dctcodec.vae.config import Training, read
 from dctcodec.vae.context import ContextShape
@@ -130,6 +131,12 @@ def test_a_run_is_taken_up_where_it_was_left(runs: Path, photos: Path, tmp_path:
     assert len(log(tmp_path, "decoder")) == 2
 
 
+def test_a_checkpoint_of_another_network_is_told(runs: Path, tmp_path: Path):
+    for path in (checkpoint(runs, "prior"), tmp_path / "none.safetensors"):
+        with pytest.raises(ModelError, match=path.name):
+            loop.load_average(path, Decoder())
+
+
 def test_a_seed_makes_a_run_repeatable(runs: Path, photos: Path, tmp_path: Path):
     command("decoder", photos, tmp_path / "same", 3)
     command("decoder", photos, tmp_path / "other", 3, "--seed", 1)
@@ -146,6 +153,97 @@ def test_the_length_of_a_run_must_be_given_once(photos: Path, tmp_path: Path):
         arguments = ["prior", "--photos", str(photos), "--run", str(tmp_path / "run"), *lengths]
         assert CliRunner().invoke(train, arguments).exit_code == 2
     assert not list(tmp_path.iterdir())
+
+
+# --- the flagship
+
+
+@pytest.fixture(scope="module")
+def flagship_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("flagship") / "small.toml"
+    sizes = "[prior]\nwidth = 192\n[decoder]\nblocks = [1, 2, 3, 5]\n"
+    path.write_text(f"description = 'small'\n{sizes}[training]\ncrop = 64\nbatch = 2\nchosen = 0.5\nlearning_rate = 1e-4\n")
+    return path
+
+
+def test_the_flagship_is_trained_from_a_model_and_is_a_codec(
+    runs: Path, photos: Path, flagship_config: Path, tmp_path: Path, make_picture, monkeypatch: pytest.MonkeyPatch
+):
+    start, words = (
+        ["--start", runs / "models" / "tiny"],
+        ["flagship", flagship_config, "--photos", photos, "--run", tmp_path / "run"],
+    )
+    invoke(*words, "--steps", 1, *start)
+    invoke(*words, "--steps", 2)
+    rows = log(tmp_path, "run")
+    assert [(row["step"], row["crops"]) for row in rows] == [(1, 2), (2, 4)] and {"bpp@50", "psnr@50"} <= rows[0].keys()
+    before, after = ({**tensors(checkpoint(tmp_path, "run"), prefix)} for prefix in (loop.AVERAGE, "model."))
+    moved = {name for name in after if not torch.equal(before[name], after[name])}
+    assert any(name.startswith("prior.") for name in moved) and any(name.startswith("decoder.") for name in moved)
+    latents_run = ["--decoder", checkpoint(tmp_path, "run"), "--config", flagship_config]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latents, "CROP", CROP)
+        command("latents", photos, tmp_path / "latents", 1, *latents_run)
+    model = tmp_path / "models" / "large"
+    for more in ([], ["--latents", tmp_path / "latents"]):
+        invoke("export-flagship", flagship_config, "--run", tmp_path / "run", *more, "-o", model)
+        monkeypatch.setattr(models, "_PLACES", (tmp_path / "models",))
+        codec, image = Codec("large", "cpu"), make_picture(70, 50)
+        assert np.abs(np.asarray(codec.decode(codec.encode(image)), float) - np.asarray(image, float)).mean() < 12
+
+
+def test_the_flagships_configuration_is_that_of_a_larger_decoder():
+    config = flagship.read(Path(__file__).parent.parent / "models" / "configs" / "flagship.toml")
+    assert config.description and config.shape.prior == flagship.FlagshipShape().prior
+    large, small = (sum(p.numel() for p in Decoder(shape).parameters()) for shape in (config.shape.decoder, DecoderShape()))
+    assert large > 1.1 * small
+    flagship.Flagship(config.shape).start(models.find(models.DEFAULT).path)
+
+
+def test_a_decoder_with_more_blocks_begins_as_the_one_it_starts_from():
+    torch.manual_seed(0)
+    small, large = Decoder(DecoderShape((8, 8, 8, 8), (1, 1, 1, 1))), Decoder(DecoderShape((8, 8, 8, 8), (1, 2, 1, 3)))
+    torch.nn.init.normal_(small.paint.weight, std=0.1)
+    flagship.grow(large, small.state_dict())
+    symbols, step = torch.randint(-2, 3, (1, len(CHANNELS), 2, 2)).float(), torch.full((1,), 40.0)
+    assert torch.allclose(large(symbols, step), small(symbols, step), atol=1e-3)
+    with pytest.raises(ModelError, match="does not fit"):
+        flagship.grow(small, large.state_dict())
+    with pytest.raises(ModelError, match="another width"):
+        flagship.grow(Decoder(DecoderShape((4, 8, 8, 8), (1, 1, 1, 1))), small.state_dict())
+
+
+def test_a_round_of_effort_lowers_what_symbols_cost(photos: Path):
+    model = flagship.Flagship()
+    model.start(models.find(models.DEFAULT).path)
+    original = next(iter(data.centre_crops(data.photo_files(photos)[0][:1], SIDE, SIDE)))[None].float()
+    steps = torch.full((1,), 50.0)
+    symbols = quantise(analyse(original), 50.0)
+    costs = []
+    for _ in range(2):
+        with torch.no_grad():
+            error = (model.decoder(symbols, steps) - original).square().sum()
+            outputs = model.prior(symbols, torch.log(steps), torch.arange(len(REVEALS))[None])
+            bits = sum(prior.reveal_bits(symbols[0], number, *output) for number, output in enumerate(outputs))
+        costs.append((error + 50.0**2 / 5 * bits).item())
+        symbols = symbols + flagship.round_of_effort(model, original, symbols, steps)
+    assert costs[1] < costs[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[decoder]\nblocks = [1, 2]\n", "four whole numbers"),
+        ("[decoder]\nblocks = 3\n", "four whole numbers"),
+        ("[training]\nchosen = 2\n", "share"),
+        ("[prior]\ndepth = 2\n", "depth"),
+        ("", "description"),
+    ],
+)
+def test_a_wrong_configuration_of_the_flagship_is_told(tmp_path: Path, text: str, words: str):
+    (tmp_path / "a.toml").write_text(("description = 'a'\n" if text else "") + text)
+    with pytest.raises(ConfigError, match=words):
+        flagship.read(tmp_path / "a.toml")
 
 
 # --- export
@@ -313,7 +411,7 @@ def test_crops_are_random_parts_of_the_photographs(photos: Path):
     batch = crops.batch(6)
     assert (batch.shape, batch.dtype) == ((6, 3, CROP, CROP), torch.uint8)
     assert len({crop.numpy().tobytes() for crop in batch}) == 6
-    colours = {tuple(pixel) for image in crops.images for pixel in image.reshape(-1, 3).tolist()}
+    colours = {tuple(pixel) for image in crops.images for pixel in image.permute(1, 2, 0).reshape(-1, 3).tolist()}
     assert {tuple(pixel) for pixel in batch.permute(0, 2, 3, 1).reshape(-1, 3).tolist()} <= colours
 
 

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from dctcodec.errors import ConfigError, ModelError
+from dctcodec.errors import ConfigError
 from dctcodec.train import sets
 from dctcodec.train.loop import CHECKPOINT, load_average
 from dctcodec.vae.config import Config, read
@@ -25,7 +24,7 @@ def load(source: str, run: Path | None) -> tuple[Config, PaperModel]:
         config = read(Path(source))
         if run is None:
             raise ConfigError(f"{source} has no weights: add --run with the folder of a run that trained it")
-        return config, _trained(PaperModel(config.shape), run)
+        return config, load_average(run / CHECKPOINT, PaperModel(config.shape))
     if run is not None:
         raise ConfigError(f"--run goes with a configuration (a .toml file); {source} is the name of a model, which has its weights")
     from dctcodec.vae.files import load_model
@@ -65,13 +64,3 @@ def test_images(config: Config, folder: Path, count: int) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(BINARY_SEED)
         return data.images(data.test)[:count]
-
-
-def _trained(model: PaperModel, run: Path) -> PaperModel:
-    checkpoint = run / CHECKPOINT
-    try:
-        return load_average(checkpoint, model)
-    except FileNotFoundError as error:
-        raise ModelError(f"there is no {checkpoint}: give --run the folder of a run of `dctcodec train vae`") from error
-    except (RuntimeError, SafetensorError, OSError) as error:
-        raise ModelError(f"the weights in {checkpoint} are not of this configuration: {str(error).splitlines()[0]}") from error

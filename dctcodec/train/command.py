@@ -10,17 +10,20 @@ from dctcodec.memory import keep_freed
 
 def _run_options(command):
     options = [
+        click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Crops a step (a process)."),
+        click.option("--learning-rate", type=float, default=1.5e-3, show_default=True, help="Peak, in root mean square a step."),
+    ]
+    return _photo_options(_with(options, command))
+
+
+def _photo_options(command):
+    options = [
         click.option("--photos", type=click.Path(path_type=Path), required=True, help="Folder with bsds/*.jpg and others."),
         click.option("--run", type=click.Path(path_type=Path), required=True, help="Folder of the run; resumed if it exists."),
         click.option("--steps", type=click.IntRange(min=1), help="Length of the run in optimiser steps."),
         click.option("--minutes", type=click.FloatRange(min=0.01), help="Length of the run in minutes, over all restarts."),
-        click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Crops a step (a process)."),
-        click.option("--learning-rate", type=float, default=1.5e-3, show_default=True, help="Peak, in root mean square a step."),
     ]
-    command = _machine_options(command)
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _with(options, _machine_options(command))
 
 
 def _machine_options(command):
@@ -29,6 +32,10 @@ def _machine_options(command):
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train."),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads."),
     ]
+    return _with(options, command)
+
+
+def _with(options, command):
     for option in reversed(options):
         command = option(command)
     return command
@@ -87,12 +94,30 @@ def decoder(photos: Path, **options) -> None:
 
 @train.command()
 @click.option("--decoder", type=click.Path(path_type=Path, exists=True), required=True, help="Checkpoint of a decoder's run.")
+@click.option("--config", type=click.Path(path_type=Path), help="The checkpoint is of the flagship of this configuration.")
 @_run_options
-def latents(decoder: Path, photos: Path, **options) -> None:
+def latents(decoder: Path, config: Path | None, photos: Path, **options) -> None:
     """Train the latents of a trained decoder (temperatures above 0)."""
+    from dctcodec.decoder import Decoder
+    from dctcodec.train import flagship
     from dctcodec.train.latents import train_latents
+    from dctcodec.train.loop import load_average
 
-    train_latents(photos, decoder, _photo_settings(**options))
+    whole = load_average(decoder, flagship.Flagship(flagship.read(config).shape)).decoder if config else None
+    train_latents(photos, whole or load_average(decoder, Decoder()), _photo_settings(**options))
+
+
+@train.command("flagship")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--start", type=click.Path(path_type=Path, exists=True), help="Folder of a model to begin with, models/NAME.")
+@_photo_options
+def flagship_command(config: Path, photos: Path, **options) -> None:
+    """Train prior and decoder together as CONFIG says (models/configs/flagship.toml), on symbols that effort chose."""
+    from dctcodec.train.flagship import read, train_flagship
+
+    settings = read(config)
+    sizes = {"batch": settings.training.batch, "learning_rate": settings.training.learning_rate}
+    train_flagship(settings, photos, _photo_settings(**options, **sizes))
 
 
 @train.command()
@@ -126,6 +151,19 @@ def export(prior: Path, latents: Path, description: str, model: Path) -> None:
     export_prior(prior, model)
     export_decoder(latents, model)
     write_config(model, description)
+
+
+@train.command("export-flagship")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--run", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of the run.")
+@click.option("--latents", type=click.Path(path_type=Path, exists=True), help="Folder of a latents' run of its decoder.")
+@click.option("-o", "--model", type=click.Path(path_type=Path), required=True, help="Folder of the model, models/NAME.")
+def export_flagship_command(config: Path, run: Path, latents: Path | None, model: Path) -> None:
+    """Write a flagship, trained as CONFIG says, in the form that is shipped: its prior as integers, with proofs."""
+    from dctcodec.train.export import export_flagship
+    from dctcodec.train.loop import CHECKPOINT
+
+    export_flagship(config, run / CHECKPOINT, latents and latents / CHECKPOINT, model)
 
 
 @train.command("export-vae")

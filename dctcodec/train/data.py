@@ -34,28 +34,28 @@ def _variants(file: Path) -> list[np.ndarray]:
 
 
 class Photos:
-    """Random crops, flipped and transposed, of a list of photographs, drawn from torch's global generator."""
+    """Random crops, flipped and transposed, of a list of photographs, drawn from torch's global generator. The photographs are
+    decoded once and stay on the device as bytes."""
 
-    def __init__(self, files: list[Path], crop: int):
+    def __init__(self, files: list[Path], crop: int, device: str = "cpu"):
         self.crop = crop
         loaded = (v for f in tqdm(files, desc="photographs", disable=None) for v in _variants(f))
-        self.images = [v for v in loaded if min(v.shape[:2]) >= crop]
+        self.images = [torch.from_numpy(v.transpose(2, 0, 1).copy()).to(device) for v in loaded if min(v.shape[:2]) >= crop]
         if not self.images:
             raise DataError(f"no photograph is {crop} pixels high and wide: training needs larger ones")
-        self.areas = torch.tensor([float(v.shape[0] * v.shape[1]) for v in self.images])
+        self.areas = torch.tensor([float(image[0].numel()) for image in self.images])
 
     def batch(self, size: int) -> Tensor:
         """uint8 (size, 3, crop, crop)."""
         chosen = torch.multinomial(self.areas, size, replacement=True)
         return torch.stack([self._crop(self.images[i]) for i in chosen.tolist()])
 
-    def _crop(self, image: np.ndarray) -> Tensor:
-        top, left = (int(torch.randint(n - self.crop + 1, ())) for n in image.shape[:2])
-        patch = image[top : top + self.crop, left : left + self.crop]
-        flip_rows, flip_columns, transpose = torch.randint(2, (3,)).tolist()
-        patch = patch[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-        patch = patch.transpose(1, 0, 2) if transpose else patch
-        return torch.from_numpy(np.ascontiguousarray(patch.transpose(2, 0, 1)))
+    def _crop(self, image: Tensor) -> Tensor:
+        top, left = (int(torch.randint(n - self.crop + 1, ())) for n in image.shape[1:])
+        patch = image[:, top : top + self.crop, left : left + self.crop]
+        *flips, transpose = torch.randint(2, (3,)).tolist()
+        patch = patch.flip([axis for axis, flip in zip((1, 2), flips, strict=True) if flip])
+        return patch.transpose(1, 2) if transpose else patch
 
 
 def centre_crops(files: list[Path], height: int = 320, width: int = 480) -> Tensor:

@@ -16,11 +16,15 @@ CROP = 192
 
 
 def loss(model: Decoder, batch: Tensor) -> Tensor:
-    """Mean over pictures of ln MSE, so that every step weighs alike."""
+    """`distortion` of uint8 crops (n, 3, H, W) at random steps."""
     steps = random_steps(len(batch)).to(batch.device)
     original = batch.float()
-    symbols = quantise(analyse(original), steps[:, None, None, None])
-    with torch.autocast(batch.device.type, torch.bfloat16):
+    return distortion(model, original, quantise(analyse(original), steps[:, None, None, None]), steps)
+
+
+def distortion(model: Decoder, original: Tensor, symbols: Tensor, steps: Tensor) -> Tensor:
+    """Mean over pictures (n, 3, H, W) of ln MSE, so that every step weighs alike."""
+    with torch.autocast(original.device.type, torch.bfloat16):
         painted = model(symbols, steps)
     return torch.log((painted - original).square().mean((1, 2, 3)) + 0.5).mean()
 
@@ -46,6 +50,10 @@ def _psnr(image: Tensor, original: Tensor) -> float:
     return 10 * torch.log10(255**2 / error).item()
 
 
+def optimiser_of(model: Decoder, rate: float) -> Optimiser:
+    return Optimiser(model, rate, adam_only=("conditioning",))
+
+
 def train_decoder(photos: Path, settings: Settings) -> Decoder:
     """Train (or take up) the mean path of a decoder on the photographs of a folder."""
     torch.manual_seed(settings.seed)
@@ -54,7 +62,7 @@ def train_decoder(photos: Path, settings: Settings) -> Decoder:
     if settings.start:
         load_weights(settings.start, model)
     model = model.to(settings.device, memory_format=torch.channels_last)
-    crops = Photos(training, CROP)
+    crops = Photos(training, CROP, settings.device)
     validation = centre_crops(held_out).to(settings.device)
-    optimiser = Optimiser(model, settings.learning_rate, adam_only=("conditioning",))
+    optimiser = optimiser_of(model, settings.learning_rate)
     return train(model, optimiser, loss, lambda m: gains(m, validation), crops.batch, settings)

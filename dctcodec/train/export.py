@@ -11,10 +11,11 @@ from torch import nn
 
 from dctcodec import models
 from dctcodec.coder import integer_tables
-from dctcodec.decoder import DecoderShape
+from dctcodec.decoder import Decoder, DecoderShape
 from dctcodec.prior import gaussian_export
 from dctcodec.prior.export import to_integers
 from dctcodec.prior.network import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, distribution_function
+from dctcodec.train import flagship
 from dctcodec.train.latents import LatentTraining
 from dctcodec.train.loop import load_average
 from dctcodec.vae.config import read
@@ -29,7 +30,11 @@ def export_prior(checkpoint: Path, model: Path) -> None:
 
     Raises ExportError where the weights have no exact form.
     """
-    network = load_average(checkpoint, PriorNetwork())
+    write_prior(load_average(checkpoint, PriorNetwork()), model)
+
+
+def write_prior(network: PriorNetwork, model: Path) -> None:
+    """Write `model`/prior.safetensors, and its float16 original. Raises ExportError."""
     tensors = to_integers(network)
     log_scales = LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS
     tables = integer_tables(log_scales, distribution_function)
@@ -41,14 +46,29 @@ def export_prior(checkpoint: Path, model: Path) -> None:
 
 def export_decoder(checkpoint: Path, model: Path) -> None:
     """Write `model`/decoder.safetensors, float16, from the checkpoint of a latents' run."""
-    decoder = load_average(checkpoint, LatentTraining()).decoder
+    write_decoder(load_average(checkpoint, LatentTraining()).decoder, model)
+
+
+def write_decoder(decoder: Decoder, model: Path) -> None:
+    """Write `model`/decoder.safetensors, float16."""
     model.mkdir(parents=True, exist_ok=True)
     _save_halves(decoder, model / models.DECODER)
 
 
-def write_config(model: Path, description: str) -> None:
+def export_flagship(config: Path, checkpoint: Path, latents: Path | None, model: Path) -> None:
+    """Write the flagship of a run's checkpoint to the folder `model`, its decoder from that of a latents' run if there is one.
+    Raises ConfigError, ExportError."""
+    settings = flagship.read(config)
+    network = load_average(checkpoint, flagship.Flagship(settings.shape))
+    decoder = load_average(latents, LatentTraining(settings.shape.decoder)).decoder if latents else network.decoder
+    write_prior(network.prior, model)
+    write_decoder(decoder, model)
+    write_config(model, settings.description, settings.shape.decoder)
+
+
+def write_config(model: Path, description: str, decoder: DecoderShape = DecoderShape()) -> None:
     """Write `model`/config.json: what the model is and the decoder's shape; benchmarks/publish.py adds the figures."""
-    config = {"family": "dct-bands", "description": description, "decoder": vars(DecoderShape()), "figures": {}}
+    config = {"family": "dct-bands", "description": description, "decoder": vars(decoder), "figures": {}}
     (model / models.CONFIG).write_text(json.dumps(config, indent=1) + "\n")
 
 

@@ -15,7 +15,7 @@ from dctcodec.context import analyse, dequantise, quantise, synthesise, ycbcr_to
 from dctcodec.decoder import LATENTS, Decoder, DecoderShape, Scale
 from dctcodec.train.data import Photos, centre_crops, photo_files
 from dctcodec.train.decoder import CROP
-from dctcodec.train.loop import Settings, load_average, train
+from dctcodec.train.loop import Settings, train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.prior import VALIDATION_STEPS, random_steps
 
@@ -92,14 +92,14 @@ def figures(model: LatentTraining, pictures: Tensor) -> dict[str, float]:
     return rows
 
 
-def train_latents(photos: Path, decoder: Path, settings: Settings) -> LatentTraining:
-    """Train (or take up) the latents of the decoder whose checkpoint is `decoder`."""
+def train_latents(photos: Path, decoder: Decoder, settings: Settings) -> LatentTraining:
+    """Train (or take up) the latents of a decoder."""
     torch.manual_seed(settings.seed)
     training, held_out = photo_files(photos)
-    model = LatentTraining()
-    load_average(decoder, model.decoder)
+    model = LatentTraining(decoder.shape)
+    model.decoder.load_state_dict(decoder.state_dict())
     model = model.to(settings.device, memory_format=torch.channels_last)
-    crops = Photos(training, CROP)
+    crops = Photos(training, CROP, settings.device)
     validation = centre_crops(held_out).to(settings.device)
     optimiser = Optimiser(model, settings.learning_rate)
     return train(model, optimiser, loss, lambda m: figures(m, validation), crops.batch, settings)

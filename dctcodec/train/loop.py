@@ -123,9 +123,14 @@ def rate_factor(step: int, fraction: float) -> float:
 
 
 def load_average(checkpoint: Path, model: nn.Module) -> nn.Module:
-    """Put the averaged weights of a run's checkpoint into `model`."""
-    with safe_open(checkpoint, "pt") as file:
-        model.load_state_dict({k[len(AVERAGE) :]: file.get_tensor(k) for k in file.keys() if k.startswith(AVERAGE)})
+    """Put the averaged weights of a run's checkpoint into `model`. Raises ModelError where they do not fit."""
+    try:
+        with safe_open(checkpoint, "pt") as file:
+            model.load_state_dict({k[len(AVERAGE) :]: file.get_tensor(k) for k in file.keys() if k.startswith(AVERAGE)})
+    except FileNotFoundError as error:
+        raise ModelError(f"there is no {checkpoint}: give the folder of a run of `dctcodec train`") from error
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"the weights in {checkpoint} are not of this configuration: {str(error).splitlines()[0]}") from error
     return model
 
 
@@ -194,7 +199,8 @@ def _resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Optimis
 
 
 def _log(folder: Path, progress: Progress, recent: list[float], figures: dict[str, float]) -> None:
-    row = vars(progress) | {"loss": sum(recent) / len(recent)} | figures
+    speed = progress.crops / progress.seconds if progress.seconds else 0.0
+    row = vars(progress) | {"crops_per_second": speed, "loss": sum(recent) / len(recent)} | figures
     with open(folder / "log.jsonl", "a") as file:
         file.write(json.dumps({k: round(v, 5) for k, v in row.items()}) + "\n")
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dctcodec.context import analyse, quantise
 from dctcodec.prior.network import PriorNetwork, checkerboard, code_bits
-from dctcodec.schedule import REVEALS
+from dctcodec.schedule import REVEALS, TILE
 from dctcodec.train.data import Photos, centre_crops, photo_files
 from dctcodec.train.loop import Settings, load_weights, train
 from dctcodec.train.optimiser import Optimiser
@@ -43,17 +43,21 @@ def reveal_bits(symbols: Tensor, reveal: int, mean: Tensor, scale: Tensor) -> Te
 
 
 def loss(model: PriorNetwork, batch: Tensor) -> Tensor:
-    """Unbiased estimate of bits a pixel, times step / 50 so that all qualities weigh about alike."""
+    """`rate` of the symbols of uint8 crops (n, 3, H, W) at random steps."""
     steps = random_steps(len(batch)).to(batch.device)
-    symbols = quantise(analyse(batch.float()), steps[:, None, None, None])
-    reveals = random_reveals(len(batch), REVEALS_A_PICTURE)
-    with torch.autocast(batch.device.type, torch.bfloat16):
+    return rate(model, quantise(analyse(batch.float()), steps[:, None, None, None]), steps)
+
+
+def rate(model: PriorNetwork, symbols: Tensor, steps: Tensor) -> Tensor:
+    """Unbiased estimate of bits a pixel of symbols (n, CHANNELS, h, w), times step / 50 so that all qualities weigh about alike."""
+    reveals = random_reveals(len(symbols), REVEALS_A_PICTURE)
+    with torch.autocast(symbols.device.type, torch.bfloat16):
         outputs = model(symbols, torch.log(steps), reveals)
     total = symbols.new_zeros(())
     for number, (output, reveal) in enumerate(zip(outputs, reveals.flatten().tolist(), strict=True)):
         picture = number // REVEALS_A_PICTURE
         total = total + reveal_bits(symbols[picture], reveal, *output) * steps[picture] / 50
-    pixels = batch.shape[0] * batch.shape[2] * batch.shape[3]
+    pixels = symbols.shape[0] * symbols.shape[2] * symbols.shape[3] * TILE**2
     return total * len(REVEALS) / REVEALS_A_PICTURE / pixels
 
 
@@ -71,6 +75,11 @@ def code_lengths(model: PriorNetwork, pictures: Tensor, steps: tuple[float, ...]
     return figures
 
 
+def optimiser_of(model: PriorNetwork, rate: float) -> Optimiser:
+    # in races of 3 minutes Muon on all matrices lost to Adam, and to Muon on the trunk alone; the last two never ran equal steps
+    return Optimiser(model, rate, 1 / 3, adam_only=("reveal", "conditioning", "input", "head", "skip"))
+
+
 def train_prior(photos: Path, settings: Settings) -> PriorNetwork:
     """Train (or take up) a prior on the photographs of a folder."""
     torch.manual_seed(settings.seed)
@@ -79,8 +88,7 @@ def train_prior(photos: Path, settings: Settings) -> PriorNetwork:
     if settings.start:
         load_weights(settings.start, model)
     model = model.to(settings.device)
-    crops = Photos(training, CROP)
+    crops = Photos(training, CROP, settings.device)
     validation = centre_crops(held_out).to(settings.device)
-    # in races of 3 minutes Muon on all matrices lost to Adam, and to Muon on the trunk alone; the last two never ran equal steps
-    optimiser = Optimiser(model, settings.learning_rate, 1 / 3, adam_only=("reveal", "conditioning", "input", "head"))
+    optimiser = optimiser_of(model, settings.learning_rate)
     return train(model, optimiser, loss, lambda m: code_lengths(m, validation), crops.batch, settings)

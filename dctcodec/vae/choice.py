@@ -41,10 +41,10 @@ class Choice(nn.Module):
         to integers in -reach .. reach - 1, int64."""
         candidates = _candidates(bins).clamp(-self.reach, self.reach - 1)
         error = ((candidates - bins) * width).square().sum(2)
-        best = (error + self.weight * self._lengths(candidates.long())).argmin(0)
+        best = (error + self.weight * self.lengths(candidates.long())).argmin(0)
         return candidates.long().gather(0, best[None, :, None].expand(1, *bins.shape))[0]
 
-    def _lengths(self, symbols: Tensor) -> Tensor:
+    def lengths(self, symbols: Tensor) -> Tensor:
         """Bits of each frequency, (..., size, size) of symbols (..., channels, size, size)."""
         rows = self.bits.reshape(-1, self.bits.shape[-1])
         start = torch.arange(len(rows), device=rows.device).reshape(self.bits.shape[:-1]) * rows.shape[1]

@@ -56,24 +56,29 @@ class Context(nn.Module):
         with _in_full(images):
             values = self._corner(images) / self.largest if self.shape.kind == "dct" else self._pooled(images) * 2 - 1
             if self.choice:
-                return self._differences(self.choice(values * self.half, self.largest / self.half) + self.half)
+                return self.of_bins(self.choice(values * self.half, self.largest / self.half))
         return torch.floor((values + 1) * self.half).clamp(0, 2 * self.half - 1).long()
 
     def image(self, symbols: Tensor) -> Tensor:
         """The image (B, channels, side, side) in [0, 1] that a context shows: each symbol at its bin's centre."""
-        centres = self._sums(symbols) / self.half - 1 if self.choice else (symbols + 0.5) / self.half - 1
+        return self.shown(self.bins(symbols) if self.choice else symbols + 0.5 - self.half)
+
+    def shown(self, bins: Tensor) -> Tensor:
+        """The image (B, channels, side, side) in [0, 1] of values counted in bins from zero, whole numbers or not."""
+        values = bins / self.half
         if self.shape.kind == "downsample":
-            return F.interpolate((centres + 1) / 2, size=self.side, mode="nearest")
+            return F.interpolate((values + 1) / 2, size=self.side, mode="nearest")
         basis = self._basis()
-        with _in_full(centres):
-            return (basis.T @ (centres * self.largest) @ basis).clamp(0, 1)
+        with _in_full(values):
+            return (basis.T @ (values * self.largest) @ basis).clamp(0, 1)
 
-    def _differences(self, symbols: Tensor) -> Tensor:
-        return self._against_middle(symbols, -1)
+    def bins(self, symbols: Tensor) -> Tensor:
+        """Bins from zero, whole numbers, of symbols that are told as differences."""
+        return self._against_middle(symbols, 1) - self.half
 
-    def _sums(self, symbols: Tensor) -> Tensor:
-        """Inverse of `_differences`."""
-        return self._against_middle(symbols, 1)
+    def of_bins(self, bins: Tensor) -> Tensor:
+        """Inverse of `bins`."""
+        return self._against_middle(bins + self.half, -1)
 
     def _against_middle(self, symbols: Tensor, sign: int) -> Tensor:
         """Less, or plus, the middle channel's distance from zero, in all others."""

@@ -16,8 +16,10 @@ from dctcodec.prior.gaussian import GaussianPrior
 from dctcodec.prior.gaussian_exact import ExactDiffusion
 from dctcodec.prior.gaussian_tables import GaussianTables
 from dctcodec.progress import Tick
+from dctcodec.refine import ROUNDS
 from dctcodec.vae.files import load_model
 from dctcodec.vae.network import HierarchicalVae, Noise
+from dctcodec.vae.refine import TileRefiner
 
 CHUNK = 32
 """Tiles that are painted together."""
@@ -28,7 +30,7 @@ class PaperScheme:
 
     one_quality = True
     progressive = False
-    most_effort = 0
+    latents = 1  # sent: the context
 
     def __init__(self, info: models.ModelInfo, device: torch.device):
         self.device = device
@@ -38,15 +40,25 @@ class PaperScheme:
         if (network.channels, network.side) != (3, TILE):
             raise ModelError(f"the model {info.name} is of {network.side}x{network.side} images, not of {TILE}x{TILE} in colour")
         self.prior = _prior(info, device)
+        self.most_effort = len(ROUNDS) - 1 if self.model.context.choice else 0
 
     def step16(self, quality: float | None) -> int:
         if quality is not None:
             raise ValueError("the paper's model has one quality: leave it out")
         return 0
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def symbols(self, rgb: Tensor, header: Header, effort: int, tick: Tick) -> Tensor:
-        return self.model.context.symbols(_tiles(rgb.to(self.device) / 255)).to("cpu", torch.int32)
+        tiles = _tiles(rgb.to(self.device) / 255)
+        symbols = self.model.context.symbols(tiles)
+        if effort:
+            parts = zip(tiles.split(CHUNK), symbols.split(CHUNK), strict=True)
+            symbols = torch.cat([self._refined(*part, ROUNDS[effort], len(tiles), tick) for part in parts])
+        return symbols.to("cpu", torch.int32)
+
+    def _refined(self, tiles: Tensor, symbols: Tensor, rounds: int, all_tiles: int, tick: Tick) -> Tensor:
+        share = len(tiles) / all_tiles
+        return TileRefiner(self.model, tiles).refine(symbols, rounds, lambda part: tick(part * share))
 
     def encode(self, symbols: Tensor, header: Header, tick: Tick) -> bytes:
         return self.prior.encode(symbols, header.seed, tick)
@@ -57,6 +69,9 @@ class PaperScheme:
     def code_length(self, symbols: Tensor, header: Header) -> float:
         """-L_vlb in bits of the noise that the encoder drew."""
         return self.prior.vlb_bits(symbols, header.seed)
+
+    def coarse(self, symbols: Tensor, latents: int) -> Tensor:
+        return symbols
 
     @torch.inference_mode()
     def paint(self, symbols: Tensor, header: Header, temperature: float) -> Tensor:

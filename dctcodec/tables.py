@@ -1,0 +1,60 @@
+"""Configurations of trainings: tables of TOML files as dataclasses, checked, with sentences for what is wrong in them."""
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dctcodec.errors import ConfigError
+
+_CHOICES = {
+    "kind": ("dct", "downsample"),
+    "likelihood": ("bernoulli", "logistic-mixture"),
+    "optimiser": ("adamw", "muon"),
+    "schedule": ("linear", "cosine", "geometric"),
+}
+_POSITIVE = {"side", "latents", "width", "widths", "hidden", "channels", "latent_width", "size", "bits", "steps", "batch"}
+_POSITIVE |= {"learning_rate", "epochs", "clip", "skip", "scales", "prior_images", "blocks", "crop"}
+
+Config = TypeVar("Config")
+
+
+def read(path: Path, parse: Callable[[dict[str, Any]], Config]) -> Config:
+    """What `parse` makes of the table in a TOML file. Raises ConfigError, which says what is wrong in it."""
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a TOML file: {error}") from error
+    try:
+        return parse(table)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def make(kind: type, values: dict[str, Any], where: str) -> Any:
+    """The dataclass `kind` of some values, which the table `where` holds. Raises ConfigError."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"[[{where}]] must be a table, or several")
+    known = {field.name for field in fields(kind)}
+    if unknown := sorted(values.keys() - known):
+        raise ConfigError(f"[{where}] has {', '.join(unknown)}, which means nothing there; known: {', '.join(sorted(known))}")
+    for field in fields(kind):
+        if field.name in values:
+            _check_value(field.name, values[field.name], field.type, where)
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigError(f"[{where}]: {str(error).replace(f'{kind.__name__}.__init__() ', '')}") from error
+
+
+def _check_value(name: str, value: Any, kind: Any, where: str) -> None:
+    if kind in (int, float, str, bool):
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise ConfigError(f"[{where}] {name} = {value!r} should be of type {kind.__name__}")
+    if kind in (int, float) and (value < 0 or value == 0 and name in _POSITIVE):
+        raise ConfigError(f"[{where}] {name} = {value} is too small")
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise ConfigError(f"[{where}] {name} = {value!r} is none of {', '.join(_CHOICES[name])}")

@@ -1,0 +1,155 @@
+"""Training of the flagship: prior and decoder together, on the symbols that an encoder with effort would send.
+
+The analysis has no weights of its own. Symbols are rounded coefficients, and of a share of the crops one round of
+`refine.py`'s moves has been made: along the gradient of this very decoder, by the code lengths of this very prior.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dctcodec import models, tables
+from dctcodec.context import analyse, quantise, relative_step
+from dctcodec.decoder import Decoder, DecoderShape
+from dctcodec.errors import ConfigError, ModelError
+from dctcodec.prior.network import PriorNetwork, PriorShape, checkerboard
+from dctcodec.refine import BITS_WEIGHT, CURVATURE, SHARE, energy, helpful_moves
+from dctcodec.schedule import REVEALS
+from dctcodec.train import decoder, prior
+from dctcodec.train.data import Photos, centre_crops, photo_files
+from dctcodec.train.loop import Settings, load_weights, train
+
+
+@dataclass(frozen=True)
+class FlagshipShape:
+    """Sizes of both networks."""
+
+    prior: PriorShape = PriorShape()
+    decoder: DecoderShape = DecoderShape()
+
+
+@dataclass(frozen=True)
+class FlagshipTraining:
+    """`crop`: side of a training picture, pixels; `batch`: pictures a step (a process); `chosen`: the share of them whose symbols
+    are chosen by a round of effort; `learning_rate`: peak, in root mean square a step."""
+
+    crop: int = 256
+    batch: int = 8
+    chosen: float = 0.5
+    learning_rate: float = 1e-3
+
+
+@dataclass(frozen=True)
+class FlagshipConfig:
+    description: str
+    shape: FlagshipShape
+    training: FlagshipTraining
+
+
+def read(path: Path) -> FlagshipConfig:
+    """The configuration in a TOML file with the tables [prior], [decoder] and [training]. Raises ConfigError."""
+    return tables.read(path, _from_table)
+
+
+def _from_table(table: dict[str, Any]) -> FlagshipConfig:
+    parts = dict(table)
+    sizes = {name: tuple(v) if isinstance(v, list) else v for name, v in parts.pop("decoder", {}).items()}
+    shape = FlagshipShape(tables.make(PriorShape, parts.pop("prior", {}), "prior"), tables.make(DecoderShape, sizes, "decoder"))
+    for name, values in vars(shape.decoder).items():
+        if not isinstance(values, tuple) or len(values) != 4 or any(type(v) is not int or v < 1 for v in values):
+            raise ConfigError(f"[decoder] {name} = {values!r} should be four whole numbers above 0, one for each scale")
+    training = tables.make(FlagshipTraining, parts.pop("training", {}), "training")
+    if training.chosen > 1:
+        raise ConfigError(f"[training] chosen = {training.chosen} should be a share, at most 1")
+    return tables.make(FlagshipConfig, parts | {"shape": shape, "training": training}, "the file")
+
+
+class Flagship(nn.Module):
+    """Both networks."""
+
+    def __init__(self, shape: FlagshipShape = FlagshipShape()):
+        super().__init__()
+        self.shape = shape
+        self.prior, self.decoder = PriorNetwork(shape.prior), Decoder(shape.decoder)
+
+    def start(self, model: Path) -> None:
+        """Take the weights of an exported model's folder; its decoder may have fewer blocks. Raises ModelError."""
+        load_weights(model / models.FLOAT_PRIOR, self.prior)
+        grow(self.decoder, {name: tensor.float() for name, tensor in load_file(model / models.DECODER).items()})
+
+
+def grow(network: Decoder, state: dict[str, Tensor]) -> None:
+    """Load a decoder that may have fewer blocks at the end of each scale: new ones begin as the identity. Raises ModelError."""
+    try:
+        missing, unknown = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ModelError(f"the decoder to start from is of another width: {str(error).splitlines()[0]}") from error
+    if unknown or any(".blocks." not in name for name in missing):
+        raise ModelError(f"the decoder to start from does not fit: {', '.join([*unknown, *missing][:3])}")
+    with torch.no_grad():
+        for name in missing:
+            if ".second." in name:
+                network.get_parameter(name).zero_()
+
+
+def loss(model: Flagship, batch: Tensor, chosen: float) -> Tensor:
+    """Rate and distortion of uint8 crops (n, 3, H, W) at random steps. No weight is in both, so their sum trains each alone."""
+    steps = prior.random_steps(len(batch)).to(batch.device)
+    original = batch.float()
+    symbols = quantise(analyse(original), steps[:, None, None, None])
+    count = round(chosen * len(batch))
+    if count:
+        symbols[:count] += round_of_effort(model, original[:count], symbols[:count], steps[:count])
+    return prior.rate(model.prior, symbols, steps) + decoder.distortion(model.decoder, original, symbols, steps)
+
+
+def round_of_effort(model: Flagship, original: Tensor, symbols: Tensor, steps: Tensor) -> Tensor:
+    """Moves of symbols (n, CHANNELS, h, w) that an encoder with this model would make: see `refine.py`."""
+    leaf = symbols.detach().requires_grad_()
+    with torch.autocast(original.device.type, torch.bfloat16):
+        error = (model.decoder(leaf, steps) - original).square().sum()
+    (slope,) = torch.autograd.grad(error, leaf)
+    column = steps[:, None, None, None]
+    curvature = CURVATURE * energy().to(steps.device) * (relative_step(steps.device) * column) ** 2
+    moves = helpful_moves(symbols, slope, curvature, BITS_WEIGHT * column**2, *_distributions(model.prior, symbols, steps))
+    return moves * (torch.rand_like(moves) < SHARE)
+
+
+@torch.no_grad()
+def _distributions(network: PriorNetwork, symbols: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (in 1/16) and scale index of every symbol, (n, CHANNELS, h, w) each."""
+    every = torch.arange(len(REVEALS)).expand(len(symbols), -1)
+    with torch.autocast(symbols.device.type, torch.bfloat16):
+        outputs = iter(network(symbols, torch.log(steps), every))
+    result, board = torch.zeros(2, *symbols.shape, device=symbols.device), checkerboard(*symbols.shape[2:], symbols.device)
+    for picture in range(len(symbols)):
+        for now in REVEALS:
+            part = result[:, picture, now.start : now.stop]
+            sent = torch.ones_like(board, dtype=torch.bool) if now.parity is None else board == now.parity
+            part.copy_(torch.where(sent, torch.stack(next(outputs)), part))
+    return result[0], result[1]
+
+
+def train_flagship(config: FlagshipConfig, photos: Path, settings: Settings) -> Flagship:
+    """Train (or take up) the flagship on the photographs of a folder; `settings.start` is a model's folder."""
+    torch.manual_seed(settings.seed)
+    training, held_out = photo_files(photos)
+    model = Flagship(config.shape)
+    if settings.start:
+        model.start(settings.start)
+    model = model.to(settings.device)
+    model.decoder.to(memory_format=torch.channels_last)
+    crops = Photos(training, config.training.crop, settings.device)
+    validation = centre_crops(held_out).to(settings.device)
+    optimiser = prior.optimiser_of(model.prior, settings.learning_rate)
+    for group in decoder.optimiser_of(model.decoder, settings.learning_rate).param_groups:
+        optimiser.add_param_group(group)
+
+    def validate(average: Flagship) -> dict[str, float]:
+        return prior.code_lengths(average.prior, validation) | decoder.gains(average.decoder, validation)
+
+    return train(model, optimiser, lambda m, b: loss(m, b, config.training.chosen), validate, crops.batch, settings)
