@@ -121,11 +121,10 @@ def _measured(kodak: dict) -> dict[str, dict]:
 def _by_interval(kodak: dict) -> list[str]:
     """BD-rate by PSNR at few and at many bits."""
     ours, *others = (codec["results"] for codec in kodak["codecs"])
-    names = [codec["name"] for codec in kodak["codecs"][1:]]
     parts = []
     for low, high in INTERVALS:
         rates = [bd_rate(_curve(other), _curve(ours), (low, high)) for other in others]
-        parts.append(f"at {low}–{high} bpp " + ", ".join(f"{n} {r:+.1f} %" for n, r in zip(names, rates, strict=True)))
+        parts.append(f"at {low}–{high} bpp " + ", ".join(f"{n} {r:+.1f} %" for n, r in zip(_measured(kodak), rates, strict=True)))
     return [f"\nBy PSNR, {'; '.join(parts)}."]
 
 
@@ -134,7 +133,7 @@ def _effort(kodak: dict) -> list[str]:
     first = load(f"effort-{EFFORTS[0]}")["codecs"][0]["results"]
     ours, *others = (codec["results"] for codec in kodak["codecs"])
     base = [point for point, quality in zip(_curve(ours), ours["quality"], strict=True) if quality in first["quality"]]
-    names = [codec["name"] for codec in kodak["codecs"][1:]]
+    names = list(_measured(kodak))
     qualities = ", ".join(f"{quality:g}" for quality in first["quality"])
     lines = [
         f"\nMore effort, BD-rate by PSNR from qualities {qualities}; seconds an encoding, one thread of a busy machine:\n",

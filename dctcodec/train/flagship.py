@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dctcodec import models, tables
+from dctcodec import configuration, models
+from dctcodec.configuration import make
 from dctcodec.context import analyse, quantise, relative_step
 from dctcodec.decoder import Decoder, DecoderShape
 from dctcodec.errors import ConfigError, ModelError
@@ -52,20 +53,20 @@ class FlagshipConfig:
 
 def read(path: Path) -> FlagshipConfig:
     """The configuration in a TOML file with the tables [prior], [decoder] and [training]. Raises ConfigError."""
-    return tables.read(path, _from_table)
+    return configuration.read(path, _from_table)
 
 
 def _from_table(table: dict[str, Any]) -> FlagshipConfig:
     parts = dict(table)
     sizes = {name: tuple(v) if isinstance(v, list) else v for name, v in parts.pop("decoder", {}).items()}
-    shape = FlagshipShape(tables.make(PriorShape, parts.pop("prior", {}), "prior"), tables.make(DecoderShape, sizes, "decoder"))
+    shape = FlagshipShape(make(PriorShape, parts.pop("prior", {}), "prior"), make(DecoderShape, sizes, "decoder"))
     for name, values in vars(shape.decoder).items():
         if not isinstance(values, tuple) or len(values) != 4 or any(type(v) is not int or v < 1 for v in values):
             raise ConfigError(f"[decoder] {name} = {values!r} should be four whole numbers above 0, one for each scale")
-    training = tables.make(FlagshipTraining, parts.pop("training", {}), "training")
+    training = make(FlagshipTraining, parts.pop("training", {}), "training")
     if training.chosen > 1:
         raise ConfigError(f"[training] chosen = {training.chosen} should be a share, at most 1")
-    return tables.make(FlagshipConfig, parts | {"shape": shape, "training": training}, "the file")
+    return make(FlagshipConfig, parts | {"shape": shape, "training": training}, "the file")
 
 
 class Flagship(nn.Module):

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dctcodec import tables
+from dctcodec import configuration
+from dctcodec.configuration import make
 from dctcodec.errors import ConfigError
 from dctcodec.prior.diffusion import DiffusionShape
-from dctcodec.tables import make
 from dctcodec.vae.context import ContextShape
 from dctcodec.vae.model import ModelShape
 from dctcodec.vae.network import NetworkShape, Scale
@@ -47,7 +47,7 @@ class Config:
 
 def read(path: Path) -> Config:
     """The configuration in a TOML file. Raises ConfigError, which says what is wrong in it."""
-    return tables.read(path, from_table)
+    return configuration.read(path, from_table)
 
 
 def from_table(table: dict[str, Any]) -> Config:

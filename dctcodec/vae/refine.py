@@ -2,7 +2,7 @@
 
 The choice of symbols knows their squared error in the context alone. What is seen is what the VAE paints from it. As in
 `dctcodec/refine.py` the gradient of the painted error says where moving a symbol by one helps, and the static code
-lengths of `choice.py` say what it costs. Tiles are painted alone, so each keeps the best symbols of all rounds for itself.
+lengths of `choice.py` say what it costs. Tiles are painted alone, so each keeps its best symbols and a curvature.
 """
 
 import torch
@@ -10,11 +10,8 @@ from torch import Tensor
 
 from dctcodec.errors import ModelError
 from dctcodec.progress import Tick
+from dctcodec.refine import AFTER_FAILURE, AFTER_SUCCESS, CURVATURE, SHARE
 from dctcodec.vae.model import PaperModel
-
-CURVATURE, AFTER_SUCCESS, AFTER_FAILURE = 0.9, 0.93, 1.25
-SHARE = 0.6
-"""As in `dctcodec/refine.py`, but the curvature goes its own way in each tile."""
 
 
 class TileRefiner:
