@@ -18,11 +18,12 @@ from dctcodec.bench import machine, report
 from dctcodec.codec import Codec
 from dctcodec.container import HEADER_BYTES
 from dctcodec.image import read_image
-from dctcodec.models import DEFAULT, FLOAT_PRIOR, PRIOR
-from dctcodec.prior.exact import Arithmetic, ExactPrior
+from dctcodec.models import DEFAULT, PRIOR
+from dctcodec.prior.exact import ExactPrior
+from dctcodec.prior.exact_layers import Arithmetic
 from dctcodec.prior.network import PriorNetwork
 from dctcodec.schedule import REVEALS
-from dctcodec.train.loop import load_weights
+from dctcodec.train.export import shipped_prior
 from dctcodec.train.prior import reveal_bits
 
 QUALITIES = (10.0, 50.0, 90.0)
@@ -47,7 +48,9 @@ def arithmetics() -> dict[str, Arithmetic]:
 def agree(priors: list[ExactPrior], symbols: torch.Tensor, step16: int) -> bool:
     """Whether all priors give the same distributions for every reveal."""
     for reveal in range(len(REVEALS)):
-        first, *others = (torch.stack(prior.distributions(symbols, reveal, step16)).cpu() for prior in priors)
+        forecasts = [prior.forecast(symbols, REVEALS[reveal].band, step16) for prior in priors]
+        outputs = (p.distributions(symbols, reveal, step16, f) for p, f in zip(priors, forecasts, strict=True))
+        first, *others = (torch.stack(output).cpu() for output in outputs)
         if not all(torch.equal(first, other) for other in others):
             return False
     return True
@@ -55,12 +58,13 @@ def agree(priors: list[ExactPrior], symbols: torch.Tensor, step16: int) -> bool:
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of PNG pictures.")
+@click.option("--model", default=DEFAULT, show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
 @torch.inference_mode()
-def main(data: Path, json_path: Path | None) -> None:
+def main(data: Path, model: str, json_path: Path | None) -> None:
     """Compare float and exact code lengths and file sizes, and the arithmetics."""
-    codec = Codec(DEFAULT, "cpu")
-    network = load_weights(codec.model.path / FLOAT_PRIOR, PriorNetwork())
+    codec = Codec(model, "cpu")
+    network = shipped_prior(codec.model)
     integers = load_file(codec.model.path / PRIOR)
     priors = {name: ExactPrior(integers, arithmetic) for name, arithmetic in arithmetics().items()}
     rows, equal = [], True
@@ -74,6 +78,7 @@ def main(data: Path, json_path: Path | None) -> None:
     floats, exacts, payloads = (sum(column) for column in zip(*rows, strict=True))
     figures = {
         "machine": machine.describe(),
+        "model": model,
         "pictures": len(rows) // len(QUALITIES),
         "qualities": QUALITIES,
         "exact_over_float_code_length": exacts / floats,

@@ -7,6 +7,7 @@ Run it after the commands of the README's section "Benchmarks"; a test checks th
 """
 
 import json
+import math
 from pathlib import Path
 
 from dctcodec.bench.bdrate import bd_rate
@@ -17,9 +18,12 @@ START, END = "<!-- {}: made by benchmarks/publish.py -->\n", "<!-- end of {} -->
 FIGURE_9 = ("kodim01.png", "kodim13.png", "kodim23.png")
 """Pictures that have a row of their own in the README: hard, hardest and easy; the JSON has all."""
 
+BANDS_RESULTS = {"flagship": ("kodak", "speed"), "dct-bands": ("kodak-dct-bands", "speed-dct-bands")}
+"""Rate and distortion, and speed, of the models for use; the default first."""
 EFFORTS = (1, 7)
 INTERVALS = ((0.08, 0.25), (0.25, 0.8))
 """Bits a pixel that BD-rates are also told for."""
+HELD_OUT_INTERVAL = (0.1, 0.8)
 
 LIKELIHOODS = {
     "dct-vae-mnist": "76.62 nats",
@@ -48,17 +52,21 @@ def readme(text: str) -> str:
 
 def figures(name: str) -> dict[str, float | str]:
     """What `dctcodec models` shows of a model."""
-    if name == "dct-bands":
-        return _bands_figures(load("kodak"), load("speed"))
+    if name in BANDS_RESULTS:
+        return _bands_figures(*(load(result) for result in BANDS_RESULTS[name]), load("kodak"))
     kodak = f"paper/kodak-{name}"
     measured = _kodak_figures(load(kodak)) if (ROOT / "benchmarks" / f"{kodak}.json").exists() else {}
     return measured | _likelihood_figures(load(f"paper/likelihood-{name}"))
 
 
-def _bands_figures(kodak: dict, speed: dict) -> dict[str, float | str]:
-    measured = _measured(kodak)
-    rates = {f"Kodak BD-rate against {name}, PSNR, %": round(r["psnr"], 1) for name, r in measured.items()}
-    rates |= {f"Kodak BD-rate against {name}, MS-SSIM, %": round(r["ms_ssim"], 1) for name, r in measured.items()}
+def _bands_figures(model: dict, speed: dict, kodak: dict) -> dict[str, float | str]:
+    """Of the results of one model, against the other codecs of the main run."""
+    ours = model["codecs"][0]["results"]
+    others = {name: codec["results"] for name, codec in zip(_measured(kodak), kodak["codecs"][1:], strict=True)}
+    rates = {}
+    for metric, key in (("PSNR", "psnr-rgb"), ("MS-SSIM", "ms-ssim-rgb")):
+        for name, other in others.items():
+            rates[f"Kodak BD-rate against {name}, {metric}, %"] = round(bd_rate(_curve(other, key), _curve(ours, key)), 1)
     seconds = speed["median_seconds"]["dctcodec"]
     return rates | {
         "768x512 encode, s": round(seconds["encode"], 2),
@@ -108,6 +116,7 @@ def _results(kodak: dict, speed: dict) -> str:
     lines += _by_interval(kodak)
     lines += _effort(kodak)
     lines += _published(kodak)
+    lines += _models()
     lines.append("\n![Rate–distortion curves on Kodak](benchmarks/kodak.png)\n")
     lines.append(_speed(speed) + "\n")
     return "\n".join(lines)
@@ -154,8 +163,25 @@ def _published(kodak: dict) -> list[str]:
     return [f"\nAgainst curves that others published (`benchmarks/published/`), by PSNR, effort 0: {rates}."]
 
 
-def _curve(results: dict) -> list[tuple[float, float]]:
-    return list(zip(results["bpp"], results["psnr-rgb"], strict=True))
+def _models() -> list[str]:
+    """The default against the other models, on Kodak and on held-out photographs."""
+    ours, other = (_curve(load(results)["codecs"][0]["results"]) for results, _ in BANDS_RESULTS.values())
+    seconds = load(BANDS_RESULTS["dct-bands"][1])["median_seconds"]["dctcodec"]
+    held_out = {name: _curve(load(f"held-out/{name}")["codecs"][0]["results"]) for name in ("flagship", "dct-bands", "first")}
+    rates = [bd_rate(held_out[name], held_out["flagship"], HELD_OUT_INTERVAL) for name in ("dct-bands", "first")]
+    low, high = HELD_OUT_INTERVAL
+    return [
+        f"\nThe model `dct-bands` needs {bd_rate(ours, other):+.1f} % bits against the default on Kodak; it takes "
+        f"{seconds['encode']:.2f} s to encode and {seconds['decode']:.2f} s to decode. On the 30 photographs held out from "
+        f"training the default needs {rates[0]:+.1f} % bits against `dct-bands` and {rates[1]:+.1f} % against that model's "
+        f"first weights ({low}–{high} bpp, `benchmarks/held-out/`)."
+    ]
+
+
+def _curve(results: dict, key: str = "psnr-rgb") -> list[tuple[float, float]]:
+    """Rate and distortion in dB."""
+    metrics = [-10 * math.log10(1 - value) if key.startswith("ms-ssim") else value for value in results[key]]
+    return list(zip(results["bpp"], metrics, strict=True))
 
 
 def _speed(speed: dict) -> str:
@@ -164,7 +190,8 @@ def _speed(speed: dict) -> str:
     return (
         f"A {small} picture takes {seconds['encode']:.2f} s to encode and {seconds['decode']:.2f} s to decode "
         f"({machine['threads']} threads of an {machine['cpu']}, torch {machine['versions']['torch']}, model loaded): "
-        f"{ratio['encode']:.2f} and {ratio['decode']:.2f} times CompressAI's `bmshj2018_hyperprior(3)` in the same process. "
+        f"{ratio['encode']:.2f} and {ratio['decode']:.2f} times CompressAI's "
+        f"`bmshj2018_hyperprior({speed['hyperprior']})` in the same process. "
         f"A {large} picture needs {speed['peak_gib']['encode']:.1f} and {speed['peak_gib']['decode']:.1f} GiB of memory."
     )
 

@@ -23,7 +23,6 @@ from dctcodec.models import DEFAULT
 
 SMALL = (768, 512)
 LARGE = (4000, 3000)
-HYPERPRIOR_QUALITY = 3
 
 
 def photograph(path: Path | None, size: tuple[int, int]) -> Image.Image:
@@ -40,9 +39,9 @@ def photograph(path: Path | None, size: tuple[int, int]) -> Image.Image:
     return image
 
 
-def compare(image: Image.Image, model: str, quality: float, runs: int) -> dict[str, dict[str, float]]:
+def compare(image: Image.Image, model: str, quality: float, runs: int, hyperprior: int) -> dict[str, dict[str, float]]:
     """Median seconds of encoding and decoding `image` by each codec, on the CPU, after one warm-up."""
-    dctcodec_calls, compressai_calls = dctcodec_steps(image, model, quality), hyperprior_steps(image)
+    dctcodec_calls, compressai_calls = dctcodec_steps(image, model, quality), hyperprior_steps(image, hyperprior)
     return {"dctcodec": _times(*dctcodec_calls, runs), "bmshj2018-hyperprior": _times(*compressai_calls, runs)}
 
 
@@ -54,7 +53,7 @@ def dctcodec_steps(image: Image.Image, model: str, quality: float) -> tuple[Call
     return lambda: codec.encode(image, quality), codec.decode
 
 
-def hyperprior_steps(image: Image.Image) -> tuple[Callable, Callable]:
+def hyperprior_steps(image: Image.Image, quality: int) -> tuple[Callable, Callable]:
     """Compress to byte strings, and decompress from what the compressor returned; padded to 64 as CompressAI does."""
     import torch
     from compressai.ops import compute_padding
@@ -63,7 +62,7 @@ def hyperprior_steps(image: Image.Image) -> tuple[Callable, Callable]:
     from torchvision.transforms.functional import to_tensor
 
     torch.manual_seed(0)
-    network = bmshj2018_hyperprior(HYPERPRIOR_QUALITY).eval()
+    network = bmshj2018_hyperprior(quality).eval()
     network.update()
     before, _ = compute_padding(image.height, image.width, min_div=64)
     pixels = pad(to_tensor(image)[None], before)
@@ -121,25 +120,28 @@ def _work_as_child(step: str, source: str, target: str, model: str, quality: flo
 @click.option("--image", type=click.Path(path_type=Path), help="A photograph.  [default: matplotlib's]")
 @click.option("--model", default=DEFAULT, show_default=True)
 @click.option("--quality", type=click.FloatRange(1, 100), default=50, show_default=True)
+@click.option("--hyperprior", type=click.IntRange(1, 8), default=5, show_default=True, help="CompressAI's quality.")
 @click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="The median of them counts.")
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--memory/--no-memory", default=True, show_default=True, help=f"Peak memory at {LARGE[0]}x{LARGE[1]}.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
 @click.option("--child", nargs=3, hidden=True)
-def main(image, model, quality, runs, threads, memory, json_path, child) -> None:
-    """Time dctcodec and CompressAI's bmshj2018_hyperprior(3) on one 768x512 picture."""
+def main(image, model, quality, hyperprior, runs, threads, memory, json_path, child) -> None:
+    """Time dctcodec and CompressAI's bmshj2018_hyperprior on one 768x512 picture."""
     if child:
         _work_as_child(*child, model, quality)
         return
     import torch
 
     torch.set_num_threads(threads)
-    seconds = compare(photograph(image, SMALL), model, quality, runs)
+    seconds = compare(photograph(image, SMALL), model, quality, runs, hyperprior)
     ours, theirs = seconds.values()
     figures = {
         "machine": machine.describe(),
+        "model": model,
         "size": SMALL,
         "quality": quality,
+        "hyperprior": hyperprior,
         "runs": runs,
         "median_seconds": seconds,
         "ratio": {step: ours[step] / theirs[step] for step in ours},

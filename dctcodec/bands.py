@@ -10,7 +10,8 @@ from dctcodec.coder import Tables
 from dctcodec.container import Header
 from dctcodec.decoder import Decoder, DecoderShape, reconstruct
 from dctcodec.errors import ModelError
-from dctcodec.prior.exact import ExactPrior, arithmetic_for
+from dctcodec.prior.exact import ExactPrior
+from dctcodec.prior.exact_layers import arithmetic_for
 from dctcodec.prior.masked import MaskedPrior
 from dctcodec.progress import Tick
 from dctcodec.quality import DEFAULT_QUALITY, STEP_UNIT, step_of_quality

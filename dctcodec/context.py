@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dctcodec.schedule import CHANNELS, TILE
 
-ROUNDING_OFFSET = 0.375
+ROUNDING_OFFSET = 0.4
 """A scaled coefficient u becomes sign(u) * floor(|u| + ROUNDING_OFFSET): 0.5 would be plain rounding."""
 CHROMA_STEP = 1.2
 """The step of Cb and Cr over the step of Y."""
@@ -57,22 +57,27 @@ def analyse(rgb: Tensor) -> Tensor:
     `rgb`: float32 (B, 3, H, W) in [0, 255], any H, W >= 1.
     Returns float32 (B, CHANNELS, h, w) on the tile grid, h = ceil(H / 32): the coefficients that are coded, in coding order.
     """
-    planes = pad_to_tiles(rgb_to_ycbcr(rgb))
+    return coefficients(pad_to_tiles(rgb_to_ycbcr(rgb)))
+
+
+def coefficients(planes: Tensor, basis: Tensor | None = None) -> Tensor:
+    """DCT coefficients (B, CHANNELS, h, w) of planes (B, 3, 32 h, 32 w): those that are coded, in coding order. `basis`: another
+    32 x 32 matrix for the DCT's."""
     batch, _, height, width = planes.shape
     h, w = height // TILE, width // TILE
-    basis = dct_basis(TILE, planes.device)
+    basis = dct_basis(TILE, planes.device) if basis is None else basis
     tiles = planes.reshape(batch, 3, h, TILE, w, TILE).permute(0, 2, 4, 1, 3, 5)
-    coefficients = (basis @ tiles @ basis.T).reshape(batch, h, w, 3 * TILE * TILE)
-    return coefficients[..., _coded(planes.device)].permute(0, 3, 1, 2)
+    flat = (basis @ tiles @ basis.T).reshape(batch, h, w, 3 * TILE * TILE)
+    return flat[..., _coded(planes.device)].permute(0, 3, 1, 2)
 
 
-def synthesise(coefficients: Tensor) -> Tensor:
-    """Inverse of `analyse` up to the frequencies that are not coded: (B, CHANNELS, h, w) to the YCbCr planes
+def synthesise(coded: Tensor, basis: Tensor | None = None) -> Tensor:
+    """Inverse of `coefficients` up to the frequencies that are not coded: (B, CHANNELS, h, w) to the YCbCr planes
     (B, 3, 32 h, 32 w), centred at 0."""
-    batch, _, h, w = coefficients.shape
-    full = coefficients.new_zeros(batch, h, w, 3 * TILE * TILE)
-    full[..., _coded(coefficients.device)] = coefficients.permute(0, 2, 3, 1)
-    basis = dct_basis(TILE, coefficients.device)
+    batch, _, h, w = coded.shape
+    full = coded.new_zeros(batch, h, w, 3 * TILE * TILE)
+    full[..., _coded(coded.device)] = coded.permute(0, 2, 3, 1)
+    basis = dct_basis(TILE, coded.device) if basis is None else basis
     tiles = basis.T @ full.reshape(batch, h, w, 3, TILE, TILE) @ basis
     return tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, 3, h * TILE, w * TILE)
 

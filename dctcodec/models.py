@@ -9,7 +9,7 @@ from typing import Any
 
 from dctcodec.errors import ModelError
 
-DEFAULT = "dct-bands"
+DEFAULT = "flagship"
 PRIOR, DECODER, VAE, CONFIG = "prior.safetensors", "decoder.safetensors", "vae.safetensors", "config.json"
 FLOAT_PRIOR = "prior-float.safetensors"
 """The prior before it became integers, float16: to train on from, never read by the codec."""

@@ -24,11 +24,12 @@ class Channel(NamedTuple):
 
 
 class Reveal(NamedTuple):
-    """One reverse step: channels [start, stop) on the tiles of `parity` (0, 1, or None for all)."""
+    """One reverse step: channels [start, stop), those of a band, on the tiles of `parity` (0, 1, or None for all)."""
 
     start: int
     stop: int
     parity: int | None
+    band: int
 
 
 def _ring(plane: int, first: int, last: int) -> list[Channel]:
@@ -47,7 +48,7 @@ def _reveals(bands: list[list[Channel]]) -> list[Reveal]:
     reveals, start = [], 0
     for number, band in enumerate(bands):
         parities = (0, 1) if number < _SPLIT_BANDS else (None,)
-        reveals += [Reveal(start, start + len(band), parity) for parity in parities]
+        reveals += [Reveal(start, start + len(band), parity, number) for parity in parities]
         start += len(band)
     return reveals
 

@@ -384,14 +384,24 @@ def test_an_output_without_a_folder_is_refused_before_the_work(tmp_path: Path):
     assert isinstance(done.exception, OutputError)
 
 
-def test_operations_are_those_of_the_layers():
-    done = CliRunner().invoke(bench, ["operations"], catch_exceptions=False)
+# (channels, blocks, pixels a position) of each scale
+@pytest.mark.parametrize(
+    ("model", "scales", "forecast"),
+    [
+        ("dct-bands", ((96, 1, 32), (96, 1, 16), (96, 3, 8), (64, 5, 4)), ()),
+        ("flagship", ((96, 1, 32), (96, 1, 16), (96, 4, 8), (64, 7, 4)), ((48, 2, 8), (48, 1, 4))),
+    ],
+)
+def test_operations_are_those_of_the_layers(model: str, scales: tuple, forecast: tuple):
+    def blocks(scales: tuple) -> float:
+        """Of two 3x3 convolutions a block."""
+        return sum(2 * 9 * width**2 * count / side**2 for width, count, side in scales)
+
+    done = CliRunner().invoke(bench, ["operations", "--model", model], catch_exceptions=False)
     figures = json.loads(done.stdout)["multiply_adds_a_pixel"]
-    # twelve reveals of eight 3x3 convolutions of 192 channels on tiles of 1024 pixels, and smaller layers
-    assert 1 < figures["prior"] / (12 * 8 * 9 * 192**2 / 1024) < 1.1
-    # two 3x3 convolutions a block: (channels, blocks, pixels a position), and smaller layers
-    blocks = sum(2 * 9 * width**2 * count / side**2 for width, count, side in ((96, 1, 32), (96, 1, 16), (96, 3, 8), (64, 5, 4)))
-    assert 1 < figures["decoder"] / blocks < 1.25
+    # twelve reveals of eight 3x3 convolutions of 192 channels on tiles of 1024 pixels, six forecasts, and smaller layers
+    assert 1 < figures["prior"] / (12 * blocks(((192, 4, 32),)) + 6 * blocks(forecast)) < (1.3 if forecast else 1.1)
+    assert 1 < figures["decoder"] / blocks(scales) < 1.25
     # DCT by rows and columns
     assert figures["analysis"] == pytest.approx(3 * 2 * 32, rel=0.1)
 

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from dctcodec import models
 from dctcodec.cli import main
 
 COMMAND = [sys.executable, "-c", "from dctcodec.cli import main; main()"]
@@ -334,19 +335,19 @@ def test_too_little_memory_is_one_line(error, png, tmp_path, monkeypatch):
 def test_info_shows_what_the_file_holds(dct):
     facts = json.loads(dctcodec("info", dct, "--json").stdout)
     assert (facts["width"], facts["height"], facts["colour"], facts["seed"]) == (*SIZE, "RGB", 7)
-    assert facts["model"] == "dct-bands"
+    assert facts["model"] == models.DEFAULT
     assert facts["quality"] == pytest.approx(50, abs=0.1)
     assert facts["bytes"] == dct.stat().st_size == facts["header_bytes"] + facts["payload_bytes"]
     assert facts["header_bytes"] <= 32
     assert facts["bpp"] == pytest.approx(8 * facts["bytes"] / (SIZE[0] * SIZE[1]), abs=1e-4)
     text = dctcodec("info", dct).stdout
-    assert "dct-bands" in text and "payload bytes" in text
+    assert models.DEFAULT in text and "payload bytes" in text
 
 
 def test_models_lists_the_default_with_its_figures():
     cards = {card["name"]: card for card in json.loads(dctcodec("models", "--json").stdout)}
-    assert cards["dct-bands"]["figures"] and cards["dct-bands"]["bytes"] > 0
-    assert "dct-bands" in dctcodec("models").stdout
+    assert cards[models.DEFAULT]["figures"] and cards[models.DEFAULT]["bytes"] > 0
+    assert models.DEFAULT in dctcodec("models").stdout
 
 
 def test_version_and_help():

@@ -1,5 +1,5 @@
 """An independent reader of the family dct-bands, written from dctcodec/FORMAT.md alone: NumPy only, nothing of dctcodec, torch or
-constriction. The tests at the end hold it against dctcodec."""
+constriction in sections 1 to 5. The tests at the end hold it against dctcodec."""
 
 import hashlib
 import struct
@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load
 
-PRIOR = Path(__file__).parents[1] / "models" / "dct-bands" / "prior.safetensors"
+from dctcodec import Codec
+
+MODELS = Path(__file__).parents[1] / "models"
 
 # Section 1: the file
 
@@ -72,7 +74,7 @@ class Prior:
 
     def layer(self, name: str, a: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
         weight, offset, shift = (self.tensors[f"{name}.{part}"][rows] for part in ("weight", "offset", "shift"))
-        if name not in ("input", "head", "skip"):
+        if weight.shape[1] == 9 * len(a):
             h, w = a.shape[1:]
             padded = np.pad(a, ((0, 0), (1, 1), (1, 1)))
             a = np.concatenate([padded[:, row : row + h, column : column + w] for row in range(3) for column in range(3)])
@@ -98,7 +100,55 @@ class Prior:
         y = self.layer("head", act(x, 4), slice(2 * first, 2 * last))
         mean, scale = np.split(y, 2)
         z = self.layer("skip", asinh, slice(first, last))
-        return np.clip(mean, -32767, 32767), np.clip(scale + z + tensors["scale_offset"], 0, 63)
+        mean, scale = np.clip(mean, -32767, 32767), np.clip(scale + z + tensors["scale_offset"], 0, 63)
+        if "forecast.basis" in tensors and REVEALS[reveal][0] >= 2:
+            means, scales = self.forecast(known, REVEALS[reveal][0], step16)
+            mean, scale = np.clip(mean + means, -32767, 32767), np.clip(scale + scales, 0, 63)
+        return mean, scale
+
+    def forecast(self, known: np.ndarray, band: int, step16: int) -> tuple[np.ndarray, np.ndarray]:
+        """What is to be added to means and scale indices of a band."""
+        tensors = {name[9:]: tensor for name, tensor in self.tensors.items() if name.startswith("forecast.")}
+        bias = tensors["reveal_bias"][band] + tensors["step_bias"][np.sum(self.tensors["step_bounds"] < step16)]
+        bias, d, (h, w) = bias[:, :, None, None], tensors["basis"], known.shape[1:]
+        s = np.zeros((3, h, w, 32, 32), np.int64)
+        before = slice(0, ENDS[band])
+        s[PLANE[before], :, :, U[before], V[before]] = np.clip(known[before], -(2**11), 2**11)
+        picture = np.clip((d.T @ s @ d + 2**14) >> 15, -127, 127).swapaxes(2, 3).reshape(3, 32 * h, 32 * w)
+
+        def cells(k: int) -> np.ndarray:
+            squares = picture.reshape(3, 32 * h // k, k, 32 * w // k, k)
+            return squares.transpose(0, 2, 4, 1, 3).reshape(3 * k * k, 32 * h // k, 32 * w // k)
+
+        def spread(x: np.ndarray, k: int) -> np.ndarray:
+            outputs, rows, columns = x.shape
+            squares = x.reshape(outputs // k**2, k, k, rows, columns)
+            return squares.transpose(0, 3, 1, 4, 2).reshape(-1, rows * k, columns * k)
+
+        def act(x: np.ndarray) -> np.ndarray:
+            return np.clip((x + 8) >> 4, 0, 127)
+
+        def step(n: int, x: np.ndarray) -> np.ndarray:
+            hidden = act(self.layer(f"forecast.first.{n}", act(x + bias[n])))
+            return np.clip(x + self.layer(f"forecast.second.{n}", hidden), -(2**15), 2**15)
+
+        def sums(x: np.ndarray) -> np.ndarray:
+            return x.reshape(len(x), h, x.shape[1] // h, w, -1).sum((2, 4))
+
+        x, blocks, coarse = self.layer("forecast.coarse", cells(8)), len(bias) - 2, tensors["coarse_blocks"]
+        for n in range(coarse):
+            x = step(n, x)
+        c = act(x + bias[blocks])
+        x = spread(self.layer("forecast.up", c), 2) + self.layer("forecast.fine", cells(4))
+        for n in range(coarse, blocks):
+            x = step(n, x)
+        f = act(x + bias[blocks + 1])
+        painted = spread(np.clip(self.layer("forecast.paint", f), -127, 127), 4)
+        q = painted.reshape(3, h, 32, w, 32).swapaxes(2, 3)
+        channels = slice(ENDS[band], ENDS[band + 1])
+        means = ((d @ q @ d.T + 2**18) >> 19)[PLANE[channels], :, :, U[channels], V[channels]]
+        terms = np.minimum(np.concatenate([(sums(c) + 2) >> 2, (sums(f) + 8) >> 4]), 127)
+        return means, self.layer("forecast.pool", terms, channels)
 
     def counts(self, scale: int, f: int) -> np.ndarray:
         """Of the offsets -reach..reach, then of the escape."""
@@ -198,9 +248,18 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / max(np.mean((a.astype(float) - b) ** 2), 1e-9)))
 
 
-def assert_same_symbols(codec, data: bytes) -> tuple[File, np.ndarray]:
+@pytest.fixture(scope="module", params=["dct-bands", "flagship"])
+def codec(request: pytest.FixtureRequest) -> Codec:
+    return Codec(request.param, device="cpu")
+
+
+def prior_of(codec: Codec) -> bytes:
+    return (MODELS / codec.model.name / "prior.safetensors").read_bytes()
+
+
+def assert_same_symbols(codec: Codec, data: bytes) -> tuple[File, np.ndarray]:
     file = read_file(data)
-    symbols = read_symbols(file, PRIOR.read_bytes())
+    symbols = read_symbols(file, prior_of(codec))
     header, expected = codec.symbols(data)
     for name in ("width", "height", "grey", "step16", "seed"):
         assert getattr(header, name) == getattr(file, name)
@@ -228,7 +287,7 @@ def test_the_document_suffices_for_the_beginning_of_a_file(codec, make_picture: 
     whole = read_file(data)
     for length in (28, 50, 200, len(data) // 2, len(data) - 1):
         words = replace(whole, payload=data[28:length][: (length - 28) // 4 * 4])
-        symbols = read_symbols(words, PRIOR.read_bytes(), broken_off=True)
+        symbols = read_symbols(words, prior_of(codec), broken_off=True)
         assert np.array_equal(symbols, codec.symbols(data[:length], partial=True)[1].numpy())
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dctcodec.errors import ExportError, FormatError, ModelError
 from dctcodec.prior.diffusion import ContextPrior, DiffusionShape
-from dctcodec.prior.exact import Arithmetic, arithmetic_for
+from dctcodec.prior.exact_layers import Arithmetic, arithmetic_for
 from dctcodec.prior.gaussian import (
     FIRST_GROWTH,
     FIRST_PLAIN,

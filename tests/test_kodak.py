@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor
 
-from dctcodec import container, models
+from dctcodec import container
 from dctcodec.context import dequantise, synthesise, ycbcr_to_rgb
-from dctcodec.prior.network import HEAD_GAIN, MEAN_BITS, SCALE_BITS, STREAM_BITS, ExactConv, PriorNetwork, PriorShape
 from dctcodec.schedule import REVEALS
+from dctcodec.train.export import shipped_prior
 from dctcodec.train.prior import reveal_bits
 
 pytestmark = pytest.mark.quality
@@ -68,7 +67,7 @@ def test_files_are_hardly_larger_than_the_ideal(codec, coded: dict[tuple[int, in
 
 
 def test_the_float_network_has_the_exact_one_s_code_length(codec, coded: dict[tuple[int, int], Coded]):
-    network = float_network(load_file(codec.model.path / models.PRIOR))
+    network = shipped_prior(codec.model)
     exact = floating = 0.0
     for number in NUMBERS[:2]:
         c = coded[number, 45]
@@ -78,34 +77,3 @@ def test_the_float_network_has_the_exact_one_s_code_length(codec, coded: dict[tu
         floating += sum(reveal_bits(c.symbols, reveal, *output).item() for reveal, output in enumerate(outputs))
         exact += codec.scheme.prior.nll(c.symbols, c.header.step16)
     assert exact == pytest.approx(floating, rel=0.005)
-
-
-def float_network(tensors: dict[str, Tensor]) -> PriorNetwork:
-    """The network as it was trained, from its integers: `export.to_integers` undone."""
-    width = len(tensors["input.weight"])
-    shape = PriorShape(width, tensors["reveal_bias"].shape[1] - 1)
-    network = PriorNetwork(shape)
-    restore(network.input, tensors, "input", torch.tensor(float(STREAM_BITS)))
-    for block in range(shape.blocks):
-        restore(network.first[block], tensors, f"first.{block}", torch.tensor(float(STREAM_BITS)))
-        restore(network.second[block], tensors, f"second.{block}", torch.tensor(float(STREAM_BITS)))
-    bits = torch.full((len(tensors["head.weight"]),), float(SCALE_BITS))
-    for reveal in REVEALS:
-        bits[2 * reveal.start : reveal.start + reveal.stop] = MEAN_BITS
-    restore(network.head, tensors, "head", bits + math.log2(HEAD_GAIN))
-    restore(network.skip, tensors, "skip", torch.tensor(float(SCALE_BITS)))
-
-    reveal_bias, step_bias = (tensors[f"{kind}_bias"].flatten(1) / 2**STREAM_BITS for kind in ("reveal", "step"))
-    network.conditioning.reveal.data = reveal_bias
-    network.conditioning.of_step = lambda log_step: step_bias[torch.bucketize(16 * torch.exp(log_step), tensors["step_bounds"])]
-    return network
-
-
-def restore(conv: ExactConv, tensors: dict[str, Tensor], name: str, output_bits: Tensor) -> None:
-    weight, offset, shift = (tensors[f"{name}.{part}"].double() for part in ("weight", "offset", "shift"))
-    sum_bits = shift + output_bits
-    half = torch.where(shift > 0, torch.exp2(shift - 1), torch.zeros_like(shift))
-    weight = weight.reshape(len(weight), conv.kernel**2, -1).permute(0, 2, 1).reshape(len(weight), -1)
-    rounded = (weight * torch.exp2(4 - sum_bits)[:, None]).float()  # 4: an activation's fraction bits
-    conv.rounded = lambda: rounded
-    conv.bias.data = ((offset - half) * torch.exp2(-sum_bits)).float()

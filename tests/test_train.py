@@ -8,13 +8,15 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dctcodec import Codec, ConfigError, DataError, ModelError, models
 from dctcodec.context import analyse, quantise
 from dctcodec.decoder import Decoder, DecoderShape
 from dctcodec.prior.diffusion import DiffusionShape
-from dctcodec.prior.network import PriorNetwork, code_bits
+from dctcodec.prior.forecast import ForecastShape
+from dctcodec.prior.network import PriorNetwork, PriorShape, code_bits
 from dctcodec.schedule import CHANNELS, REVEALS
 from dctcodec.train import data, decoder, flagship, latents, loop, optimiser, prior, sets, vae
 from dctcodec.train.command import train
@@ -51,7 +53,7 @@ def runs(photos: Path, small_crops: None, tmp_path_factory: pytest.TempPathFacto
     for kind in ("prior", "decoder"):
         command(kind, photos, folder / kind, 3)
     command("latents", photos, folder / "latents", 3, "--decoder", checkpoint(folder, "decoder"))
-    sources = ["--prior", checkpoint(folder, "prior"), "--latents", checkpoint(folder, "latents")]
+    sources = ["--prior", checkpoint(folder, "prior"), "--decoder", checkpoint(folder, "latents")]
     invoke("export", *sources, "--description", "three steps", "-o", folder / "models" / "tiny")
     return folder
 
@@ -161,7 +163,7 @@ def test_the_length_of_a_run_must_be_given_once(photos: Path, tmp_path: Path):
 @pytest.fixture(scope="module")
 def flagship_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("flagship") / "small.toml"
-    sizes = "[prior]\nwidth = 192\n[decoder]\nblocks = [1, 2, 3, 5]\n"
+    sizes = "[prior]\nwidth = 192\n[forecast]\nwidth = 8\ncoarse = 1\n[decoder]\nblocks = [1, 2, 3, 5]\n"
     path.write_text(f"description = 'small'\n{sizes}[training]\ncrop = 64\nbatch = 2\nchosen = 0.5\nlearning_rate = 1e-4\n")
     return path
 
@@ -185,32 +187,49 @@ def test_the_flagship_is_trained_from_a_model_and_is_a_codec(
         patch.setattr(latents, "CROP", CROP)
         command("latents", photos, tmp_path / "latents", 1, *latents_run)
     model = tmp_path / "models" / "large"
-    for more in ([], ["--latents", tmp_path / "latents"]):
-        invoke("export-flagship", flagship_config, "--run", tmp_path / "run", *more, "-o", model)
+    for decoder_run in (None, checkpoint(tmp_path, "latents")):
+        run = checkpoint(tmp_path, "run")
+        invoke("export", "--config", flagship_config, "--prior", run, "--decoder", decoder_run or run, "-o", model)
         monkeypatch.setattr(models, "_PLACES", (tmp_path / "models",))
         codec, image = Codec("large", "cpu"), make_picture(70, 50)
         assert np.abs(np.asarray(codec.decode(codec.encode(image)), float) - np.asarray(image, float)).mean() < 12
 
 
-def test_the_flagships_configuration_is_that_of_a_larger_decoder():
+def test_the_forecast_is_trained_alone(photos: Path, small_crops: None, flagship_config: Path, tmp_path: Path):
+    start = ["--start", models.find("dct-bands").path / models.FLOAT_PRIOR, "--seed", 1]
+    command("prior", photos, tmp_path / "prior", 2, "--config", flagship_config, "--part", "forecast", *start)
+    before, after = load_file(start[1]), tensors(checkpoint(tmp_path, "prior"), "model.")
+    still = {name for name in before if torch.equal(before[name].float(), after[name])}
+    assert still == before.keys() == {name for name in after if not name.startswith("forecast.")}
+    assert after["forecast.paint.weight"].any() and after["forecast.pool.weight"].any()  # both begin as 0
+
+
+def test_without_a_forecast_it_cannot_be_trained_alone(photos: Path, tmp_path: Path):
+    arguments = ["prior", "--photos", str(photos), "--run", str(tmp_path / "run"), "--steps", "1", "--part", "forecast"]
+    result = CliRunner().invoke(train, arguments)
+    assert result.exit_code == 2 and "--config" in result.output
+
+
+def test_the_flagships_configuration_is_that_of_a_larger_decoder_and_of_a_forecast():
     config = flagship.read(Path(__file__).parent.parent / "models" / "configs" / "flagship.toml")
-    assert config.description and config.shape.prior == flagship.FlagshipShape().prior
+    assert config.description and config.shape.prior == PriorShape(forecast=ForecastShape())
     large, small = (sum(p.numel() for p in Decoder(shape).parameters()) for shape in (config.shape.decoder, DecoderShape()))
     assert large > 1.1 * small
     flagship.Flagship(config.shape).start(models.find(models.DEFAULT).path)
 
 
-def test_a_decoder_with_more_blocks_begins_as_the_one_it_starts_from():
+def test_a_decoder_with_more_blocks_begins_as_the_one_it_starts_from(tmp_path: Path):
     torch.manual_seed(0)
     small, large = Decoder(DecoderShape((8, 8, 8, 8), (1, 1, 1, 1))), Decoder(DecoderShape((8, 8, 8, 8), (1, 2, 1, 3)))
     torch.nn.init.normal_(small.paint.weight, std=0.1)
-    flagship.grow(large, small.state_dict())
+    save_file(small.state_dict(), tmp_path / "small.safetensors")
+    save_file(large.state_dict(), tmp_path / "large.safetensors")
+    decoder.grow(large, tmp_path / "small.safetensors")
     symbols, step = torch.randint(-2, 3, (1, len(CHANNELS), 2, 2)).float(), torch.full((1,), 40.0)
     assert torch.allclose(large(symbols, step), small(symbols, step), atol=1e-3)
-    with pytest.raises(ModelError, match="does not fit"):
-        flagship.grow(small, large.state_dict())
-    with pytest.raises(ModelError, match="another width"):
-        flagship.grow(Decoder(DecoderShape((4, 8, 8, 8), (1, 1, 1, 1))), small.state_dict())
+    for other, name in ((small, "large"), (Decoder(DecoderShape((4, 8, 8, 8), (1, 1, 1, 1))), "small")):
+        with pytest.raises(ModelError, match="not of this network"):
+            decoder.grow(other, tmp_path / f"{name}.safetensors")
 
 
 def test_a_round_of_effort_lowers_what_symbols_cost(photos: Path):

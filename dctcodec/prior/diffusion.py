@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dctcodec.prior.network import ACTIVATION_BITS, ACTIVATION_MAX
+from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX
 from dctcodec.prior.unet import UNet
 
 SCALES = 128

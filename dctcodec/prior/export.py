@@ -5,22 +5,14 @@ import math
 import torch
 from torch import Tensor
 
+from dctcodec.context import dct_basis
 from dctcodec.errors import ExportError, ModelError
-from dctcodec.prior.exact import EXACT_LIMIT, STREAM_LIMIT, prove_bound
-from dctcodec.prior.network import (
-    ACTIVATION_BITS,
-    ACTIVATION_MAX,
-    ASINH_GAIN,
-    HEAD_GAIN,
-    LOG_SCALE_MIN,
-    MEAN_BITS,
-    SCALE_BITS,
-    STREAM_BITS,
-    ExactConv,
-    PriorNetwork,
-    weight_exponent,
-)
-from dctcodec.schedule import REVEALS
+from dctcodec.prior.exact_forecast import BASIS_BITS
+from dctcodec.prior.exact_layers import EXACT_LIMIT, STREAM_LIMIT, prove_bound
+from dctcodec.prior.forecast import Forecast
+from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS, Conditioning, ExactConv, weight_exponent
+from dctcodec.prior.network import ASINH_GAIN, HEAD_GAIN, LOG_SCALE_MIN, MEAN_BITS, SCALE_BITS, PriorNetwork
+from dctcodec.schedule import REVEALS, TILE
 
 STEP_ROWS = 64
 STEP_RANGE = (8.0, 256.0)
@@ -30,12 +22,28 @@ STEP_RANGE = (8.0, 256.0)
 @torch.no_grad()
 def to_integers(network: PriorNetwork) -> dict[str, Tensor]:
     """Tensors of the exact form. Raises ExportError where a bound does not hold."""
-    tensors = layer_tensors("input", network.input, STREAM_BITS)
+    tensors = layer_tensors("input", network.input, STREAM_BITS) | _blocks(network)
+    tensors |= _head(network.head) | layer_tensors("skip", network.skip, SCALE_BITS)
+    tensors |= _conditioning(network.conditioning) | {"step_bounds": _step_bounds(), "asinh": _asinh_table()}
+    if network.forecast:
+        tensors |= {f"forecast.{name}": tensor for name, tensor in _forecast(network.forecast).items()}
+    return tensors
+
+
+def _forecast(network: Forecast) -> dict[str, Tensor]:
+    tensors = _blocks(network) | _conditioning(network.conditioning)
+    for name in ("coarse", "up", "fine"):
+        tensors |= layer_tensors(name, network.get_submodule(name), STREAM_BITS)
+    tensors |= layer_tensors("paint", network.paint, ACTIVATION_BITS) | layer_tensors("pool", network.pool, SCALE_BITS)
+    tensors["coarse_blocks"] = torch.tensor(network.shape.coarse, dtype=torch.int32)
+    tensors["basis"] = torch.round(dct_basis(TILE, torch.device("cpu")).double() * 2**BASIS_BITS).to(torch.int16)
+    return tensors
+
+
+def _blocks(network: PriorNetwork | Forecast) -> dict[str, Tensor]:
+    tensors = {}
     for number, (first, second) in enumerate(zip(network.first, network.second, strict=True)):
         tensors |= layer_tensors(f"first.{number}", first, STREAM_BITS) | layer_tensors(f"second.{number}", second, STREAM_BITS)
-    tensors |= _head(network.head) | layer_tensors("skip", network.skip, SCALE_BITS)
-    tensors |= _conditioning(network)
-    tensors["asinh"] = _asinh_table()
     return tensors
 
 
@@ -77,20 +85,19 @@ def _head(head: ExactConv) -> dict[str, Tensor]:
     }
 
 
-def _conditioning(network: PriorNetwork) -> dict[str, Tensor]:
-    conditioning = network.conditioning
+def _conditioning(conditioning: Conditioning) -> dict[str, Tensor]:
     low, high = (math.log(s) for s in STEP_RANGE)
-    rows = torch.linspace(low, high, STEP_ROWS)
-    bounds = torch.exp((rows[1:] + rows[:-1]) / 2) * 16
-    shape = (-1, conditioning.layers, network.shape.width)
+    rows, shape = torch.linspace(low, high, STEP_ROWS), (-1, conditioning.layers, conditioning.width)
     reveal, step = (torch.round(bias * 2**STREAM_BITS).reshape(shape) for bias in (conditioning.reveal, conditioning.of_step(rows)))
     if not reveal.abs().max() + step.abs().max() < EXACT_LIMIT:  # so put, nan is refused too
         raise ExportError("the biases of the conditioning leave the exact range; train with smaller weights")
-    return {
-        "reveal_bias": reveal.to(torch.int32),
-        "step_bias": step.to(torch.int32),
-        "step_bounds": torch.round(bounds).to(torch.int32),
-    }
+    return {"reveal_bias": reveal.to(torch.int32), "step_bias": step.to(torch.int32)}
+
+
+def _step_bounds() -> Tensor:
+    """Steps in 1/16 at which the next row begins."""
+    rows = torch.linspace(*(math.log(s) for s in STEP_RANGE), STEP_ROWS)
+    return torch.round(torch.exp((rows[1:] + rows[:-1]) / 2) * 16).to(torch.int32)
 
 
 def _asinh_table() -> Tensor:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dctcodec.errors import ModelError
-from dctcodec.prior.exact import EXACT_LIMIT, STREAM_LIMIT, Arithmetic, Layer
-from dctcodec.prior.network import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS
+from dctcodec.prior.exact_layers import EXACT_LIMIT, STREAM_LIMIT, Arithmetic, Layer
+from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS
 
 PHASE_BITS = 6
 """A mean is kept to 1/64 cell or bin. Deviations are a cell or less, and each of 2 T roundings costs: 1/16 took 1 % more bits."""

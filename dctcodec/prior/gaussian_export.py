@@ -15,11 +15,11 @@ from dctcodec.prior.diffusion import (
     ContextPrior,
     Schedule,
 )
-from dctcodec.prior.exact import Arithmetic
+from dctcodec.prior.exact_layers import Arithmetic
 from dctcodec.prior.export import layer_tensors
 from dctcodec.prior.gaussian_exact import PHASE_BITS, TABLE_SHIFT, ExactDiffusion
 from dctcodec.prior.gaussian_tables import INVERSE_SHIFT
-from dctcodec.prior.network import STREAM_BITS
+from dctcodec.prior.layers import STREAM_BITS
 from dctcodec.prior.unet import UNet
 
 SHIFT_BITS = 8

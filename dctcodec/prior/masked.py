@@ -70,7 +70,9 @@ class MaskedPrior:
         stand when the iterator comes to a reveal, so a decoder may fill them in between."""
         board = checkerboard(*symbols.shape[1:])
         for number, now in enumerate(REVEALS):
-            mean, scale = self.network.distributions(symbols, number, step16)
+            if now.parity != 1:  # both parities of a band have one forecast
+                forecast = self.network.forecast(symbols, now.band, step16)
+            mean, scale = self.network.distributions(symbols, number, step16, forecast)
             sent = torch.ones(mean.shape, dtype=torch.bool) if now.parity is None else (board == now.parity).expand(mean.shape)
             if grey:
                 sent = sent & _is_luma(now)[:, None, None]

@@ -4,8 +4,7 @@ A pre-activation residual network on the tile grid. At each reveal it sees every
 and its neighbours, and gives each symbol of the reveal a discretised distribution: a mean in 1/16 symbols and the index of a scale
 (Austin et al. 2021 and Hoogeboom et al. 2022 for masked diffusion in this order-given form; DESIGN section 3).
 
-Fixed point: activations are 7-bit, in 1/16; weights 8-bit with a power-of-two scale for each output channel, chosen so that
-every sum of a layer stays below 2^23. `export.py` turns a trained network into integers, `exact.py` runs them.
+`layers.py` has its layers, `export.py` turns a trained network into integers, `exact.py` runs them.
 """
 
 import math
@@ -16,16 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dctcodec.prior.forecast import FIRST_BAND, Forecast, Forecasts, ForecastShape, known_before
+from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX, Conditioning, ExactConv, activation
 from dctcodec.schedule import CHANNELS, REVEALS
 
-ACTIVATION_BITS = 4
-"""Fraction bits of an activation: its unit is 1/16."""
-ACTIVATION_MAX = 127
-WEIGHT_MAX = 127
-SUM_LIMIT = 2**23
-"""Bound on the sum of a layer's |weight| * 127: half of what float32 holds exactly, the rest is for rounding."""
-STREAM_BITS = 8
-"""Fraction bits of the residual stream: its unit is 1/256."""
 MEAN_BITS = 4
 MEAN_LIMIT = 2**15 - 1
 """A mean is an integer in units of 1/16 symbol, within +-MEAN_LIMIT."""
@@ -49,20 +42,11 @@ HEAD_GAIN = 4.0
 
 @dataclass(frozen=True)
 class PriorShape:
-    """Size of the network: channels of the stream, residual blocks."""
+    """Size of the network: channels of the stream, residual blocks; and of its forecast, if it has one."""
 
     width: int = 192
     blocks: int = 4
-
-
-def weight_exponent(weight: Tensor) -> Tensor:
-    """Largest e for each row of (out, n) such that weight * 2^e keeps |w| <= 127 and sum |w| * 127 <= 2^23."""
-    peak = weight.abs().amax(1).clamp_min(1e-8)
-    total = weight.abs().sum(1).clamp_min(1e-8)
-    # half a unit of rounding a weight is allowed for in the sum
-    allowed = SUM_LIMIT / ACTIVATION_MAX - weight.shape[1] / 2
-    room = torch.minimum(WEIGHT_MAX / peak, allowed / total)
-    return torch.floor(torch.log2(room)).clamp(0, 14)
+    forecast: ForecastShape | None = None
 
 
 def symbol_features(symbols: Tensor) -> Tensor:
@@ -89,51 +73,6 @@ def visibility(reveal: int, height: int, width: int, device: torch.device | None
     return seen
 
 
-class ExactConv(nn.Module):
-    """Convolution whose weights are rounded as in the exact form; gradients pass straight through the rounding."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, gain: float = 1.0):
-        super().__init__()
-        self.kernel = kernel
-        self.weight = nn.Parameter(torch.randn(outputs, inputs * kernel**2) * gain * (2 / (inputs * kernel**2)) ** 0.5)
-        self.bias = nn.Parameter(torch.zeros(outputs))
-
-    def rounded(self) -> Tensor:
-        scale = torch.exp2(-weight_exponent(self.weight.detach()))
-        zero = torch.zeros_like(scale, dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(self.weight, scale, zero, 0, -WEIGHT_MAX, WEIGHT_MAX)
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.rounded().reshape(-1, x.shape[1], self.kernel, self.kernel)
-        return F.conv2d(x, weight, padding=self.kernel // 2) + self.bias[:, None, None]
-
-
-def activation(stream: Tensor) -> Tensor:
-    """ReLU on the grid of 1/16, clipped at 127/16."""
-    if not torch.is_grad_enabled():  # the same values, six times as fast
-        return (stream.float() * 2**ACTIVATION_BITS).round_().clamp_(0, ACTIVATION_MAX).div_(2**ACTIVATION_BITS)
-    return torch.fake_quantize_per_tensor_affine(stream.float(), 2.0**-ACTIVATION_BITS, 0, 0, ACTIVATION_MAX)
-
-
-class Conditioning(nn.Module):
-    """Biases for each reveal and for each step: (B,) reveal index and (B,) ln step to (B, layers, width)."""
-
-    def __init__(self, layers: int, width: int, hidden: int = 64):
-        super().__init__()
-        self.layers = layers
-        self.reveal = nn.Parameter(torch.randn(len(REVEALS), layers * width) * 0.1)
-        self.step_in = nn.Linear(1, hidden)
-        self.step_out = nn.Linear(hidden, layers * width)
-
-    def of_step(self, log_step: Tensor) -> Tensor:
-        centred = (log_step - math.log(50.0))[:, None] * 2
-        return self.step_out(torch.sin(self.step_in(centred)))
-
-    def forward(self, reveal: Tensor, log_step: Tensor) -> Tensor:
-        total = self.reveal[reveal] + self.of_step(log_step)
-        return total.reshape(len(reveal), self.layers, -1, 1, 1)
-
-
 class PriorNetwork(nn.Module):
     """Masked-diffusion network over symbols (B, CHANNELS, h, w)."""
 
@@ -147,12 +86,16 @@ class PriorNetwork(nn.Module):
         self.head = ExactConv(width, 2 * len(CHANNELS), 1, gain=0.1)
         # a tile has more scales than the stream has channels: each also depends on every magnitude that is known of its tile
         self.skip = ExactConv(INPUT_CHANNELS, len(CHANNELS), 1, gain=0.0)
-        self.conditioning = Conditioning(shape.blocks + 1, width)
+        self.conditioning = Conditioning(len(REVEALS), shape.blocks + 1, width)
+        self.forecast = Forecast(shape.forecast) if shape.forecast else None
 
-    def forward(self, symbols: Tensor, log_step: Tensor, reveals: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def forward(
+        self, symbols: Tensor, log_step: Tensor, reveals: Tensor, forecasts: Forecasts | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
         """Distributions of the symbols of some reveals of each picture, given all that is revealed before.
 
-        `symbols`: float (B, CHANNELS, h, w); `log_step`: (B,), ln of the step; `reveals`: int64 (B, R).
+        `symbols`: float (B, CHANNELS, h, w); `log_step`: (B,), ln of the step; `reveals`: int64 (B, R); `forecasts`: those of
+        `self.forecasts`, if they are at hand.
         Returns B * R pairs, picture by picture: mean in 1/16 symbols and scale index, float (n, h, w), n channels of the reveal.
         """
         height, width = symbols.shape[-2:]
@@ -164,9 +107,22 @@ class PriorNetwork(nn.Module):
         bias = self.conditioning(reveal, log_step[source])
         for block, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
             stream = stream + second(activation(first(activation(stream + bias[:, block]))))
-        return self._heads(activation(stream + bias[:, -1]), features[:, -INPUT_CHANNELS:], reveal)
+        outputs = self._heads(activation(stream + bias[:, -1]), features[:, -INPUT_CHANNELS:], reveal)
+        forecasts = forecasts or self.forecasts(symbols, log_step, reveals)
+        return self._forecasted(outputs, forecasts, reveal) if forecasts else outputs
+
+    def forecasts(self, symbols: Tensor, log_step: Tensor, reveals: Tensor) -> Forecasts | None:
+        """The forecasts that `forward` would need of the same pictures and reveals; None if there are none."""
+        bands = torch.tensor([REVEALS[number].band for number in reveals.flatten().tolist()], device=symbols.device)
+        rows = (bands >= FIRST_BAND).nonzero()[:, 0]
+        if self.forecast is None or len(rows) == 0:
+            return None
+        pictures = rows.to(symbols.device) // reveals.shape[1]
+        known = known_before(symbols[pictures], bands[rows])
+        return Forecasts(rows, pictures, bands[rows], *self.forecast(known, log_step[pictures], bands[rows]))
 
     def _heads(self, features: Tensor, magnitudes: Tensor, reveal: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Mean in 1/16 symbols and scale index of each sample's channels."""
         outputs: list = [None] * len(reveal)
         weight, skip = self.head.rounded(), self.skip.rounded()
         for number in reveal.unique().tolist():
@@ -181,6 +137,18 @@ class PriorNetwork(nn.Module):
             scale = scale.clamp(0, SCALES - 1)
             for position, sample in enumerate(where.tolist()):
                 outputs[sample] = (mean[position], scale[position])
+        return outputs
+
+    def _forecasted(self, outputs: list, forecasts: Forecasts, reveal: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The distributions with the forecasts added."""
+        weight, bias = self.forecast.pool.rounded(), self.forecast.pool.bias
+        for row, painted, pooled in zip(forecasts.rows.tolist(), forecasts.painted, forecasts.pooled, strict=True):
+            now = REVEALS[int(reveal[row])]
+            channels, (mean, scale) = slice(now.start, now.stop), outputs[row]
+            more = F.conv2d(pooled, weight[channels, :, None, None]) + bias[channels, None, None]
+            mean = mean + _round(painted[channels] * 2**MEAN_BITS)
+            scale = scale + _round(more.float() * 2**SCALE_BITS)
+            outputs[row] = (mean.clamp(-MEAN_LIMIT, MEAN_LIMIT), scale.clamp(0, SCALES - 1))
         return outputs
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dctcodec.prior.network import ExactConv, activation
+from dctcodec.prior.layers import ExactConv, activation
 
 TIME_WAVES = 8
 """Cosines over the steps that the layers share in training, beside a free table: neighbouring steps are alike."""

@@ -72,39 +72,55 @@ _start_option = click.option(
 )
 
 
+_shape_option = click.option(
+    "--config", type=click.Path(path_type=Path), help="Sizes as in this file, models/configs/flagship.toml.  [default: dct-bands]"
+)
+
+
 @train.command()
 @_start_option
+@_shape_option
+@click.option("--part", type=click.Choice(["all", "forecast"]), default="all", show_default=True, help="What to train.")
 @_run_options
-def prior(photos: Path, **options) -> None:
+def prior(photos: Path, config: Path | None, part: str, **options) -> None:
     """Train the masked-diffusion prior."""
     from dctcodec.train.prior import train_prior
 
-    train_prior(photos, _photo_settings(**options))
+    shape = _shape(config).prior
+    if part == "forecast" and not shape.forecast:
+        raise click.UsageError("--part forecast needs the --config of a prior that has a forecast: models/configs/flagship.toml")
+    train_prior(photos, _photo_settings(**options), shape, part == "forecast")
 
 
 @train.command()
 @_start_option
+@_shape_option
 @_run_options
-def decoder(photos: Path, **options) -> None:
+def decoder(photos: Path, config: Path | None, **options) -> None:
     """Train the decoder's mean path (temperature 0)."""
     from dctcodec.train.decoder import train_decoder
 
-    train_decoder(photos, _photo_settings(**options))
+    train_decoder(photos, _photo_settings(**options), _shape(config).decoder)
+
+
+def _shape(config: Path | None):
+    from dctcodec.train import flagship
+
+    return flagship.read(config).shape if config else flagship.FlagshipShape()
 
 
 @train.command()
-@click.option("--decoder", type=click.Path(path_type=Path, exists=True), required=True, help="Checkpoint of a decoder's run.")
-@click.option("--config", type=click.Path(path_type=Path), help="The checkpoint is of the flagship of this configuration.")
+@click.option("--decoder", type=click.Path(path_type=Path, exists=True), required=True, help="Checkpoint of a run that trained it.")
+@_shape_option
 @_run_options
 def latents(decoder: Path, config: Path | None, photos: Path, **options) -> None:
     """Train the latents of a trained decoder (temperatures above 0)."""
     from dctcodec.decoder import Decoder
-    from dctcodec.train import flagship
     from dctcodec.train.latents import train_latents
     from dctcodec.train.loop import load_average
 
-    whole = load_average(decoder, flagship.Flagship(flagship.read(config).shape)).decoder if config else None
-    train_latents(photos, whole or load_average(decoder, Decoder()), _photo_settings(**options))
+    network = load_average(decoder, Decoder(_shape(config).decoder), "decoder")
+    train_latents(photos, network, _photo_settings(**options))
 
 
 @train.command("flagship")
@@ -140,30 +156,23 @@ def vae(config: Path, data: Path, run: Path, steps: int | None, hours: float | N
 
 
 @train.command()
-@click.option("--prior", type=click.Path(path_type=Path, exists=True), required=True, help="Checkpoint of a prior's run.")
-@click.option("--latents", type=click.Path(path_type=Path, exists=True), required=True, help="Checkpoint of a latents' run.")
-@click.option("--description", required=True, help="One line for `dctcodec models`.")
+@_shape_option
+@click.option("--prior", type=click.Path(path_type=Path, exists=True), required=True, help="Checkpoint of a run of the prior.")
+@click.option("--decoder", type=click.Path(path_type=Path, exists=True), required=True, help="The same of its decoder or latents.")
+@click.option("--description", help="One line for `dctcodec models`.  [default: that of --config]")
 @click.option("-o", "--model", type=click.Path(path_type=Path), required=True, help="Folder of the model, models/NAME.")
-def export(prior: Path, latents: Path, description: str, model: Path) -> None:
+def export(config: Path | None, prior: Path, decoder: Path, description: str | None, model: Path) -> None:
     """Write trained weights in the form that is shipped: the prior as integers, with the proof of their bounds."""
     from dctcodec.train.export import export_decoder, export_prior, write_config
+    from dctcodec.train.flagship import FlagshipShape, read
 
-    export_prior(prior, model)
-    export_decoder(latents, model)
-    write_config(model, description)
-
-
-@train.command("export-flagship")
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--run", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of the run.")
-@click.option("--latents", type=click.Path(path_type=Path, exists=True), help="Folder of a latents' run of its decoder.")
-@click.option("-o", "--model", type=click.Path(path_type=Path), required=True, help="Folder of the model, models/NAME.")
-def export_flagship_command(config: Path, run: Path, latents: Path | None, model: Path) -> None:
-    """Write a flagship, trained as CONFIG says, in the form that is shipped: its prior as integers, with proofs."""
-    from dctcodec.train.export import export_flagship
-    from dctcodec.train.loop import CHECKPOINT
-
-    export_flagship(config, run / CHECKPOINT, latents and latents / CHECKPOINT, model)
+    if not (config or description):
+        raise click.UsageError("give --description, one line for `dctcodec models`, or --config, which holds one")
+    settings = read(config) if config else None
+    shape = settings.shape if settings else FlagshipShape()
+    export_prior(prior, model, shape.prior)
+    export_decoder(decoder, model, shape.decoder)
+    write_config(model, description or settings.description, shape.prior, shape.decoder)
 
 
 @train.command("export-vae")

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dctcodec.context import analyse, dequantise, quantise, synthesise, ycbcr_to_rgb
-from dctcodec.decoder import Decoder
+from dctcodec.decoder import Decoder, DecoderShape
 from dctcodec.train.data import Photos, centre_crops, photo_files
 from dctcodec.train.loop import Settings, load_weights, train
 from dctcodec.train.optimiser import Optimiser
@@ -54,13 +55,23 @@ def optimiser_of(model: Decoder, rate: float) -> Optimiser:
     return Optimiser(model, rate, adam_only=("conditioning",))
 
 
-def train_decoder(photos: Path, settings: Settings) -> Decoder:
-    """Train (or take up) the mean path of a decoder on the photographs of a folder."""
+def grow(network: Decoder, path: Path) -> None:
+    """Load the shipped weights of a decoder that may have fewer blocks at the end of each scale: new ones begin as the identity.
+    Raises ModelError."""
+    load_weights(path, network, new=("scales.",))
+    with torch.no_grad():
+        for name in network.state_dict().keys() - load_file(path).keys():
+            if ".second." in name:
+                network.get_parameter(name).zero_()
+
+
+def train_decoder(photos: Path, settings: Settings, shape: DecoderShape = DecoderShape()) -> Decoder:
+    """Train (or take up) the mean path of a decoder on the photographs of a folder. It may start from one of fewer blocks."""
     torch.manual_seed(settings.seed)
     training, held_out = photo_files(photos)
-    model = Decoder()
+    model = Decoder(shape)
     if settings.start:
-        load_weights(settings.start, model)
+        grow(model, settings.start)
     model = model.to(settings.device, memory_format=torch.channels_last)
     crops = Photos(training, CROP, settings.device)
     validation = centre_crops(held_out).to(settings.device)

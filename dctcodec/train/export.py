@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,9 @@ from dctcodec.coder import integer_tables
 from dctcodec.decoder import Decoder, DecoderShape
 from dctcodec.prior import gaussian_export
 from dctcodec.prior.export import to_integers
-from dctcodec.prior.network import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, distribution_function
-from dctcodec.train import flagship
-from dctcodec.train.latents import LatentTraining
-from dctcodec.train.loop import load_average
+from dctcodec.prior.forecast import ForecastShape
+from dctcodec.prior.network import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, PriorShape, distribution_function
+from dctcodec.train.loop import load_average, load_weights
 from dctcodec.vae.config import read
 from dctcodec.vae.model import PaperModel
 
@@ -25,16 +25,12 @@ PAPER_TEMPERATURE = 0.1
 """At which the paper draws the latents below the context."""
 
 
-def export_prior(checkpoint: Path, model: Path) -> None:
-    """Write `model`/prior.safetensors, and its float16 original, from a run's checkpoint.
+def export_prior(checkpoint: Path, model: Path, shape: PriorShape = PriorShape()) -> None:
+    """Write `model`/prior.safetensors, and its float16 original, from the checkpoint of a prior's run or of a flagship's.
 
     Raises ExportError where the weights have no exact form.
     """
-    write_prior(load_average(checkpoint, PriorNetwork()), model)
-
-
-def write_prior(network: PriorNetwork, model: Path) -> None:
-    """Write `model`/prior.safetensors, and its float16 original. Raises ExportError."""
+    network = load_average(checkpoint, PriorNetwork(shape), "prior")
     tensors = to_integers(network)
     log_scales = LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS
     tables = integer_tables(log_scales, distribution_function)
@@ -44,31 +40,25 @@ def write_prior(network: PriorNetwork, model: Path) -> None:
     _save_halves(network, model / models.FLOAT_PRIOR)
 
 
-def export_decoder(checkpoint: Path, model: Path) -> None:
-    """Write `model`/decoder.safetensors, float16, from the checkpoint of a latents' run."""
-    write_decoder(load_average(checkpoint, LatentTraining()).decoder, model)
+def shipped_prior(model: models.ModelInfo) -> PriorNetwork:
+    """The float network that a model's integers were made from. Raises ModelError where it does not fit."""
+    shape = dict(model.config["prior"])
+    forecast = ForecastShape(**shape.pop("forecast")) if shape["forecast"] else None
+    return load_weights(model.path / models.FLOAT_PRIOR, PriorNetwork(PriorShape(**shape | {"forecast": forecast})))
 
 
-def write_decoder(decoder: Decoder, model: Path) -> None:
-    """Write `model`/decoder.safetensors, float16."""
+def export_decoder(checkpoint: Path, model: Path, shape: DecoderShape = DecoderShape()) -> None:
+    """Write `model`/decoder.safetensors, float16, from the checkpoint of a run that trained it or its latents."""
     model.mkdir(parents=True, exist_ok=True)
-    _save_halves(decoder, model / models.DECODER)
+    _save_halves(load_average(checkpoint, Decoder(shape), "decoder"), model / models.DECODER)
 
 
-def export_flagship(config: Path, checkpoint: Path, latents: Path | None, model: Path) -> None:
-    """Write the flagship of a run's checkpoint to the folder `model`, its decoder from that of a latents' run if there is one.
-    Raises ConfigError, ExportError."""
-    settings = flagship.read(config)
-    network = load_average(checkpoint, flagship.Flagship(settings.shape))
-    decoder = load_average(latents, LatentTraining(settings.shape.decoder)).decoder if latents else network.decoder
-    write_prior(network.prior, model)
-    write_decoder(decoder, model)
-    write_config(model, settings.description, settings.shape.decoder)
-
-
-def write_config(model: Path, description: str, decoder: DecoderShape = DecoderShape()) -> None:
-    """Write `model`/config.json: what the model is and the decoder's shape; benchmarks/publish.py adds the figures."""
-    config = {"family": "dct-bands", "description": description, "decoder": vars(decoder), "figures": {}}
+def write_config(
+    model: Path, description: str, prior: PriorShape = PriorShape(), decoder: DecoderShape = DecoderShape()
+) -> None:
+    """Write `model`/config.json: what the model is and the networks' shapes; benchmarks/publish.py adds the figures."""
+    shapes = {"prior": asdict(prior), "decoder": asdict(decoder)}
+    config = {"family": "dct-bands", "description": description} | shapes | {"figures": {}}
     (model / models.CONFIG).write_text(json.dumps(config, indent=1) + "\n")
 
 

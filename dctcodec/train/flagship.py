@@ -4,19 +4,19 @@ The analysis has no weights of its own. Symbols are rounded coefficients, and of
 `refine.py`'s moves has been made: along the gradient of this very decoder, by the code lengths of this very prior.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dctcodec import configuration, models
 from dctcodec.configuration import make
 from dctcodec.context import analyse, quantise, relative_step
 from dctcodec.decoder import Decoder, DecoderShape
-from dctcodec.errors import ConfigError, ModelError
+from dctcodec.errors import ConfigError
+from dctcodec.prior.forecast import ForecastShape
 from dctcodec.prior.network import PriorNetwork, PriorShape, checkerboard
 from dctcodec.refine import BITS_WEIGHT, CURVATURE, SHARE, energy, helpful_moves
 from dctcodec.schedule import REVEALS
@@ -52,14 +52,17 @@ class FlagshipConfig:
 
 
 def read(path: Path) -> FlagshipConfig:
-    """The configuration in a TOML file with the tables [prior], [decoder] and [training]. Raises ConfigError."""
+    """The configuration in a TOML file with the tables [prior], [forecast], [decoder] and [training]. Raises ConfigError."""
     return configuration.read(path, _from_table)
 
 
 def _from_table(table: dict[str, Any]) -> FlagshipConfig:
     parts = dict(table)
     sizes = {name: tuple(v) if isinstance(v, list) else v for name, v in parts.pop("decoder", {}).items()}
-    shape = FlagshipShape(make(PriorShape, parts.pop("prior", {}), "prior"), make(DecoderShape, sizes, "decoder"))
+    prior_shape = make(PriorShape, parts.pop("prior", {}), "prior")
+    if "forecast" in parts:
+        prior_shape = replace(prior_shape, forecast=make(ForecastShape, parts.pop("forecast"), "forecast"))
+    shape = FlagshipShape(prior_shape, make(DecoderShape, sizes, "decoder"))
     for name, values in vars(shape.decoder).items():
         if not isinstance(values, tuple) or len(values) != 4 or any(type(v) is not int or v < 1 for v in values):
             raise ConfigError(f"[decoder] {name} = {values!r} should be four whole numbers above 0, one for each scale")
@@ -78,23 +81,9 @@ class Flagship(nn.Module):
         self.prior, self.decoder = PriorNetwork(shape.prior), Decoder(shape.decoder)
 
     def start(self, model: Path) -> None:
-        """Take the weights of an exported model's folder; its decoder may have fewer blocks. Raises ModelError."""
-        load_weights(model / models.FLOAT_PRIOR, self.prior)
-        grow(self.decoder, {name: tensor.float() for name, tensor in load_file(model / models.DECODER).items()})
-
-
-def grow(network: Decoder, state: dict[str, Tensor]) -> None:
-    """Load a decoder that may have fewer blocks at the end of each scale: new ones begin as the identity. Raises ModelError."""
-    try:
-        missing, unknown = network.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise ModelError(f"the decoder to start from is of another width: {str(error).splitlines()[0]}") from error
-    if unknown or any(".blocks." not in name for name in missing):
-        raise ModelError(f"the decoder to start from does not fit: {', '.join([*unknown, *missing][:3])}")
-    with torch.no_grad():
-        for name in missing:
-            if ".second." in name:
-                network.get_parameter(name).zero_()
+        """Take the weights of an exported model; its prior may have no forecast, its decoder fewer blocks. Raises ModelError."""
+        load_weights(model / models.FLOAT_PRIOR, self.prior, new=("forecast.",))
+        decoder.grow(self.decoder, model / models.DECODER)
 
 
 def loss(model: Flagship, batch: Tensor, chosen: float) -> Tensor:
@@ -105,7 +94,7 @@ def loss(model: Flagship, batch: Tensor, chosen: float) -> Tensor:
     count = round(chosen * len(batch))
     if count:
         symbols[:count] += round_of_effort(model, original[:count], symbols[:count], steps[:count])
-    return prior.rate(model.prior, symbols, steps) + decoder.distortion(model.decoder, original, symbols, steps)
+    return prior.objective(model.prior, symbols, steps) + decoder.distortion(model.decoder, original, symbols, steps)
 
 
 def round_of_effort(model: Flagship, original: Tensor, symbols: Tensor, steps: Tensor) -> Tensor:

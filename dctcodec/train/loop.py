@@ -122,11 +122,15 @@ def rate_factor(step: int, fraction: float) -> float:
     return min(1.0, (step + 1) / WARMUP_STEPS) * min(1.0, (1 - fraction) * 1.5)
 
 
-def load_average(checkpoint: Path, model: nn.Module) -> nn.Module:
-    """Put the averaged weights of a run's checkpoint into `model`. Raises ModelError where they do not fit."""
+def load_average(checkpoint: Path, model: nn.Module, part: str = "") -> nn.Module:
+    """Put the averaged weights of a run's checkpoint into `model`. The run may have been of a larger network, of which `model` is
+    the part of that name. Raises ModelError where the weights do not fit."""
     try:
         with safe_open(checkpoint, "pt") as file:
-            model.load_state_dict({k[len(AVERAGE) :]: file.get_tensor(k) for k in file.keys() if k.startswith(AVERAGE)})
+            names = [name for name in file.keys() if name.startswith(AVERAGE)]
+            own = [name for name in names if part and name.startswith(f"{AVERAGE}{part}.")]
+            prefix = f"{AVERAGE}{part}." if own else AVERAGE
+            model.load_state_dict({name.removeprefix(prefix): file.get_tensor(name) for name in own or names})
     except FileNotFoundError as error:
         raise ModelError(f"there is no {checkpoint}: give the folder of a run of `dctcodec train`") from error
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -134,10 +138,13 @@ def load_average(checkpoint: Path, model: nn.Module) -> nn.Module:
     return model
 
 
-def load_weights(path: Path, model: nn.Module) -> nn.Module:
-    """Put a shipped model's float weights into `model`, to train on from them. Raises ModelError where they do not fit."""
+def load_weights(path: Path, model: nn.Module, new: tuple[str, ...] = ()) -> nn.Module:
+    """Put a shipped model's float weights into `model`, to train on from them. Parts whose names begin with one of `new` may be
+    missing there: they stay as they are. Raises ModelError where the weights do not fit."""
     try:
-        model.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+        state = {name: tensor.float() for name, tensor in load_file(path).items()}
+        own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(new) and new}
+        model.load_state_dict(own | state)
     except (RuntimeError, SafetensorError) as error:
         raise ModelError(f"the weights in {path} are not of this network: {str(error).splitlines()[0]}") from error
     return model

@@ -1,4 +1,8 @@
-"""Training of the prior: code length of the symbols at random steps, a few random reveals of each picture."""
+"""Training of the prior: code length of the symbols at random steps, a few random reveals of each picture.
+
+Its forecast learns from the code lengths of a band's few symbols that are not zero only once it is of some use. So the squared
+error of all that it paints and that is not yet known is a second loss.
+"""
 
 import math
 from pathlib import Path
@@ -7,8 +11,9 @@ import torch
 from torch import Tensor
 
 from dctcodec.context import analyse, quantise
-from dctcodec.prior.network import PriorNetwork, checkerboard, code_bits
-from dctcodec.schedule import REVEALS, TILE
+from dctcodec.prior.forecast import Forecasts, known_before
+from dctcodec.prior.network import PriorNetwork, PriorShape, checkerboard, code_bits
+from dctcodec.schedule import BANDS, REVEALS, TILE
 from dctcodec.train.data import Photos, centre_crops, photo_files
 from dctcodec.train.loop import Settings, load_weights, train
 from dctcodec.train.optimiser import Optimiser
@@ -17,6 +22,10 @@ CROP = 320
 STEP_RANGE = (10.0, 230.0)
 """Steps are drawn log-uniformly between these."""
 REVEALS_A_PICTURE = 3
+ADAM_ONLY = ("reveal", "conditioning", "input", "head", "skip", "coarse", "up", "fine", "paint", "pool")
+"""Layers of the prior that Muon does not train."""
+ENERGY_FLOOR = 0.3
+"""Mean square of a channel, below which its errors no longer weigh more."""
 VALIDATION_STEPS = (24.0, 50.0, 110.0)
 
 
@@ -43,22 +52,37 @@ def reveal_bits(symbols: Tensor, reveal: int, mean: Tensor, scale: Tensor) -> Te
 
 
 def loss(model: PriorNetwork, batch: Tensor) -> Tensor:
-    """`rate` of the symbols of uint8 crops (n, 3, H, W) at random steps."""
+    """`objective` of the symbols of uint8 crops (n, 3, H, W) at random steps."""
     steps = random_steps(len(batch)).to(batch.device)
-    return rate(model, quantise(analyse(batch.float()), steps[:, None, None, None]), steps)
+    return objective(model, quantise(analyse(batch.float()), steps[:, None, None, None]), steps)
 
 
-def rate(model: PriorNetwork, symbols: Tensor, steps: Tensor) -> Tensor:
-    """Unbiased estimate of bits a pixel of symbols (n, CHANNELS, h, w), times step / 50 so that all qualities weigh about alike."""
-    reveals = random_reveals(len(symbols), REVEALS_A_PICTURE)
+def objective(model: PriorNetwork, symbols: Tensor, steps: Tensor) -> Tensor:
+    """Unbiased estimate of bits a pixel of symbols (n, CHANNELS, h, w), times step / 50 so that all qualities weigh about alike;
+    and the error of the forecasts, where the model makes them."""
+    # a forecast costs more than the rest, and its pictures differ more than the reveals of one do
+    each = 1 if model.forecast else REVEALS_A_PICTURE
+    reveals = random_reveals(len(symbols), each)
     with torch.autocast(symbols.device.type, torch.bfloat16):
-        outputs = model(symbols, torch.log(steps), reveals)
+        forecasts = model.forecasts(symbols, torch.log(steps), reveals)
+        outputs = model(symbols, torch.log(steps), reveals, forecasts)
     total = symbols.new_zeros(())
     for number, (output, reveal) in enumerate(zip(outputs, reveals.flatten().tolist(), strict=True)):
-        picture = number // REVEALS_A_PICTURE
+        picture = number // each
         total = total + reveal_bits(symbols[picture], reveal, *output) * steps[picture] / 50
+    if forecasts:
+        total = total + forecast_error(forecasts, symbols, steps)
     pixels = symbols.shape[0] * symbols.shape[2] * symbols.shape[3] * TILE**2
-    return total * len(REVEALS) / REVEALS_A_PICTURE / pixels
+    return total * len(REVEALS) / each / pixels
+
+
+def forecast_error(forecasts: Forecasts, symbols: Tensor, steps: Tensor) -> Tensor:
+    """Squared error of all that is painted and not yet known, less that of painting nothing, in the scale of bits: each channel's
+    over its mean square, times step / 50."""
+    known = known_before(torch.ones_like(symbols[forecasts.pictures]), forecasts.bands)
+    truth = symbols[forecasts.pictures]
+    weight = steps[forecasts.pictures, None, None, None] / 50 / (truth.square().mean((2, 3), keepdim=True) + ENERGY_FLOOR)
+    return (forecasts.painted * (forecasts.painted - 2 * truth) * weight * (1 - known)).sum() / len(BANDS)
 
 
 @torch.no_grad()
@@ -77,16 +101,19 @@ def code_lengths(model: PriorNetwork, pictures: Tensor, steps: tuple[float, ...]
 
 def optimiser_of(model: PriorNetwork, rate: float) -> Optimiser:
     # in races of 3 minutes Muon on all matrices lost to Adam, and to Muon on the trunk alone; the last two never ran equal steps
-    return Optimiser(model, rate, 1 / 3, adam_only=("reveal", "conditioning", "input", "head", "skip"))
+    return Optimiser(model, rate, 1 / 3, adam_only=ADAM_ONLY)
 
 
-def train_prior(photos: Path, settings: Settings) -> PriorNetwork:
-    """Train (or take up) a prior on the photographs of a folder."""
+def train_prior(photos: Path, settings: Settings, shape: PriorShape = PriorShape(), forecast_alone: bool = False) -> PriorNetwork:
+    """Train (or take up) a prior, or its forecast alone, on the photographs of a folder. It may start from one without forecast."""
     torch.manual_seed(settings.seed)
     training, held_out = photo_files(photos)
-    model = PriorNetwork()
+    model = PriorNetwork(shape)
     if settings.start:
-        load_weights(settings.start, model)
+        load_weights(settings.start, model, new=("forecast.",))
+    model.requires_grad_(not forecast_alone)
+    if model.forecast:
+        model.forecast.requires_grad_()
     model = model.to(settings.device)
     crops = Photos(training, CROP, settings.device)
     validation = centre_crops(held_out).to(settings.device)

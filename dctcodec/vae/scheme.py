@@ -11,7 +11,7 @@ from dctcodec import models
 from dctcodec.container import Header
 from dctcodec.context import TILE, pad_to_tiles, tiles_across
 from dctcodec.errors import ModelError
-from dctcodec.prior.exact import arithmetic_for
+from dctcodec.prior.exact_layers import arithmetic_for
 from dctcodec.prior.gaussian import GaussianPrior
 from dctcodec.prior.gaussian_exact import ExactDiffusion
 from dctcodec.prior.gaussian_tables import GaussianTables

@@ -1,0 +1,127 @@
+"""The forecast of `forecast.py` in exact integer arithmetic.
+
+Its inverse and forward DCT are products with whole numbers too, in float64: a basis of 2^9 is shipped with the model, and
+symbols are limited to +-2^11, so no partial sum can reach 2^53.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from dctcodec.prior.exact_layers import STREAM_LIMIT, Arithmetic, Layer, activation, patches, stored
+from dctcodec.prior.forecast import COARSE, FINE, IMAGE_GAIN, PAINT_GAIN, POOL_GAIN
+from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX
+from dctcodec.prior.network import MEAN_BITS
+from dctcodec.schedule import BANDS, CHANNELS, TILE
+
+BASIS_BITS = 9
+"""The shipped basis is round(2^9 of the orthonormal DCT's)."""
+KNOWN_LIMIT = 2**11
+"""Symbols beyond this are taken as this."""
+
+
+class ExactForecast:
+    """The forecast's network. `tensors` as `export.to_integers` makes them, names that begin with `forecast.`."""
+
+    def __init__(self, tensors: dict[str, Tensor], arithmetic: Arithmetic):
+        self.device, self.operand = arithmetic.device, arithmetic.operand
+        tensors = {name.removeprefix("forecast."): t for name, t in tensors.items() if name.startswith("forecast.")}
+        self._coarse, self._fine, self._up, self._paint, self._pool = (
+            stored(tensors, name, arithmetic) for name in ("coarse", "fine", "up", "paint", "pool")
+        )
+        blocks = sum(name.startswith("first.") and name.endswith(".weight") for name in tensors)
+        self._blocks = [tuple(stored(tensors, f"{part}.{n}", arithmetic) for part in ("first", "second")) for n in range(blocks)]
+        self._coarse_blocks = int(tensors["coarse_blocks"])
+        self._bias = tensors["reveal_bias"].to(self.device, arithmetic.dtype)
+        self._step_bias = tensors["step_bias"].to(self.device, arithmetic.dtype)
+        self._basis = tensors["basis"].to(self.device, torch.float64)
+
+    def __call__(self, symbols: Tensor, band: int, step_row: int) -> tuple[Tensor, Tensor]:
+        """What the symbols (CHANNELS, h, w), int32, of the bands before `band` say of it: int32 (n, h, w) each, to be added to
+        means in 1/16 symbols and to scale indices of its n channels."""
+        bias, (h, w) = self._bias[band] + self._step_bias[step_row], symbols.shape[1:]
+        image = self._picture(symbols, band)
+        stream = self._coarse(_cells(image, COARSE))
+        for number in range(self._coarse_blocks):
+            stream = self._block(number, stream, bias, w * TILE // COARSE)
+        coarse = activation(stream + bias[-2])
+        stream = _doubled(self._up(coarse), w * TILE // COARSE).add_(self._fine(_cells(image, FINE)))
+        for number in range(self._coarse_blocks, len(self._blocks)):
+            stream = self._block(number, stream, bias, w * TILE // FINE)
+        fine = activation(stream + bias[-1])
+        painted = self._convolved(self._paint, fine, w * TILE // FINE).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
+        pooled = torch.cat([_pooled(coarse, h, TILE // COARSE), _pooled(fine, h, TILE // FINE)], 1)
+        scales = self._pool(pooled, BANDS[band]).T.to(torch.int32).reshape(-1, h, w)
+        return self._coefficients(_pixels(painted, w), band), scales
+
+    def _picture(self, symbols: Tensor, band: int) -> Tensor:
+        """The inverse DCT of the symbols before a band, in 1/16 of IMAGE_GAIN steps: (3, 32 h, 32 w)."""
+        known, (h, w) = slice(0, BANDS[band].start), symbols.shape[1:]
+        side, places = _places(known)
+        matrices = torch.zeros(h * w, 3 * side**2, dtype=torch.float64, device=self.device)
+        values = symbols[known].to(self.device).clamp(-KNOWN_LIMIT, KNOWN_LIMIT)
+        matrices[:, places] = values.flatten(1).T.double()
+        across = matrices.reshape(-1, side) @ self._basis[:side]
+        columns = across.reshape(-1, side, TILE).transpose(1, 2).reshape(-1, side) @ self._basis[:side]
+        pixels = _rescaled(columns, 2 * BASIS_BITS - ACTIVATION_BITS - math.log2(IMAGE_GAIN))
+        pixels = pixels.clamp_(-ACTIVATION_MAX, ACTIVATION_MAX).to(self.operand)
+        return pixels.reshape(h, w, 3, TILE, TILE).permute(2, 0, 4, 1, 3).reshape(3, h * TILE, w * TILE)
+
+    def _coefficients(self, painted: Tensor, band: int) -> Tensor:
+        """The DCT of planes (3, 32 h, 32 w): a band's channels, in 1/16 symbols, int32 (n, h, w)."""
+        h, w = (length // TILE for length in painted.shape[1:])
+        side, places = _places(BANDS[band])
+        tiles = painted.reshape(3, h, TILE, w, TILE).permute(1, 3, 0, 2, 4).reshape(-1, TILE).double()
+        across = tiles @ self._basis[:side].T
+        columns = across.reshape(-1, TILE, side).transpose(1, 2).reshape(-1, TILE) @ self._basis[:side].T
+        chosen = columns.reshape(h * w, 3, side, side).transpose(2, 3).reshape(h * w, -1)[:, places]
+        shift = 2 * BASIS_BITS + ACTIVATION_BITS - MEAN_BITS - math.log2(PAINT_GAIN)
+        return _rescaled(chosen, shift).to(torch.int32).T.reshape(-1, h, w)
+
+    def _block(self, number: int, stream: Tensor, bias: Tensor, width: int) -> Tensor:
+        first, second = self._blocks[number]
+        hidden = activation(self._convolved(first, activation(stream + bias[number]), width))
+        return (stream + self._convolved(second, hidden, width)).clamp_(-STREAM_LIMIT, STREAM_LIMIT)
+
+    def _convolved(self, layer: Layer, activations: Tensor, width: int) -> Tensor:
+        return layer(patches(activations.to(self.operand), len(activations) // width, width))
+
+
+def _places(channels: slice) -> tuple[int, list[int]]:
+    """The side of the smallest square matrix of frequencies that holds some channels, and where each is among 3 such matrices."""
+    chosen = CHANNELS[channels]
+    side = 1 + max(max(channel.u, channel.v) for channel in chosen)
+    return side, [(channel.plane * side + channel.u) * side + channel.v for channel in chosen]
+
+
+def _rescaled(whole: Tensor, bits: float) -> Tensor:
+    """floor(x / 2^bits + 1/2), in place."""
+    return whole.mul_(2.0**-bits).add_(0.5).floor_()
+
+
+def _cells(image: Tensor, side: int) -> Tensor:
+    """The pixels of cells of `side` x `side`: (3, H, W) to (positions, 3 * side^2)."""
+    height, width = (length // side for length in image.shape[1:])
+    return image.reshape(3, height, side, width, side).permute(1, 3, 0, 2, 4).reshape(height * width, -1)
+
+
+def _doubled(rows: Tensor, width: int) -> Tensor:
+    """`pixel_shuffle` by 2 of positions on a grid of `width`: (positions, 4 n) to (4 positions, n)."""
+    grid = rows.reshape(-1, width, rows.shape[1] // 4, 2, 2)
+    return grid.permute(0, 3, 1, 4, 2).reshape(4 * len(rows), -1)
+
+
+def _pixels(rows: Tensor, tiles_across: int) -> Tensor:
+    """The opposite of `_cells` of side FINE: (positions, 3 * FINE^2) to (3, H, W)."""
+    width = tiles_across * TILE // FINE
+    cells = rows.reshape(-1, width, 3, FINE, FINE).permute(2, 0, 3, 1, 4)
+    return cells.reshape(3, -1, width * FINE)
+
+
+def _pooled(activations: Tensor, tiles_down: int, side: int) -> Tensor:
+    """Mean of the `side` x `side` positions of each tile, times POOL_GAIN: (positions, n) to (tiles, n)."""
+    height = tiles_down * side
+    grid = activations.reshape(tiles_down, side, len(activations) // height // side, side, -1)
+    mean = grid.sum((1, 3)) * (POOL_GAIN / side**2)
+    return torch.floor(mean + 0.5).clamp_max(ACTIVATION_MAX).flatten(0, 1)

@@ -1,0 +1,80 @@
+"""Layers of the prior as they are trained: float, but with the rounding of their exact form in the loop.
+
+Fixed point: activations are 7-bit, in 1/16; weights 8-bit with a power-of-two scale for each output channel, chosen so that
+every sum of a layer stays below 2^23.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATION_BITS = 4
+"""Fraction bits of an activation: its unit is 1/16."""
+ACTIVATION_MAX = 127
+WEIGHT_MAX = 127
+SUM_LIMIT = 2**23
+"""Bound on the sum of a layer's |weight| * 127: half of what float32 holds exactly, the rest is for rounding."""
+STREAM_BITS = 8
+"""Fraction bits of a residual stream: its unit is 1/256."""
+
+
+def weight_exponent(weight: Tensor) -> Tensor:
+    """Largest e for each row of (out, n) such that weight * 2^e keeps |w| <= 127 and sum |w| * 127 <= 2^23."""
+    peak = weight.abs().amax(1).clamp_min(1e-8)
+    total = weight.abs().sum(1).clamp_min(1e-8)
+    # half a unit of rounding a weight is allowed for in the sum
+    allowed = SUM_LIMIT / ACTIVATION_MAX - weight.shape[1] / 2
+    room = torch.minimum(WEIGHT_MAX / peak, allowed / total)
+    return torch.floor(torch.log2(room)).clamp(0, 14)
+
+
+class ExactConv(nn.Module):
+    """Convolution whose weights are rounded as in the exact form; gradients pass straight through the rounding."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, gain: float = 1.0):
+        super().__init__()
+        self.kernel = kernel
+        self.weight = nn.Parameter(torch.randn(outputs, inputs * kernel**2) * gain * (2 / (inputs * kernel**2)) ** 0.5)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def rounded(self) -> Tensor:
+        scale = torch.exp2(-weight_exponent(self.weight.detach()))
+        zero = torch.zeros_like(scale, dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(self.weight, scale, zero, 0, -WEIGHT_MAX, WEIGHT_MAX)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.rounded().reshape(-1, x.shape[1], self.kernel, self.kernel)
+        return F.conv2d(x, weight, padding=self.kernel // 2) + self.bias[:, None, None]
+
+
+def activation(stream: Tensor) -> Tensor:
+    """ReLU on the grid of 1/16, clipped at 127/16."""
+    return on_grid(stream, 0)
+
+
+def on_grid(values: Tensor, lowest: int = -ACTIVATION_MAX) -> Tensor:
+    """Values on the grid of 1/16, clipped to [`lowest`, 127] / 16."""
+    if not torch.is_grad_enabled():  # the same values, six times as fast
+        return (values.float() * 2**ACTIVATION_BITS).round_().clamp_(lowest, ACTIVATION_MAX).div_(2**ACTIVATION_BITS)
+    return torch.fake_quantize_per_tensor_affine(values.float(), 2.0**-ACTIVATION_BITS, 0, lowest, ACTIVATION_MAX)
+
+
+class Conditioning(nn.Module):
+    """Biases for each of `count` reveals (or bands) and for each step: (B,) index and (B,) ln step to (B, layers, width, 1, 1)."""
+
+    def __init__(self, count: int, layers: int, width: int, hidden: int = 64):
+        super().__init__()
+        self.layers, self.width = layers, width
+        self.reveal = nn.Parameter(torch.randn(count, layers * width) * 0.1)
+        self.step_in = nn.Linear(1, hidden)
+        self.step_out = nn.Linear(hidden, layers * width)
+
+    def of_step(self, log_step: Tensor) -> Tensor:
+        centred = (log_step - math.log(50.0))[:, None] * 2
+        return self.step_out(torch.sin(self.step_in(centred)))
+
+    def forward(self, reveal: Tensor, log_step: Tensor) -> Tensor:
+        total = self.reveal[reveal] + self.of_step(log_step)
+        return total.reshape(len(reveal), self.layers, -1, 1, 1)
