@@ -28,7 +28,7 @@ class DecoderShape:
     """Channels and residual blocks of each scale, coarse to fine."""
 
     widths: tuple[int, ...] = (96, 96, 96, 64)
-    blocks: tuple[int, ...] = (1, 1, 3, 5)
+    blocks: tuple[int, ...] = (1, 1, 4, 7)
 
 
 class Conditioning(nn.Module):

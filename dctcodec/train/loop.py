@@ -28,7 +28,8 @@ WARMUP_STEPS = 100
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is: its folder, the weights it starts from, its length (in steps or, over all restarts, in minutes) and so on.
+    """What a run is: its folder, the weights it starts from, its length (in steps or, over all restarts, in minutes), the minutes
+    after which it is left to be taken up again, and so on.
 
     `schedule(step, fraction of the run)` gives the rate over its peak; `average`: decay of the moving average of weights; `clip`:
     largest norm of the gradient; `skip`: norm above which a step is not taken.
@@ -38,6 +39,7 @@ class Settings:
     start: Path | None = None
     steps: int | None = None
     minutes: float | None = None
+    piece: float = math.inf
     learning_rate: float = 1.5e-3
     batch: int = 8
     seed: int = 0
@@ -84,10 +86,10 @@ def train(
     average.load_state_dict(model.state_dict())
     progress = _resume(settings.folder / CHECKPOINT, model, average, optimiser)
     torch.manual_seed(settings.seed + 1000 * rank + progress.step)
-    saved = validated = time.monotonic()
+    begun = saved = validated = time.monotonic()
     bar = tqdm(total=100, unit="%", disable=None if rank == 0 else True)
     recent = []
-    while (fraction := progress.fraction(settings)) < 1:
+    while (fraction := progress.fraction(settings)) < 1 and _agree(time.monotonic() - begun, world) < 60 * settings.piece:
         started = time.monotonic()
         _set_rate(optimiser, settings.learning_rate * schedule(progress.step, fraction))
         value = loss(model, batches(settings.batch).to(settings.device))
@@ -113,7 +115,7 @@ def train(
             validated = time.monotonic()
     if rank == 0 and recent:
         _save(settings.folder / CHECKPOINT, model, average, optimiser, progress)
-        _log(settings.folder, progress, recent, validate(average))
+        _log(settings.folder, progress, recent, validate(average) if progress.fraction(settings) >= 1 else {})
     return average
 
 
