@@ -23,7 +23,7 @@ def _photo_options(command):
         click.option("--run", type=click.Path(path_type=Path), required=True, help="Folder of the run; resumed if it exists."),
         click.option("--steps", type=click.IntRange(min=1), help="Length of the run in optimiser steps."),
         click.option("--minutes", type=click.FloatRange(min=0.01), help="Length of the run in minutes, over all restarts."),
-        click.option("--piece", type=click.FloatRange(0), default=math.inf, help="Stop after so many minutes; call again to go on."),
+        click.option("--piece", type=click.FloatRange(0), default=math.inf, help="Stop after these minutes; call again to go on."),
     ]
     return _with(options, _machine_options(command))
 
