@@ -63,7 +63,7 @@ def test_the_speed_comparison_runs_on_a_small_picture():
 
 
 def test_the_hyperprior_gives_back_a_picture_of_the_padded_size():
-    encode, decode = _speed().hyperprior_steps(Image.new("RGB", (100, 70)))
+    encode, decode = _speed().hyperprior_steps(Image.new("RGB", (100, 70)), 3)
     assert decode(encode())["x_hat"].shape == (1, 3, 128, 128)
 
 
