@@ -7,10 +7,10 @@ Run it after the commands of the README's section "Benchmarks"; a test checks th
 """
 
 import json
-import math
 from pathlib import Path
 
 from dctcodec.bench.bdrate import bd_rate
+from dctcodec.metrics import ms_ssim_db
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "models"
@@ -180,8 +180,8 @@ def _models() -> list[str]:
 
 def _curve(results: dict, key: str = "psnr-rgb") -> list[tuple[float, float]]:
     """Rate and distortion in dB."""
-    metrics = [-10 * math.log10(1 - value) if key.startswith("ms-ssim") else value for value in results[key]]
-    return list(zip(results["bpp"], metrics, strict=True))
+    scale = ms_ssim_db if key.startswith("ms-ssim") else float
+    return list(zip(results["bpp"], map(scale, results[key]), strict=True))
 
 
 def _speed(speed: dict) -> str:

@@ -81,7 +81,7 @@ class ExactPrior:
         return int(torch.bucketize(step16, self._step_bounds))
 
     def _patches(self, activations: Tensor, height: int, width: int) -> Tensor:
-        return patches(activations.to(self.arithmetic.operand), height, width)
+        return patches(activations.to(self.arithmetic.operand).reshape(1, height, width, -1))
 
     def _features(self, symbols: Tensor, reveal: int) -> Tensor:
         """(positions, FEATURES * n + 1), as `network.symbol_features` in units of 1/16, of the n channels known before a reveal."""

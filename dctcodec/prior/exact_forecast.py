@@ -85,7 +85,7 @@ class ExactForecast:
         return (stream + self._convolved(second, hidden, width)).clamp_(-STREAM_LIMIT, STREAM_LIMIT)
 
     def _convolved(self, layer: Layer, activations: Tensor, width: int) -> Tensor:
-        return layer(patches(activations.to(self.operand), len(activations) // width, width))
+        return layer(patches(activations.to(self.operand).reshape(1, -1, width, activations.shape[1])))
 
 
 def _places(channels: slice) -> tuple[int, list[int]]:

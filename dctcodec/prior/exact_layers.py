@@ -104,11 +104,16 @@ def stored(tensors: dict[str, Tensor], name: str, arithmetic: Arithmetic) -> Lay
     return Layer(*(tensors[f"{name}.{part}"] for part in ("weight", "offset", "shift")), arithmetic)
 
 
-def patches(activations: Tensor, height: int, width: int) -> Tensor:
-    """The 3x3 neighbourhood of each position, zeros outside: (positions, n) to (positions, 9 n)."""
-    grid = F.pad(activations.reshape(height, width, -1), (0, 0, 1, 1, 1, 1))
-    shifts = [grid[r : r + height, c : c + width] for r in range(3) for c in range(3)]
-    return torch.cat(shifts, 2).reshape(height * width, -1)
+def patches(grid: Tensor, stride: int = 1) -> Tensor:
+    """The 3x3 neighbourhood of every position, or of every `stride`-th in both directions, zeros outside: (n, h, w, c) to
+    (positions, 9 c)."""
+    count, height, width, channels = grid.shape
+    padded = F.pad(grid, (0, 0, 1, 1, 1, 1)).contiguous()
+    image, row, column, _ = padded.stride()
+    rows, columns = -(-height // stride), -(-width // stride)
+    windows = padded.as_strided((count, rows, columns, 3, 3 * channels), (image, row * stride, column * stride, row, 1))
+    # where the grid is one wide the windows' rows would stay a view that overlaps, which products of matrices misread
+    return windows.reshape(-1, 9 * channels).contiguous()
 
 
 def activation(stream: Tensor) -> Tensor:

@@ -7,11 +7,10 @@ cell by integer multiplication, addition and shift, scales as indices of a table
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dctcodec.errors import ModelError
-from dctcodec.prior.exact_layers import EXACT_LIMIT, STREAM_LIMIT, Arithmetic, Layer
+from dctcodec.prior.exact_layers import EXACT_LIMIT, STREAM_LIMIT, Arithmetic, patches, stored
 from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS
 
 PHASE_BITS = 6
@@ -92,7 +91,7 @@ class ExactUNet:
         # narrow layers are a small part of the work, in odd sizes: not worth proving int8 kernels for
         plain = Arithmetic("float32", arithmetic.device) if arithmetic.kind == "int8" else arithmetic
         names = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
-        self._layers = {name: _layer(tensors, name, plain if name in ("input", "head") else arithmetic) for name in names}
+        self._layers = {name: stored(tensors, name, plain if name in ("input", "head") else arithmetic) for name in names}
         self._blocks = sum(name.startswith("enter.0.") and name.endswith(".first") for name in names)
         self._downs = sum(name.startswith("down.") for name in names)
         maps = [tensors[f"map.{number}"] for number in range(sum(name.startswith("map.") for name in tensors))]
@@ -106,11 +105,11 @@ class ExactUNet:
         """(n, positions, inputs) to shifts in 1/256 and logarithms in scale steps, (n, 2, coefficients)."""
         count, biases = len(features), iter([table[t - 1] for table in self._biases])
         inputs = features.to(self._layers["input"].arithmetic.operand)
-        stream, skips, side = self._layers["input"](_patches(inputs, self.size)).reshape(count, self.size**2, -1), [], self.size
+        stream, skips, side = self._layers["input"](_around(inputs, self.size)).reshape(count, self.size**2, -1), [], self.size
         for scale in range(self._downs + 1):
             if scale:
                 skips.append((stream, side))
-                sums = self._layers[f"down.{scale - 1}"](_patches(self._act(stream, next(biases)), side, stride=2))
+                sums = self._layers[f"down.{scale - 1}"](_around(self._act(stream, next(biases)), side, stride=2))
                 stream, side = sums.reshape(count, -1, sums.shape[1]), -(-side // 2)
             stream = self._stack(f"enter.{scale}", stream, side, biases)
         for number in range(self._downs):
@@ -122,8 +121,8 @@ class ExactUNet:
 
     def _stack(self, name: str, stream: Tensor, side: int, biases: Iterator[Tensor]) -> Tensor:
         for block in range(self._blocks):
-            hidden = self._layers[f"{name}.{block}.first"](_patches(self._act(stream, next(biases)), side))
-            update = self._layers[f"{name}.{block}.second"](_patches(self._act(hidden.reshape(stream.shape), _HALF), side))
+            hidden = self._layers[f"{name}.{block}.first"](_around(self._act(stream, next(biases)), side))
+            update = self._layers[f"{name}.{block}.second"](_around(self._act(hidden.reshape(stream.shape), _HALF), side))
             stream = update.reshape(stream.shape).add_(stream).clamp_(-STREAM_LIMIT, STREAM_LIMIT)
         return stream
 
@@ -133,18 +132,9 @@ class ExactUNet:
         return total.floor_().clamp_(0, ACTIVATION_MAX).to(self._arithmetic.operand)
 
 
-def _layer(tensors: dict[str, Tensor], name: str, arithmetic: Arithmetic) -> Layer:
-    return Layer(*(tensors[f"{name}.{part}"] for part in ("weight", "offset", "shift")), arithmetic)
-
-
-def _patches(x: Tensor, side: int, stride: int = 1) -> Tensor:
-    """The 3x3 neighbourhood of every position, or of every second one, zeros outside: (n, side^2, c) to (positions, 9 c)."""
-    count, _, channels = x.shape
-    grid = F.pad(x.reshape(count, side, side, channels), (0, 0, 1, 1, 1, 1))
-    image, row, column, _ = grid.stride()
-    out = -(-side // stride)
-    windows = grid.as_strided((count, out, out, 3, 3 * channels), (image, row * stride, column * stride, row, 1))
-    return windows.reshape(count * out * out, 9 * channels)
+def _around(x: Tensor, side: int, stride: int = 1) -> Tensor:
+    """The patches of tiles (n, side^2, c)."""
+    return patches(x.reshape(len(x), side, side, -1), stride)
 
 
 def _enlarge(x: Tensor, inner: int, outer: int) -> Tensor:
