@@ -20,7 +20,9 @@ FIGURE_9 = ("kodim01.png", "kodim13.png", "kodim23.png")
 
 BANDS_RESULTS = {"flagship": ("kodak", "speed"), "dct-bands": ("kodak-dct-bands", "speed-dct-bands")}
 """Rate and distortion, and speed, of the models for use; the default first."""
-EFFORTS = (1, 7)
+EFFORTS = {1: "effort-1", 4: "effort-4"}
+TUNED_EFFORTS = {0: "tuned", 4: "tuned-effort-4"}
+"""Results of our encoder with more effort, and of `--tune ms-ssim`."""
 INTERVALS = ((0.08, 0.25), (0.25, 0.8))
 """Bits a pixel that BD-rates are also told for."""
 HELD_OUT_INTERVAL = (0.1, 0.8)
@@ -114,7 +116,7 @@ def _results(kodak: dict, speed: dict) -> str:
     lines.append("| against | by PSNR | by MS-SSIM |\n|---|---|---|")
     lines += [f"| {name} | {r['psnr']:+.1f} % | {r['ms_ssim']:+.1f} % |" for name, r in _measured(kodak).items()]
     lines += _by_interval(kodak)
-    lines += _effort(kodak)
+    lines += _more_effort(kodak) + _tuned(kodak)
     lines += _published(kodak)
     lines += _models()
     lines.append("\n![Rate–distortion curves on Kodak](benchmarks/kodak.png)\n")
@@ -137,20 +139,31 @@ def _by_interval(kodak: dict) -> list[str]:
     return [f"\nBy PSNR, {'; '.join(parts)}."]
 
 
-def _effort(kodak: dict) -> list[str]:
+def _more_effort(kodak: dict) -> list[str]:
     """What more effort saves, at the qualities that were measured with it."""
-    first = load(f"effort-{EFFORTS[0]}")["codecs"][0]["results"]
+    qualities = load(EFFORTS[1])["codecs"][0]["results"]["quality"]
+    told = ", ".join(f"{quality:g}" for quality in qualities)
+    title = f"\nMore effort, BD-rate by PSNR from qualities {told}; seconds an encoding, one thread of a busy machine:\n"
+    return [title, *_effort_rows(kodak, EFFORTS, "psnr-rgb")]
+
+
+def _tuned(kodak: dict) -> list[str]:
+    """What tuning for MS-SSIM gives."""
+    title = "\nTuned for MS-SSIM (`--tune ms-ssim`), BD-rate by MS-SSIM; with effort 0 it is only painted otherwise:\n"
+    return [title, *_effort_rows(kodak, TUNED_EFFORTS, "ms-ssim-rgb")]
+
+
+def _effort_rows(kodak: dict, efforts: dict[int, str], key: str) -> list[str]:
+    """A table of results with various efforts, against the main run's."""
     ours, *others = (codec["results"] for codec in kodak["codecs"])
-    base = [point for point, quality in zip(_curve(ours), ours["quality"], strict=True) if quality in first["quality"]]
     names = list(_measured(kodak))
-    qualities = ", ".join(f"{quality:g}" for quality in first["quality"])
-    lines = [
-        f"\nMore effort, BD-rate by PSNR from qualities {qualities}; seconds an encoding, one thread of a busy machine:\n",
-        f"| effort | seconds | against effort 0 | {' | '.join(names)} |\n|{'---|' * (3 + len(names))}",
-    ]
-    for effort in EFFORTS:
-        results = load(f"effort-{effort}")["codecs"][0]["results"]
-        rates = [f"{bd_rate(anchor, _curve(results)):+.1f} %" for anchor in (base, *map(_curve, others))]
+    lines = [f"| effort | seconds | against the default | {' | '.join(names)} |\n|{'---|' * (3 + len(names))}"]
+    for effort, name in efforts.items():
+        results = load(name)["codecs"][0]["results"]
+        points = zip(_curve(ours, key), ours["quality"], strict=True)
+        base = [point for point, quality in points if quality in results["quality"]]
+        anchors = (base, *(_curve(other, key) for other in others))
+        rates = [f"{bd_rate(anchor, _curve(results, key)):+.1f} %" for anchor in anchors]
         seconds = sum(results["encoding_time"]) / len(results["encoding_time"])
         lines.append(f"| {effort} | {seconds:.1f} | {' | '.join(rates)} |")
     return lines

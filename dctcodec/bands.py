@@ -1,5 +1,9 @@
 """The family of dct-bands: whole pictures in YCbCr, all frequencies, a masked-diffusion prior, one decoder over all tiles."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -29,8 +33,9 @@ class Bands:
     latents = len(BANDS)
 
     def __init__(self, model: models.ModelInfo, device: torch.device):
-        self.device = device
+        self.device, self.model = device, model
         self.prior, self.decoder = _load(model, device)
+        self.tunes = models.TUNES if (model.path / models.TUNED_DECODER).exists() else models.TUNES[:1]
 
     def step16(self, quality: float | None) -> int:
         return round(step_of_quality(DEFAULT_QUALITY if quality is None else quality) * STEP_UNIT)
@@ -40,7 +45,7 @@ class Bands:
         symbols = context.quantise(context.analyse(rgb[None]), header.step)[0].to(torch.int32)
         if effort == 0:
             return symbols
-        refiner = Refiner(self.decoder, self.prior, rgb.to(self.device), header.step16, header.grey)
+        refiner = Refiner(self._decoder(header), self.prior, rgb.to(self.device), header.step16, header.grey, header.tuned)
         return refiner.refine(symbols, ROUNDS[effort], tick)
 
     def encode(self, symbols: Tensor, header: Header, tick: Tick) -> bytes:
@@ -64,7 +69,14 @@ class Bands:
         return symbols
 
     def paint(self, symbols: Tensor, header: Header, temperature: float) -> Tensor:
-        return reconstruct(self.decoder, symbols.to(self.device), header.step, temperature, header.seed)
+        return reconstruct(self._decoder(header), symbols.to(self.device), header.step, temperature, header.seed)
+
+    def _decoder(self, header: Header) -> Decoder:
+        return self._tuned_decoder if header.tuned else self.decoder
+
+    @cached_property
+    def _tuned_decoder(self) -> Decoder:
+        return _load_decoder(self.model, models.TUNED_DECODER, self.device)
 
 
 def _reversed(payload: bytes) -> bytes:
@@ -73,14 +85,24 @@ def _reversed(payload: bytes) -> bytes:
 
 
 def _load(model: models.ModelInfo, device: torch.device) -> tuple[MaskedPrior, Decoder]:
-    try:
+    with _told_as_damage(model):
         integers = load_file(model.path / models.PRIOR)
-        weights = load_file(model.path / models.DECODER)
         network = ExactPrior(integers, arithmetic_for(device))
         tables = Tables(integers["cumulative"].numpy(), integers["reach"].numpy())
+    return MaskedPrior(network, tables), _load_decoder(model, models.DECODER, device)
+
+
+def _load_decoder(model: models.ModelInfo, file: str, device: torch.device) -> Decoder:
+    with _told_as_damage(model):
         decoder = Decoder(DecoderShape(**{k: tuple(v) for k, v in model.config["decoder"].items()}))
-        decoder.load_state_dict({k: v.float() for k, v in weights.items()})
-        decoder.requires_grad_(False)
+        decoder.load_state_dict({k: v.float() for k, v in load_file(model.path / file).items()})
+    decoder.requires_grad_(False)
+    return decoder.eval().to(device, memory_format=torch.channels_last)
+
+
+@contextmanager
+def _told_as_damage(model: models.ModelInfo) -> Iterator[None]:
+    try:
+        yield
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise ModelError(f"the model {model.name} is damaged ({error}): install dctcodec again") from error
-    return MaskedPrior(network, tables), decoder.eval().to(device, memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ import click
 from dctcodec.container import parse
 from dctcodec.errors import DctcodecError, DctcodecWarning, ModelError
 from dctcodec.files import STANDARD_STREAM, check_output, read_input, write_output
-from dctcodec.models import DEFAULT, find, find_by_id, installed
+from dctcodec.models import DEFAULT, TUNES, find, find_by_id, installed
 from dctcodec.quality import quality_of_step
 
 MAX_SEED = 2**32 - 1
@@ -111,13 +111,14 @@ main.add_command(Deferred("eval", "dctcodec.eval.command:evaluate", "Measure the
 @output_option
 @click.option("--quality", type=FiniteRange(1, 100), help="1 smallest, 100 best.  [default: 50; dct-vae models have one]")
 @click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Up to 9: longer search, smaller files.")
+@click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="The measure that should be best.")
 @click.option("--target-bpp", type=FiniteRange(0, min_open=True), help="The best quality of at most so many bits a pixel.")
 @click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="The best quality of at most so many bytes.")
 @click.option("--target-psnr", type=FiniteRange(0), metavar="DB", help="The least quality of at least so many dB.")
 @click.option("--model", default=DEFAULT, show_default=True, help="See `dctcodec models`.")
 @device_option
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="Of the decoder's noise.")
-def encode(inputs, output, quality, effort, target_bpp, target_size, target_psnr, model, device, seed) -> None:
+def encode(inputs, output, quality, effort, tune, target_bpp, target_size, target_psnr, model, device, seed) -> None:
     """Encode pictures to .dct files. INPUT may be - for stdin."""
     targets = {"bpp": target_bpp, "size": target_size, "psnr": target_psnr}
     targets = {name: value for name, value in targets.items() if value is not None}
@@ -134,10 +135,12 @@ def encode(inputs, output, quality, effort, target_bpp, target_size, target_psnr
             codec = loaded(model, device)
             if effort > codec.scheme.most_effort:
                 raise DctcodecError(f"the model {model} knows no effort: leave --effort out")
+            if tune not in codec.scheme.tunes:
+                raise DctcodecError(f"the model {model} has no weights for {tune}: leave --tune out")
             if targets:
-                data = encode_to(codec, picture, **targets, seed=seed, effort=effort, tick=tick)
+                data = encode_to(codec, picture, **targets, seed=seed, effort=effort, tune=tune, tick=tick)
             else:
-                data = codec.encode(picture, quality, seed, effort, tick)
+                data = codec.encode(picture, quality, seed, effort, tune, tick)
         write_output(destination, data)
 
     _run(work, pairs)
@@ -237,6 +240,7 @@ def _facts(data: bytes) -> dict[str, Any]:
         "model": model,
         "model_id": f"{header.model_id:08x}",
         **step,
+        "tune": TUNES[header.tuned],
         "seed": header.seed,
         "bytes": len(data),
         "header_bytes": len(data) - header.payload_length,

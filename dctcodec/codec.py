@@ -40,6 +40,8 @@ class Scheme(Protocol):
     """Efforts are 0 to that: 9, or 0 for contexts without code lengths."""
     latents: int
     """Symbols are told in so many parts, coarse to fine."""
+    tunes: tuple[str, ...]
+    """Those of models.TUNES that there are weights for."""
 
     def step16(self, quality: float | None) -> int:
         """The quantisation step for the header, in 1/16; 0 where the model has one quality. Raises ValueError."""
@@ -76,23 +78,33 @@ class Codec:
         self.scheme = _scheme(self.model, self.device)
 
     def encode(
-        self, picture: Image.Image, quality: float | None = None, seed: int = 0, effort: int = 0, tick: Tick = no_tick
+        self,
+        picture: Image.Image,
+        quality: float | None = None,
+        seed: int = 0,
+        effort: int = 0,
+        tune: str = models.TUNES[0],
+        tick: Tick = no_tick,
     ) -> bytes:
         """A picture as the bytes of a .dct file.
 
         `picture`: any PIL image of 1 to 2^27 pixels; `quality`: 1 (smallest) to 100, 50 where it is None, and None for models that
         have one quality; `seed`: 0 to 2^32 - 1, of the noise that a decoder adds at temperatures above 0; `effort`: 0 to 9, or 0
-        alone for models that know none, how long to search for symbols of fewer bits (`refine.py`). Raises ValueError for what is
-        out of range, ImageError, FormatError.
+        alone for models that know none, how long to search for symbols of fewer bits (`refine.py`); `tune`: the measure, "psnr" or
+        "ms-ssim", for which the picture is painted and effort searches. Raises ValueError for what is out of range, ImageError,
+        FormatError.
         """
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed {seed} is outside 0..{2**32 - 1}")
         if not 0 <= effort <= self.scheme.most_effort:
             raise ValueError(f"effort {effort} is outside 0..{self.scheme.most_effort} of the model {self.model.name}")
+        if tune not in self.scheme.tunes:
+            raise ValueError(f"the model {self.model.name} is not tuned for {tune!r}, only for {', '.join(self.scheme.tunes)}")
         picture = image.normalise(picture)
         step16 = self.scheme.step16(quality)
         grey, progressive = picture.mode == "L", self.scheme.progressive
-        header = container.Header(*picture.size, grey, step16, seed, self.model.model_id, progressive=progressive)
+        tuned = tune != models.TUNES[0]
+        header = container.Header(*picture.size, grey, step16, seed, self.model.model_id, progressive=progressive, tuned=tuned)
         container.check_size(*picture.size)
         coding = 1 - CODING_SHARE if effort else CODING_SHARE
         symbols = self.scheme.symbols(_pixels(picture), header, effort, lambda share: tick((1 - coding) * share))
@@ -134,6 +146,8 @@ class Codec:
             raise ModelError(f"the file was made with model {other.name}, not {self.model.name}")
         if (header.step16 == 0) != self.scheme.one_quality:
             raise FormatError(f"the file's quantisation step is {header.step:g}, which its model does not know")
+        if header.tuned and len(self.scheme.tunes) == 1:
+            raise FormatError(f"the file is to be painted by weights that its model {self.model.name} does not have")
         return header, self.scheme.decode(payload, header, tick)
 
     def ideal_bits(self, data: bytes) -> float:

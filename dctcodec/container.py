@@ -13,7 +13,7 @@ MAX_PIXELS = 2**27
 _LAYOUT = struct.Struct("<4sBBIHHHII")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _LAYOUT.size + _CRC.size
-_GREY, _ONE_QUALITY, _PROGRESSIVE = 1, 2, 4
+_GREY, _ONE_QUALITY, _PROGRESSIVE, _TUNED = 1, 2, 4, 8
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Header:
     """What a file says of itself. `width`, `height`: pixels, 1..65535; `step16`: quantisation step in 1/16 pixel levels, 1..65535,
     or 0 where the model has one quality;
     `model_id`: first 32 bits of the SHA-256 of the prior's weights; `seed`: of the noise at temperatures above 0;
-    `payload_length`: bytes of coded symbols; `progressive`: a prefix of them decodes to a coarser picture."""
+    `payload_length`: bytes of coded symbols; `progressive`: a prefix of them decodes to a coarser picture;
+    `tuned`: painted by the decoder trained for MS-SSIM."""
 
     width: int
     height: int
@@ -31,6 +32,7 @@ class Header:
     model_id: int
     payload_length: int = 0
     progressive: bool = False
+    tuned: bool = False
 
     @property
     def step(self) -> float:
@@ -41,7 +43,7 @@ class Header:
 def write(header: Header, payload: bytes) -> bytes:
     """A whole file. Raises FormatError where the picture is too large for the format."""
     check_size(header.width, header.height)
-    flags = _GREY * header.grey | _ONE_QUALITY * (header.step16 == 0) | _PROGRESSIVE * header.progressive
+    flags = _GREY * header.grey | _ONE_QUALITY * (header.step16 == 0) | _PROGRESSIVE * header.progressive | _TUNED * header.tuned
     head = _LAYOUT.pack(
         MAGIC, VERSION, flags, header.model_id, header.width, header.height, header.step16, header.seed, len(payload)
     )
@@ -70,13 +72,13 @@ def parse(data: bytes, partial: bool = False) -> tuple[Header, bytes]:
         raise FormatError(f"{len(payload) - length} bytes follow the end of the file: it is damaged")
     if not truncated and zlib.crc32(payload, zlib.crc32(data[: _LAYOUT.size])) != _CRC.unpack_from(data, _LAYOUT.size)[0]:
         raise FormatError("the checksum does not match: the file is damaged")
-    if flags & ~(_GREY | _ONE_QUALITY | _PROGRESSIVE) or flags & _ONE_QUALITY and flags & _PROGRESSIVE:
+    if flags & ~(_GREY | _ONE_QUALITY | _PROGRESSIVE | _TUNED) or flags & _ONE_QUALITY and flags & (_PROGRESSIVE | _TUNED):
         raise FormatError(f"the file uses features (flags {flags:#04x}) that this dctcodec does not know")
     check_size(width, height)
     if (step16 == 0) != bool(flags & _ONE_QUALITY):
         raise FormatError(f"the file's quantisation step is {step16 / 16:g}, which its flags do not allow")
-    header = Header(width, height, bool(flags & _GREY), step16, seed, model_id, length, bool(flags & _PROGRESSIVE))
-    return header, payload
+    grey, progressive, tuned = (bool(flags & flag) for flag in (_GREY, _PROGRESSIVE, _TUNED))
+    return Header(width, height, grey, step16, seed, model_id, length, progressive, tuned), payload
 
 
 def check_size(width: int, height: int) -> None:

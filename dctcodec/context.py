@@ -1,8 +1,8 @@
 """The context: an image as quantised DCT coefficients of 32x32 tiles, and back.
 
-RGB -> YCbCr (BT.601, full range) -> 32x32 tiles -> orthonormal DCT-II -> one flat step per picture with a dead
-zone -> integer symbols. Everything here is float arithmetic of the *encoder* (which decides the symbols) and of the
-*decoder* (which paints from them); no probability depends on it.
+RGB -> YCbCr (BT.601, full range) -> 32x32 tiles -> orthonormal DCT-II -> one step per picture, times that of the
+frequency, with a dead zone -> integer symbols. Everything here is float arithmetic of the *encoder* (which decides the
+symbols) and of the *decoder* (which paints from them); no probability depends on it.
 """
 
 import math
@@ -15,8 +15,12 @@ from dctcodec.schedule import CHANNELS, TILE
 
 ROUNDING_OFFSET = 0.4
 """A scaled coefficient u becomes sign(u) * floor(|u| + ROUNDING_OFFSET): 0.5 would be plain rounding."""
-CHROMA_STEP = 1.2
-"""The step of Cb and Cr over the step of Y."""
+STEP_BITS = 4
+LUMA_STEPS = ((1, 18), (5, 14), (8, 15), (12, 18), (18, 22), (31, 28))
+CHROMA_STEPS = ((3, 15), (8, 21), (15, 24))
+"""The step of each frequency (u, v) over the picture's, in 1/16: that of the first pair (ring, step) with max(u, v) <= ring.
+The eye, and MS-SSIM, see the middle frequencies best; the highest are nearly all zero, and a coarser step for them pays even
+in squared error."""
 SYMBOL_LIMIT = 32767
 """Symbols lie in [-SYMBOL_LIMIT, SYMBOL_LIMIT]."""
 
@@ -116,6 +120,7 @@ def _coded(device: torch.device) -> Tensor:
 
 @cache
 def relative_step(device: torch.device) -> Tensor:
-    """Each channel's step over that of luma, (CHANNELS, 1, 1)."""
-    steps = [CHROMA_STEP if c.plane else 1.0 for c in CHANNELS]
-    return torch.tensor(steps, dtype=torch.float32, device=device)[:, None, None]
+    """Each channel's step over the picture's, (CHANNELS, 1, 1), multiples of 2^-STEP_BITS."""
+    rings = [(max(c.u, c.v), CHROMA_STEPS if c.plane else LUMA_STEPS) for c in CHANNELS]
+    steps = [next(step for last, step in table if ring <= last) for ring, table in rings]
+    return torch.tensor(steps, dtype=torch.float32, device=device)[:, None, None] / 2**STEP_BITS

@@ -126,7 +126,9 @@ class Decoder(nn.Module):
             features = scale(features, image, log_step, draw)
         residual = F.pixel_shuffle(self.paint(F.silu(features)), SCALES[-1]).float()
         # the residual grows with the quantisation error; the root keeps its scale near one for all steps
-        return ycbcr_to_rgb(torch.addcmul(image / INPUT_GAIN, residual, per_sample.sqrt(), value=4))
+        planes = torch.addcmul(image / INPUT_GAIN, residual, per_sample.sqrt(), value=4)
+        with torch.autocast(symbols.device.type, enabled=False):
+            return ycbcr_to_rgb(planes)
 
 
 @torch.inference_mode()

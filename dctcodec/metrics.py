@@ -1,11 +1,17 @@
 """How near a decoded picture is to its original, in the two measures that the literature reports."""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 MS_SSIM_MIN_SIDE = 161  # four halvings of an 11-pixel window
+NEARLY_EQUAL = 1e-5
+"""Of 1 - MS-SSIM: below it two pictures are equal, and its logarithm need not fall further."""
 
 
 def psnr(original: Image.Image, decoded: Image.Image) -> float:
@@ -32,6 +38,17 @@ def ms_ssim(original: Image.Image, decoded: Image.Image) -> float | None:
         return None
     first, second = (torch.from_numpy(array).permute(2, 0, 1)[None].float() for array in arrays)
     return pytorch_msssim.ms_ssim(first, second, data_range=255).item()
+
+
+def log_dissimilarity(first: "Tensor", second: "Tensor") -> "Tensor":
+    """ln(1 - MS-SSIM) of pictures float32 (B, C, H, W) in [0, 255], (B,), with a gradient. Sides shorter than MS_SSIM_MIN_SIDE
+    have their last row or column repeated."""
+    import pytorch_msssim
+    from torch.nn.functional import pad
+
+    down, right = (max(0, MS_SSIM_MIN_SIDE - side) for side in first.shape[2:])
+    pair = (pad(picture.contiguous(), (0, right, 0, down), mode="replicate") for picture in (first, second))
+    return (1 - pytorch_msssim.ms_ssim(*pair, data_range=255, size_average=False) + NEARLY_EQUAL).log()
 
 
 def ms_ssim_db(value: float) -> float:

@@ -11,6 +11,10 @@ from dctcodec.errors import ModelError
 
 DEFAULT = "flagship"
 PRIOR, DECODER, VAE, CONFIG = "prior.safetensors", "decoder.safetensors", "vae.safetensors", "config.json"
+TUNED_DECODER = "decoder-ms-ssim.safetensors"
+"""A second decoder of the same symbols, trained for MS-SSIM; not every model has one."""
+TUNES = ("psnr", "ms-ssim")
+"""What a picture may be encoded and painted for; the default first."""
 FLOAT_PRIOR = "prior-float.safetensors"
 """The prior before it became integers, float16: to train on from, never read by the codec."""
 _WEIGHTS = {"dct-bands": (PRIOR, DECODER), "dct-vae": (PRIOR, VAE), "vae": (VAE,)}
@@ -63,6 +67,7 @@ def _read(folder: Path) -> ModelInfo:
     try:
         config = json.loads((folder / CONFIG).read_text())
         weights = [folder / name for name in _WEIGHTS[config["family"]]]
+        weights += [folder / TUNED_DECODER] * (folder / TUNED_DECODER).exists()
         size = sum(file.stat().st_size for file in weights)
         identity = _identity(folder / PRIOR) if folder / PRIOR in weights else None
         return ModelInfo(folder.name, folder, config["family"], identity, size, config["description"], config["figures"], config)

@@ -5,7 +5,7 @@ Evenly spaced in the logarithm of the step, which is nearly even in the logarith
 
 import math
 
-COARSEST, FINEST = 190.0, 18.0
+COARSEST, FINEST = 190.0, 14.0
 """Steps of quality 1 and 100, pixel levels: about 0.05 and 1 bits a pixel on photographs."""
 WORST, BEST, DEFAULT_QUALITY = 1, 100, 50.0
 STEP_UNIT = 16

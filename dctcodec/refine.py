@@ -4,6 +4,9 @@ Rounding asks only how near a coefficient is to a symbol. But the decoder is a n
 error changes with each symbol, and the prior says what each change costs. In each round a share of the symbols for which
 squared error + weight * bits would fall moves by one. Moves are judged as if nothing else moved, so a round may fail: then it is
 undone, and the next supposes the error to be more curved (as Levenberg and Marquardt do), which leaves fewer moves.
+
+For MS-SSIM the error is ln(1 - MS-SSIM). Near a picture it is a squared error that weighs some tiles and frequencies more: how much
+more, the slopes of both tell, and that much more it is curved.
 """
 
 from collections.abc import Iterator
@@ -15,9 +18,10 @@ from torch import Tensor
 
 from dctcodec.context import SYMBOL_LIMIT, relative_step, ycbcr_to_rgb
 from dctcodec.decoder import Decoder
+from dctcodec.metrics import log_dissimilarity
 from dctcodec.prior.network import code_bits
 from dctcodec.progress import Tick
-from dctcodec.schedule import CHANNELS, TILE
+from dctcodec.schedule import BANDS, CHANNELS, TILE
 
 if TYPE_CHECKING:  # training takes moves from here, on machines without the coder
     from dctcodec.prior.masked import MaskedPrior
@@ -27,6 +31,10 @@ ROUNDS = (0, 1, 2, 3, 4, 6, 8, 12, 20, 40)
 BITS_WEIGHT = 1 / 5
 """Squared error that a bit is worth, over the squared step: dMSE/dbpp of photographs at equal step is -step^2 / 15 (MSE over three
 channels)."""
+DISSIMILARITY_EXPONENT = 0.83
+"""1 - MS-SSIM is about bits to the power of minus this: the mean over held-out photographs, 0.1 to 0.9 bits a pixel."""
+ALIKE = (slice(0, BANDS[2].stop), *BANDS[3:])
+"""Channels that MS-SSIM is taken to weigh alike within a tile: bands, and the first three together, which are small."""
 CURVATURE, AFTER_SUCCESS, AFTER_FAILURE = 0.9, 0.93, 1.25
 """The error's curvature over that of the plain inverse DCT: at first, and what a round makes of it."""
 SHARE = 0.6
@@ -37,23 +45,27 @@ WINDOW, MARGIN = 24, 4
 
 @dataclass(frozen=True)
 class State:
-    """Symbols (CHANNELS, h, w), float; what they cost; slope of the squared error along each; mean and scale each is coded with."""
+    """Symbols (CHANNELS, h, w), float; what they cost; slope of the error along each, and its curvature over that of the squared
+    error; mean and scale each is coded with."""
 
     symbols: Tensor
     cost: float
     slope: Tensor
+    relative_curvature: Tensor
     mean: Tensor
     scale: Tensor
 
 
 class Refiner:
-    """The search for one picture. `rgb`: float32 (3, H, W) in [0, 255]; `step16`: the step in 1/16; `grey`: chroma is not sent."""
+    """The search for one picture. `rgb`: float32 (3, H, W) in [0, 255]; `step16`: the step in 1/16; `grey`: chroma is not sent;
+    `tuned`: for MS-SSIM, not for squared error."""
 
-    def __init__(self, decoder: Decoder, prior: "MaskedPrior", rgb: Tensor, step16: int, grey: bool):
+    def __init__(self, decoder: Decoder, prior: "MaskedPrior", rgb: Tensor, step16: int, grey: bool, tuned: bool = False):
         self.decoder, self.prior, self.rgb, self.step16, self.grey = decoder, prior, rgb, step16, grey
-        self.step = step16 / 16
+        self.step, self.tuned = step16 / 16, tuned
         self.weight = BITS_WEIGHT * self.step**2
         self.curvature = energy() * (relative_step(torch.device("cpu")) * self.step) ** 2
+        self.exchange: float | None = None  # of ln(1 - MS-SSIM), for squared error
         self.generator = torch.Generator().manual_seed(0)
 
     def refine(self, symbols: Tensor, rounds: int, tick: Tick) -> Tensor:
@@ -68,38 +80,58 @@ class Refiner:
         return best.symbols.int()
 
     def _state(self, symbols: Tensor, sloped: bool = True) -> State:
-        error, slope = self._error(symbols, sloped)
         mean, scale = self.prior.parameters(symbols.int(), self.step16, self.grey)
         bits = code_bits(symbols, mean, scale)
         if self.grey:
             bits = bits * _luma()
-        return State(symbols, error + self.weight * bits.sum().item(), slope, mean, scale)
+        cost = self.weight * bits.sum().item()
+        if self.exchange is None:  # so that one per cent of bits is worth as much as what it is about for
+            self.exchange = cost / DISSIMILARITY_EXPONENT
+        error, slope, relative_curvature = self._error(symbols, sloped)
+        return State(symbols, error + cost, slope, relative_curvature, mean, scale)
 
     def _moves(self, state: State, curvature: float) -> Tensor:
         """-1, 0 or 1 for each symbol."""
-        moves = helpful_moves(state.symbols, state.slope, curvature * self.curvature, self.weight, state.mean, state.scale)
+        curvature = curvature * state.relative_curvature * self.curvature
+        moves = helpful_moves(state.symbols, state.slope, curvature, self.weight, state.mean, state.scale)
         made = torch.rand(moves.shape, generator=self.generator) < SHARE
         return moves * (made & _luma() if self.grey else made)
 
-    def _error(self, symbols: Tensor, sloped: bool) -> tuple[float, Tensor]:
-        """Squared error of the painted picture, summed over pixels and channels, and its gradient, or zeros unless `sloped`."""
-        total, slope = 0.0, torch.zeros_like(symbols)
+    def _error(self, symbols: Tensor, sloped: bool) -> tuple[float, Tensor, Tensor]:
+        """Error of the painted picture, its slopes, or zeros unless `sloped`, and its curvature over that of the squared error."""
+        total, slopes = 0.0, symbols.new_zeros(2 if self.tuned else 1, *symbols.shape)
         for inner, outer in _windows(*symbols.shape[1:]):
             leaf = symbols[:, *outer].to(self.rgb.device).detach().requires_grad_(sloped)
             with torch.set_grad_enabled(sloped):
-                error = self._window_error(leaf, inner, outer)
-            total += error.item()
-            if sloped:
-                slope[:, *outer] += torch.autograd.grad(error, leaf)[0].cpu()
-        return total, slope
+                errors = self._window_errors(leaf, inner, outer)
+            total += errors[0].item()
+            for error, slope in zip(errors, slopes, strict=True):
+                if sloped:
+                    slope[:, *outer] += torch.autograd.grad(error, leaf, retain_graph=error is not errors[-1])[0].cpu()
+        return total, slopes[0], _relative_curvature(*slopes) if self.tuned else torch.ones(())
 
-    def _window_error(self, symbols: Tensor, inner: tuple[slice, slice], outer: tuple[slice, slice]) -> Tensor:
-        """The error of the `inner` tiles where the `outer` ones are painted, which have these symbols."""
+    def _window_errors(
+        self, symbols: Tensor, inner: tuple[slice, slice], outer: tuple[slice, slice]
+    ) -> list[Tensor]:
+        """The error of the `inner` tiles where the `outer` ones are painted, which have these symbols; then, if it is another, the
+        squared error."""
         painted = self.decoder(symbols[None], torch.full((1,), self.step, device=symbols.device))[0]
         target = self.rgb[:, *_pixels(inner)]
         rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
         painted = painted[:, *_pixels((rows, columns))][:, : target.shape[1], : target.shape[2]]
-        return (painted - target).square().sum()
+        squared = (painted - target).square().sum()
+        if not self.tuned:
+            return [squared]
+        share = target.numel() / self.rgb.numel()
+        return [self.exchange * share * log_dissimilarity(painted[None], target[None])[0], squared]
+
+
+def _relative_curvature(slope: Tensor, plain: Tensor) -> Tensor:
+    """How much more an error weighs each symbol than the squared error does, whose slope is `plain`: (CHANNELS, h, w)."""
+    result = torch.empty_like(slope)
+    for part in ALIKE:
+        result[part] = slope[part].norm(dim=0) / (plain[part].norm(dim=0) + 1e-6)
+    return result
 
 
 def helpful_moves(symbols: Tensor, slope: Tensor, curvature: Tensor, weight: Tensor | float, mean: Tensor, scale: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from dctcodec import image
 from dctcodec.codec import Codec
 from dctcodec.errors import DctcodecWarning, TargetError
 from dctcodec.metrics import psnr
+from dctcodec.models import TUNES
 from dctcodec.progress import Tick, no_tick
 from dctcodec.quality import BEST, WORST
 
@@ -25,6 +26,7 @@ def encode_to(
     psnr: float | None = None,
     seed: int = 0,
     effort: int = 0,
+    tune: str = TUNES[0],
     tick: Tick = no_tick,
 ) -> bytes:
     """A picture as the bytes of a .dct file that meets one target, of the best quality that does, or for `psnr` the least.
@@ -37,7 +39,7 @@ def encode_to(
         raise ValueError("give one target: bpp, size or psnr")
     if codec.scheme.one_quality:
         raise TargetError(f"the model {codec.model.name} has one quality, so it meets no target")
-    trials = _Trials(codec, image.normalise(picture), seed, effort, tick)
+    trials = _Trials(codec, image.normalise(picture), {"seed": seed, "effort": effort, "tune": tune}, tick)
     if psnr is not None:
         return _at_least(trials, psnr)
     pixels = picture.width * picture.height
@@ -49,14 +51,14 @@ def encode_to(
 class _Trials:
     """Encodings of a picture by the number of their quality, each made once."""
 
-    def __init__(self, codec: Codec, picture: Image.Image, seed: int, effort: int, tick: Tick):
-        self.codec, self.picture, self.seed, self.effort, self.tick = codec, picture, seed, effort, tick
+    def __init__(self, codec: Codec, picture: Image.Image, settings: dict[str, int | str], tick: Tick):
+        self.codec, self.picture, self.settings, self.tick = codec, picture, settings, tick
         self.count = (BEST - WORST) * STEPS + 1
         self.files: dict[int, bytes] = {}
 
     def file(self, number: int) -> bytes:
         if number not in self.files:
-            self.files[number] = self.codec.encode(self.picture, WORST + number / STEPS, self.seed, self.effort)
+            self.files[number] = self.codec.encode(self.picture, WORST + number / STEPS, **self.settings)
             self.tick(1 / self.count.bit_length())
         return self.files[number]
 

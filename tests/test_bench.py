@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -99,6 +100,22 @@ def ms_ssim_in_numpy(first: Image.Image, second: Image.Image) -> float:
 def test_ms_ssim_has_no_value_for_small_pictures(side: int, exists: bool):
     image = photo(side, 300)
     assert (metrics.ms_ssim(image, image) is not None) == exists
+
+
+def test_the_differentiable_dissimilarity_is_the_same_measure():
+    first, second = (torch.from_numpy(np.array(photo(192, 176, seed))).permute(2, 0, 1)[None].float() for seed in (0, 1))
+    blend = (0.7 * first + 0.3 * second).round().requires_grad_()
+    value = metrics.log_dissimilarity(blend, first)
+    pictures = (Image.fromarray(p[0].detach().byte().permute(1, 2, 0).numpy()) for p in (first, blend))
+    assert math.exp(value.item()) == pytest.approx(1 - metrics.ms_ssim(*pictures), rel=0.01, abs=2e-5)
+    value.sum().backward()
+    assert blend.grad.isfinite().all() and blend.grad.any()
+
+
+def test_the_dissimilarity_has_a_value_for_small_pictures_too():
+    small = torch.rand(2, 3, 9, 5) * 255
+    values = metrics.log_dissimilarity(small, torch.stack([small[0], small[1].flip(-1)]))
+    assert values[0] < math.log(2e-5) < values[1] < 0
 
 
 def test_different_sizes_are_refused():

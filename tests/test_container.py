@@ -59,6 +59,7 @@ headers = st.builds(
     seed=st.integers(0, 2**32 - 1),
     model_id=st.integers(0, 2**32 - 1),
     progressive=st.booleans(),
+    tuned=st.booleans(),
 )
 
 
@@ -68,7 +69,7 @@ def test_what_is_written_is_read(header: Header, payload: bytes):
     read, rest = container.parse(data)
     assert rest == payload
     assert vars(read) == vars(header) | {"payload_length": len(payload)}
-    flags = header.grey + 4 * header.progressive
+    flags = header.grey + 4 * header.progressive + 8 * header.tuned
     crafted = craft(payload, b"DCT\x89", 1, flags, header.model_id, header.width, header.height, header.step16, header.seed)
     assert data == crafted
     assert len(data) - len(payload) == HEADER_BYTES == 28
@@ -108,8 +109,9 @@ def test_bytes_after_the_end_are_noticed(codec, small: bytes, more: bytes):
         (bytes(100), "not a .dct file"),
         (craft(version=2), "version 2"),
         (craft(version=0), "version 0"),
-        (craft(flags=8), "flags 0x08"),
+        (craft(flags=16), "flags 0x10"),
         (craft(flags=6, step16=0), "flags 0x06"),
+        (craft(flags=10, step16=0), "flags 0x0a"),
         (craft(step16=0), "step is 0, which its flags"),
         (craft(flags=2), "step is 50, which its flags"),
         (craft(length=1), "truncated"),

@@ -73,18 +73,21 @@ def test_dead_zone_has_its_edges_where_it_should(step: float):
     scaled = torch.tensor([0, edge - 1e-3, edge + 1e-3, 1 + edge - 1e-3, 1 + edge + 1e-3, 9 + edge - 1e-2, 9 + edge + 1e-2])
     expected = [0, 0, 1, 1, 2, 9, 10]
     luma = (PLANES == 0).nonzero()[0].item()
+    relative = context.relative_step(torch.device("cpu"))[luma].item()
     for sign in (1, -1):
         coefficients = torch.zeros(len(scaled), len(CHANNELS), 1, 1)
         coefficients[:, luma, 0, 0] = sign * scaled * step
-        symbols = context.quantise(coefficients, step)
+        symbols = context.quantise(coefficients, step / relative)
         assert symbols[:, luma, 0, 0].tolist() == [sign * e for e in expected]
         assert symbols.count_nonzero() == sum(e != 0 for e in expected)
 
 
-def test_chroma_has_a_step_of_its_own():
-    ones = torch.ones(1, len(CHANNELS), 1, 1)
-    values = context.dequantise(ones, 40.0)[0, :, 0, 0]
-    assert torch.allclose(values, torch.where(PLANES > 0, 48.0, 40.0))  # FORMAT.md: 1.2 times that of luma
+def test_each_ring_has_a_step_of_its_own():
+    values = context.dequantise(torch.ones(1, len(CHANNELS), 1, 1), 16.0)[0, :, 0, 0]
+    steps = {(min(c.plane, 1), max(c.u, c.v)): value.item() for c, value in zip(CHANNELS, values, strict=True)}
+    luma = [18] * 2 + [14] * 4 + [15] * 3 + [18] * 4 + [22] * 6 + [28] * 13  # FORMAT.md
+    chroma = [15] * 4 + [21] * 5 + [24] * 7
+    assert steps == {(0, ring): step for ring, step in enumerate(luma)} | {(1, ring): step for ring, step in enumerate(chroma)}
 
 
 def test_dequantise_is_undone_by_quantise():

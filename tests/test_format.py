@@ -36,14 +36,14 @@ def read_file(data: bytes) -> File:
     if len(data) < 28:
         raise ValueError("too short")
     magic, version, flags, model, width, height, step16, seed, length, crc = struct.unpack("<4sBB4sHHHIII", data[:28])
-    if magic != b"DCT\x89" or version != 1 or flags > 7 or flags in (6, 7):
+    if magic != b"DCT\x89" or version != 1 or flags > 15 or (flags & 2 and flags & 12):
         raise ValueError("not a file of this version")
     if len(data) != 28 + length or crc != zlib.crc32(data[:24] + data[28:]):
         raise ValueError("damaged")
     if not 1 <= width * height <= 2**27 or (step16 == 0) != (flags // 2 % 2 == 1):
         raise ValueError("sizes out of range")
     payload = data[28:]
-    if flags < 4:  # not progressive: from here on the word taken first is the first
+    if not flags & 4:  # not progressive: from here on the word taken first is the first
         payload = np.frombuffer(payload, "<u4")[::-1].tobytes() if length % 4 == 0 else payload
     return File(flags % 2 == 1, model, width, height, step16, seed, payload)
 
@@ -113,8 +113,8 @@ class Prior:
         bias, d, (h, w) = bias[:, :, None, None], tensors["basis"], known.shape[1:]
         s = np.zeros((3, h, w, 32, 32), np.int64)
         before = slice(0, ENDS[band])
-        s[PLANE[before], :, :, U[before], V[before]] = np.clip(known[before], -(2**11), 2**11)
-        picture = np.clip((d.T @ s @ d + 2**14) >> 15, -127, 127).swapaxes(2, 3).reshape(3, 32 * h, 32 * w)
+        s[PLANE[before], :, :, U[before], V[before]] = np.clip(known[before], -(2**11), 2**11) * tensors["step"][before, None, None]
+        picture = np.clip((d.T @ s @ d + 2**18) >> 19, -127, 127).swapaxes(2, 3).reshape(3, 32 * h, 32 * w)
 
         def cells(k: int) -> np.ndarray:
             squares = picture.reshape(3, 32 * h // k, k, 32 * w // k, k)
@@ -146,7 +146,8 @@ class Prior:
         painted = spread(np.clip(self.layer("forecast.paint", f), -127, 127), 4)
         q = painted.reshape(3, h, 32, w, 32).swapaxes(2, 3)
         channels = slice(ENDS[band], ENDS[band + 1])
-        means = ((d @ q @ d.T + 2**18) >> 19)[PLANE[channels], :, :, U[channels], V[channels]]
+        means = (d @ q @ d.T)[PLANE[channels], :, :, U[channels], V[channels]]
+        means = (means * tensors["step_inverse"][channels, None, None] + 2**30) >> 31
         terms = np.minimum(np.concatenate([(sums(c) + 2) >> 2, (sums(f) + 8) >> 4]), 127)
         return means, self.layer("forecast.pool", terms, channels)
 
@@ -230,7 +231,10 @@ def read_symbols(file: File, model: bytes, broken_off: bool = False) -> np.ndarr
 def reconstruct(file: File, symbols: np.ndarray) -> np.ndarray:
     h, w = symbols.shape[1:]
     coefficients = np.zeros((3, h, w, 32, 32))
-    scales = file.step16 / 16 * np.where(PLANE == 0, 1, 1.2)
+    rings = np.maximum(U, V)
+    luma = np.select([rings <= last for last in (1, 5, 8, 12, 18, 31)], (18, 14, 15, 18, 22, 28))
+    chroma = np.select([rings <= last for last in (3, 8, 15)], (15, 21, 24))
+    scales = file.step16 / 256 * np.where(PLANE == 0, luma, chroma)
     coefficients[PLANE, :, :, U, V] = symbols * scales[:, None, None]
     u, x = np.mgrid[:32, :32]
     dct = np.where(u == 0, 0.5**0.5, 1) / 4 * np.cos(np.pi * u * (2 * x + 1) / 64)

@@ -1,5 +1,6 @@
 """Effort: fewer bits or a nearer picture for more of the encoder's time, in files like any other."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from PIL import Image
 from test_cli import assert_one_error, dctcodec
 
-from dctcodec import container, context, refine
-from dctcodec.metrics import psnr
+from dctcodec import Codec, container, context, refine
+from dctcodec.errors import FormatError
+from dctcodec.metrics import ms_ssim, psnr
 from dctcodec.refine import Refiner
 from dctcodec.schedule import CHANNELS
 
@@ -27,11 +29,11 @@ def files(codec, crop) -> dict[int, bytes]:
     return {effort: codec.encode(crop, QUALITY, effort=effort) for effort in (0, 1, 5)}
 
 
-def refiner(codec, image: Image.Image, step: float, grey: bool = False) -> tuple[Refiner, torch.Tensor]:
+def refiner(codec, image: Image.Image, step: float, tuned: bool = False) -> tuple[Refiner, torch.Tensor]:
     """A search for a picture, and its symbols to begin with."""
     rgb = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float()
     symbols = context.quantise(context.analyse(rgb[None]), step)[0].int()
-    return Refiner(codec.scheme.decoder, codec.scheme.prior, rgb, round(16 * step), grey), symbols
+    return Refiner(codec.scheme.decoder, codec.scheme.prior, rgb, round(16 * step), False, tuned), symbols
 
 
 def cost(codec, image: Image.Image, data: bytes) -> float:
@@ -75,7 +77,7 @@ def test_any_size(codec, make_picture, size: tuple[int, int]):
 def test_the_slope_is_that_of_the_error(codec, crop):
     search, symbols = refiner(codec, crop, 40.0)
     symbols = symbols.float()
-    _, slope = search._error(symbols, True)
+    _, slope, _ = search._error(symbols, True)
     direction = torch.sign(slope) * (slope.abs() > slope.abs().quantile(0.99))
     low, high = (search._error(symbols + by * direction, False)[0] for by in (-0.01, 0.01))
     assert (high - low) / 0.02 == pytest.approx((slope * direction).sum().item(), rel=0.01)
@@ -93,16 +95,65 @@ def test_the_curvature_is_that_of_the_inverse_dct(codec, crop, plane: int):
     assert change.square().sum().item() == pytest.approx(search.curvature[channel].item(), rel=1e-3)
 
 
+def test_for_ms_ssim_the_slope_is_that_of_its_logarithm_and_flat_tiles_weigh_more(codec, photo):
+    image = photo.crop((0, 0, 192, 192))
+    image.paste(Image.fromarray(np.random.default_rng(0).integers(0, 256, (192, 96, 3), dtype=np.uint8)), (96, 0))
+    search, symbols = refiner(codec, image, 40.0, tuned=True)
+    search.exchange = 1e6
+    symbols = symbols.float()
+    _, slope, curvature = search._error(symbols, True)
+    direction = torch.sign(slope) * (slope.abs() > slope.abs().quantile(0.99))
+    low, high = (search._error(symbols + by * direction, False)[0] for by in (-0.01, 0.01))
+    assert (high - low) / 0.02 == pytest.approx((slope * direction).sum().item(), rel=0.02)
+    smooth, noisy = curvature[..., :2].median(), curvature[..., 4:].median()
+    assert smooth > 2 * noisy > 0
+
+
+@pytest.mark.quality
+def test_effort_for_ms_ssim_serves_it(codec, photo):
+    image = photo.crop((150, 90, 150 + 192, 90 + 192))
+    files = [codec.encode(image, QUALITY, effort=effort, tune="ms-ssim") for effort in (0, 4)]
+    bits = len(files[1]) / len(files[0]) - 1
+    similarities = [ms_ssim(image, codec.decode(data)) for data in files]
+    exchanged = np.log((1 - similarities[1]) / (1 - similarities[0])) / refine.DISSIMILARITY_EXPONENT
+    assert bits + exchanged < -0.05
+
+
+def test_tune_says_how_a_file_is_painted(codec, crop, files, tmp_path: Path):
+    data = codec.encode(crop, QUALITY, tune="ms-ssim")
+    header, symbols = codec.symbols(data)
+    assert header.tuned and torch.equal(symbols, codec.symbols(files[0])[1])
+    assert np.any(np.array(codec.decode(data)) != np.array(codec.decode(files[0])))
+    assert codec.decode(codec.encode(crop.crop((0, 0, 20, 9)), 30, effort=1, tune="ms-ssim")).size == (20, 9)
+    crop.save(tmp_path / "a.png")
+    command = ("encode", tmp_path / "a.png", "-o", tmp_path / "a.dct", "--tune", "ms-ssim")
+    assert dctcodec(*command, "--quality", QUALITY).exit_code == 0
+    assert (tmp_path / "a.dct").read_bytes() == data
+    assert "ms-ssim" in dctcodec("info", tmp_path / "a.dct").stdout
+    assert dctcodec(*command, "--target-size", 700).exit_code == 0
+    assert container.parse((tmp_path / "a.dct").read_bytes())[0].tuned
+    assert_one_error(dctcodec(*command, "--model", "dct-bands"), 1, "leave --tune out")
+    with pytest.raises(ValueError, match="not tuned for 'vmaf'"):
+        codec.encode(crop, tune="vmaf")
+
+
+def test_a_file_to_be_painted_by_weights_that_are_not_there_is_refused(crop):
+    untuned = Codec("dct-bands", "cpu")
+    header, payload = container.parse(untuned.encode(crop, QUALITY))
+    with pytest.raises(FormatError, match="weights that its model dct-bands does not have"):
+        untuned.decode(container.write(replace(header, tuned=True), payload))
+
+
 def test_windows_cover_a_picture_once_and_hardly_change_its_error(codec, crop, monkeypatch: pytest.MonkeyPatch):
     search, symbols = refiner(codec, crop, 40.0)
-    error, slope = search._error(symbols.float(), True)
+    error, slope, _ = search._error(symbols.float(), True)
     monkeypatch.setattr(refine, "WINDOW", 2)
     monkeypatch.setattr(refine, "MARGIN", 2)
     seen = torch.zeros(symbols.shape[1:])
     for inner, _ in refine._windows(*seen.shape):
         seen[inner] += 1
     assert (seen == 1).all()
-    parts_error, parts_slope = search._error(symbols.float(), True)
+    parts_error, parts_slope, _ = search._error(symbols.float(), True)
     assert parts_error == pytest.approx(error, rel=0.01)
     assert torch.nn.functional.cosine_similarity(slope.flatten(), parts_slope.flatten(), 0) > 0.98
 

@@ -292,6 +292,22 @@ def test_what_is_exported_is_a_codec(runs: Path, make_picture, monkeypatch: pyte
     assert np.abs(np.asarray(back, float) - np.asarray(image, float)).mean() < 12
 
 
+def test_a_decoder_may_be_trained_for_ms_ssim_and_exported_beside_the_other(
+    runs: Path, photos: Path, small_crops: None, tmp_path: Path, make_picture, monkeypatch: pytest.MonkeyPatch
+):
+    command("decoder", photos, tmp_path / "tuned", 2, "--tune", "ms-ssim")
+    (row,) = log(tmp_path, "tuned")
+    assert {"psnr@50", "ms-ssim@50"} <= row.keys() and all(np.isfinite(value) for value in row.values())
+    sources = ["--prior", checkpoint(runs, "prior"), "--decoder", checkpoint(runs, "decoder")]
+    sources += ["--tuned", checkpoint(tmp_path, "tuned")]
+    invoke("export", *sources, "--description", "two decoders", "-o", tmp_path / "models" / "tuned")
+    monkeypatch.setattr(models, "_PLACES", (tmp_path / "models",))
+    codec, image = Codec("tuned", "cpu"), make_picture(70, 50)
+    assert codec.scheme.tunes == models.TUNES
+    plain, other = (np.asarray(codec.decode(codec.encode(image, tune=tune)), float) for tune in models.TUNES)
+    assert 0 < np.abs(plain - other).mean() < 12
+
+
 def test_another_prior_has_another_identity(runs: Path, monkeypatch: pytest.MonkeyPatch):
     shipped = models.find(models.DEFAULT)
     monkeypatch.setattr(models, "_PLACES", (runs / "models",))

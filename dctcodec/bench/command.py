@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from dctcodec.models import DEFAULT, find
+from dctcodec.models import DEFAULT, TUNES, find
 
 QUALITIES = (5, 15, 30, 45, 60, 75, 90)
 PATH = click.Path(path_type=Path)
@@ -46,9 +46,10 @@ def bench() -> None:
 @click.option("--baselines/--no-baselines", default=True, show_default=True, help="Measure JPEG, WebP and AVIF too.")
 @click.option("--paper", is_flag=True, help="The paper's figure 9: VAE, DCT-VAE and JPEG of equal PSNR, for a dct-vae model.")
 @click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Of our encoder.")
+@click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="Of our encoder.")
 @click.option("--published", type=PATH, metavar="DIR", help="Curves of others (JSON) to draw and compare with.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
-def kodak(data, qualities, model, device, json_path, plot_path, baselines, paper, limit, published, effort) -> None:
+def kodak(data, qualities, model, device, json_path, plot_path, baselines, paper, limit, published, effort, tune) -> None:
     """Rate, distortion and time on the 24 Kodak pictures, and BD-rates against JPEG, WebP and AVIF."""
     from dctcodec.bench.run import run
 
@@ -59,7 +60,7 @@ def kodak(data, qualities, model, device, json_path, plot_path, baselines, paper
         distinct = [None]
     elif paper:
         raise click.UsageError(f"--paper is for dct-vae models, and {model} is none.")
-    run(data, distinct or QUALITIES, model, device, json_path, plot_path, baselines, paper, limit, published, effort)
+    run(data, distinct or QUALITIES, model, device, json_path, plot_path, baselines, paper, limit, published, effort, tune)
 
 
 @bench.command()

@@ -9,7 +9,7 @@ import click
 from PIL import Image, ImageDraw, ImageFont
 
 from dctcodec import metrics
-from dctcodec.bench.baselines import JPEG
+from dctcodec.bench.baselines import JPEG, Baseline
 from dctcodec.errors import DctcodecError
 from dctcodec.image import normalise, read_image, write_image
 
@@ -40,7 +40,7 @@ def main(image: Path | None, quality: float) -> None:
     """Encode and decode IMAGE (default: the portrait that matplotlib ships) and compare with JPEG."""
     from dctcodec.codec import Codec
 
-    path = image or _sample()
+    path = image or sample()
     original = normalise(read_image(path))
     codec = Codec()
     data = codec.encode(original, quality)
@@ -59,19 +59,24 @@ def main(image: Path | None, quality: float) -> None:
 
 def jpeg_of_size(original: Image.Image, limit: int) -> Version:
     """The best JPEG of at most `limit` bytes, or the smallest that there is where all are larger."""
-    best = None
-    for quality, data in _jpegs(original):
-        if best and len(data) > limit:
-            break
-        best = quality, data
-    quality, data = best
+    quality, data = best_of_size(JPEG, original, limit)
     label = "of the same size" if len(data) <= limit else "at its smallest"
     return Version(f"JPEG {label}, quality {quality}", data, JPEG.decode(data))
 
 
+def best_of_size(codec: Baseline, original: Image.Image, limit: int) -> tuple[int, bytes]:
+    """Quality and file of the best of at most `limit` bytes, or the smallest where all are larger."""
+    best = None
+    for quality, data in _files(codec, original):
+        if best and len(data) > limit:
+            break
+        best = quality, data
+    return best
+
+
 def jpeg_of_psnr(original: Image.Image, psnr: float) -> Version:
     """The smallest JPEG of at least that PSNR in dB, or the best that there is where none reaches it."""
-    for quality, data in _jpegs(original):
+    for quality, data in _files(JPEG, original):
         decoded = JPEG.decode(data)
         if metrics.psnr(original, decoded) >= psnr:
             return Version(f"JPEG of the same PSNR, quality {quality}", data, decoded)
@@ -93,9 +98,9 @@ def side_by_side(original: Image.Image, ours: Version, jpeg: Version) -> Image.I
     return sheet
 
 
-def _jpegs(original: Image.Image) -> Iterator[tuple[int, bytes]]:
+def _files(codec: Baseline, original: Image.Image) -> Iterator[tuple[int, bytes]]:
     for quality in range(1, 96):
-        yield quality, JPEG.encode(original, quality)
+        yield quality, codec.encode(original, quality)
 
 
 def _centre(image: Image.Image) -> Image.Image:
@@ -103,7 +108,8 @@ def _centre(image: Image.Image) -> Image.Image:
     return image.crop((left, top, min(left + MAX_SIDE, image.width), min(top + MAX_SIDE, image.height)))
 
 
-def _sample() -> Path:
+def sample() -> Path:
+    """The portrait that matplotlib ships."""
     from matplotlib import cbook
 
     return Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))

@@ -25,14 +25,15 @@ class Subject(Protocol):
 
 
 @dataclass(frozen=True)
-class WithEffort:
-    """A codec whose encoder spends more time."""
+class Setting:
+    """A codec with options of its encoder."""
 
     codec: Codec
     effort: int
+    tune: str
 
     def encode(self, image: Image.Image, quality: float | None) -> bytes:
-        return self.codec.encode(image, quality, effort=self.effort)
+        return self.codec.encode(image, quality, effort=self.effort, tune=self.tune)
 
     def decode(self, data: bytes) -> Image.Image:
         return self.codec.decode(data)

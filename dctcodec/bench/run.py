@@ -10,13 +10,13 @@ import click
 from dctcodec.bench import machine, report
 from dctcodec.bench.baselines import BASELINES
 from dctcodec.bench.kodak import Pictures, find
-from dctcodec.bench.measure import Subject, WithEffort, measure
+from dctcodec.bench.measure import Setting, Subject, measure
 from dctcodec.bench.published import Published, read
 from dctcodec.bench.report import Result
 from dctcodec.errors import DataError, DctcodecError
 from dctcodec.files import check_output, write_output
 
-EXTRA = ("pytorch_msssim", "bjontegaard", "matplotlib")
+EXTRA = ("bjontegaard", "matplotlib")
 
 
 def run(
@@ -31,6 +31,7 @@ def run(
     limit: int | None,
     published: Path | None,
     effort: int,
+    tune: str,
 ) -> None:
     """What `dctcodec bench kodak` does; the arguments are its options.
 
@@ -49,8 +50,8 @@ def run(
 
         run_paper(pictures, Codec(model, device), f"vae-{model.removeprefix('dct-vae-')}", json_path, plot_path)
         return
-    ours = WithEffort(Codec(model, device), effort)
-    subjects = [("dctcodec", f"model {model}, device {device}, effort {effort}", ours, qualities)]
+    ours = Setting(Codec(model, device), effort, tune)
+    subjects = [("dctcodec", f"model {model}, device {device}, effort {effort}, tune {tune}", ours, qualities)]
     if baselines:
         subjects += [(codec.name, codec.description, codec, codec.qualities) for codec in BASELINES]
     results = _measure_all(subjects, pictures)

@@ -1,7 +1,8 @@
 """The forecast of `forecast.py` in exact integer arithmetic.
 
-Its inverse and forward DCT are products with whole numbers too, in float64: a basis of 2^9 is shipped with the model, and
-symbols are limited to +-2^11, so no partial sum can reach 2^53.
+Its inverse and forward DCT are products with whole numbers too, in float64: a basis of 2^9 is shipped with the model, and so
+are the steps of the frequencies, in 2^-4, and their inverses, in 2^-12; symbols are limited to +-2^11, so no partial sum can
+reach 2^53.
 """
 
 import math
@@ -9,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from dctcodec.context import STEP_BITS
 from dctcodec.prior.exact_layers import STREAM_LIMIT, Arithmetic, Layer, activation, patches, stored
 from dctcodec.prior.forecast import COARSE, FINE, IMAGE_GAIN, PAINT_GAIN, POOL_GAIN
 from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX
@@ -17,6 +19,8 @@ from dctcodec.schedule import BANDS, CHANNELS, TILE
 
 BASIS_BITS = 9
 """The shipped basis is round(2^9 of the orthonormal DCT's)."""
+INVERSE_BITS = 12
+"""The shipped inverse of a frequency's relative step is round(2^12 / it)."""
 KNOWN_LIMIT = 2**11
 """Symbols beyond this are taken as this."""
 
@@ -35,7 +39,9 @@ class ExactForecast:
         self._coarse_blocks = int(tensors["coarse_blocks"])
         self._bias = tensors["reveal_bias"].to(self.device, arithmetic.dtype)
         self._step_bias = tensors["step_bias"].to(self.device, arithmetic.dtype)
-        self._basis = tensors["basis"].to(self.device, torch.float64)
+        self._basis, self._step, self._inverse = (
+            tensors[name].to(self.device, torch.float64) for name in ("basis", "step", "step_inverse")
+        )
 
     def __call__(self, symbols: Tensor, band: int, step_row: int) -> tuple[Tensor, Tensor]:
         """What the symbols (CHANNELS, h, w), int32, of the bands before `band` say of it: int32 (n, h, w) each, to be added to
@@ -53,7 +59,7 @@ class ExactForecast:
         painted = self._convolved(self._paint, fine, w * TILE // FINE).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
         pooled = torch.cat([_pooled(coarse, h, TILE // COARSE), _pooled(fine, h, TILE // FINE)], 1)
         scales = self._pool(pooled, BANDS[band]).T.to(torch.int32).reshape(-1, h, w)
-        return self._coefficients(_pixels(painted, w), band), scales
+        return self._coefficients(_tile_rows(painted, w), band).reshape(-1, h, w), scales
 
     def _picture(self, symbols: Tensor, band: int) -> Tensor:
         """The inverse DCT of the symbols before a band, in 1/16 of IMAGE_GAIN steps: (3, 32 h, 32 w)."""
@@ -61,23 +67,21 @@ class ExactForecast:
         side, places = _places(known)
         matrices = torch.zeros(h * w, 3 * side**2, dtype=torch.float64, device=self.device)
         values = symbols[known].to(self.device).clamp(-KNOWN_LIMIT, KNOWN_LIMIT)
-        matrices[:, places] = values.flatten(1).T.double()
+        matrices[:, places] = values.flatten(1).T * self._step[known]
         across = matrices.reshape(-1, side) @ self._basis[:side]
         columns = across.reshape(-1, side, TILE).transpose(1, 2).reshape(-1, side) @ self._basis[:side]
-        pixels = _rescaled(columns, 2 * BASIS_BITS - ACTIVATION_BITS - math.log2(IMAGE_GAIN))
+        pixels = _rescaled(columns, 2 * BASIS_BITS + STEP_BITS - ACTIVATION_BITS - math.log2(IMAGE_GAIN))
         pixels = pixels.clamp_(-ACTIVATION_MAX, ACTIVATION_MAX).to(self.operand)
         return pixels.reshape(h, w, 3, TILE, TILE).permute(2, 0, 4, 1, 3).reshape(3, h * TILE, w * TILE)
 
-    def _coefficients(self, painted: Tensor, band: int) -> Tensor:
-        """The DCT of planes (3, 32 h, 32 w): a band's channels, in 1/16 symbols, int32 (n, h, w)."""
-        h, w = (length // TILE for length in painted.shape[1:])
+    def _coefficients(self, rows: Tensor, band: int) -> Tensor:
+        """The DCT of tiles whose rows are given, (tiles * 3 * TILE, TILE): a band's channels, in 1/16 symbols, int32 (n, tiles)."""
         side, places = _places(BANDS[band])
-        tiles = painted.reshape(3, h, TILE, w, TILE).permute(1, 3, 0, 2, 4).reshape(-1, TILE).double()
-        across = tiles @ self._basis[:side].T
-        columns = across.reshape(-1, TILE, side).transpose(1, 2).reshape(-1, TILE) @ self._basis[:side].T
-        chosen = columns.reshape(h * w, 3, side, side).transpose(2, 3).reshape(h * w, -1)[:, places]
-        shift = 2 * BASIS_BITS + ACTIVATION_BITS - MEAN_BITS - math.log2(PAINT_GAIN)
-        return _rescaled(chosen, shift).to(torch.int32).T.reshape(-1, h, w)
+        across = rows @ self._basis[:side].T.to(rows.dtype)  # at most 127 * 32 * 2^7: exact in float32
+        columns = across.reshape(-1, TILE, side).transpose(1, 2).double().reshape(-1, TILE) @ self._basis[:side].T
+        chosen = columns.reshape(-1, 3, side, side).transpose(2, 3).reshape(-1, 3 * side**2)[:, places]
+        shift = 2 * BASIS_BITS + INVERSE_BITS + ACTIVATION_BITS - MEAN_BITS - math.log2(PAINT_GAIN)
+        return _rescaled(chosen * self._inverse[BANDS[band]], shift).to(torch.int32).T
 
     def _block(self, number: int, stream: Tensor, bias: Tensor, width: int) -> Tensor:
         first, second = self._blocks[number]
@@ -112,11 +116,10 @@ def _doubled(rows: Tensor, width: int) -> Tensor:
     return grid.permute(0, 3, 1, 4, 2).reshape(4 * len(rows), -1)
 
 
-def _pixels(rows: Tensor, tiles_across: int) -> Tensor:
-    """The opposite of `_cells` of side FINE: (positions, 3 * FINE^2) to (3, H, W)."""
-    width = tiles_across * TILE // FINE
-    cells = rows.reshape(-1, width, 3, FINE, FINE).permute(2, 0, 3, 1, 4)
-    return cells.reshape(3, -1, width * FINE)
+def _tile_rows(cells: Tensor, tiles_across: int) -> Tensor:
+    """Rows of tiles from `_cells` of side FINE: (positions, 3 * FINE^2) to (tiles * 3 * TILE, TILE)."""
+    grid = cells.reshape(-1, TILE // FINE, tiles_across, TILE // FINE, 3, FINE, FINE)
+    return grid.permute(0, 2, 4, 1, 5, 3, 6).reshape(-1, TILE)
 
 
 def _pooled(activations: Tensor, tiles_down: int, side: int) -> Tensor:

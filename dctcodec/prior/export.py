@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from dctcodec.context import dct_basis
+from dctcodec.context import STEP_BITS, dct_basis, relative_step
 from dctcodec.errors import ExportError, ModelError
-from dctcodec.prior.exact_forecast import BASIS_BITS
+from dctcodec.prior.exact_forecast import BASIS_BITS, INVERSE_BITS
 from dctcodec.prior.exact_layers import EXACT_LIMIT, STREAM_LIMIT, prove_bound
 from dctcodec.prior.forecast import Forecast
 from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS, Conditioning, ExactConv, weight_exponent
@@ -36,7 +36,11 @@ def _forecast(network: Forecast) -> dict[str, Tensor]:
         tensors |= layer_tensors(name, network.get_submodule(name), STREAM_BITS)
     tensors |= layer_tensors("paint", network.paint, ACTIVATION_BITS) | layer_tensors("pool", network.pool, SCALE_BITS)
     tensors["coarse_blocks"] = torch.tensor(network.shape.coarse, dtype=torch.int32)
-    tensors["basis"] = torch.round(dct_basis(TILE, torch.device("cpu")).double() * 2**BASIS_BITS).to(torch.int16)
+    cpu = torch.device("cpu")
+    step = relative_step(cpu).flatten().double()
+    tensors["basis"] = torch.round(dct_basis(TILE, cpu).double() * 2**BASIS_BITS).to(torch.int16)
+    tensors["step"] = torch.round(step * 2**STEP_BITS).to(torch.int16)
+    tensors["step_inverse"] = torch.round(2**INVERSE_BITS / step).to(torch.int16)
     return tensors
 
 

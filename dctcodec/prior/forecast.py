@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dctcodec.context import coefficients, synthesise
+from dctcodec.context import coefficients, dequantise, relative_step, synthesise
 from dctcodec.prior.layers import Conditioning, ExactConv, activation, on_grid
 from dctcodec.schedule import BANDS, CHANNELS, TILE
 
@@ -68,7 +68,7 @@ class Forecast(nn.Module):
     def forward(self, known: Tensor, log_step: Tensor, band: Tensor) -> tuple[Tensor, Tensor]:
         """`known`: float (n, CHANNELS, h, w); `log_step` and the band to be forecast, (n,) each. Returns what is painted as
         coefficients in symbols, and mean activations of each tile, (n, CHANNELS, h, w) and (n, 2 * width, h, w)."""
-        image = on_grid(synthesise(known) * IMAGE_GAIN).contiguous(memory_format=torch.channels_last)
+        image = on_grid(synthesise(dequantise(known, IMAGE_GAIN))).contiguous(memory_format=torch.channels_last)
         bias = self.conditioning(band, log_step)
         layers = list(zip(self.first, self.second, strict=True))
         stream = self.coarse(F.pixel_unshuffle(image, COARSE)).float()
@@ -81,7 +81,7 @@ class Forecast(nn.Module):
         fine = activation(stream + bias[:, -1])
         painted = on_grid(F.pixel_shuffle(self.paint(fine), FINE)) * PAINT_GAIN
         pooled = torch.cat([F.avg_pool2d(coarse, TILE // COARSE), F.avg_pool2d(fine, TILE // FINE)], 1)
-        return coefficients(painted), activation(pooled * POOL_GAIN)
+        return coefficients(painted) / relative_step(painted.device), activation(pooled * POOL_GAIN)
 
 
 def known_before(symbols: Tensor, bands: Tensor) -> Tensor:

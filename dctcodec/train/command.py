@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dctcodec.memory import keep_freed
+from dctcodec.models import DECODER, TUNED_DECODER, TUNES
 
 
 def _run_options(command):
@@ -97,12 +98,13 @@ def prior(photos: Path, config: Path | None, part: str, **options) -> None:
 @train.command()
 @_start_option
 @_shape_option
+@click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="The measure to train for.")
 @_run_options
-def decoder(photos: Path, config: Path | None, **options) -> None:
+def decoder(photos: Path, config: Path | None, tune: str, **options) -> None:
     """Train the decoder's mean path (temperature 0)."""
     from dctcodec.train.decoder import train_decoder
 
-    train_decoder(photos, _photo_settings(**options), _shape(config).decoder)
+    train_decoder(photos, _photo_settings(**options), _shape(config).decoder, tune)
 
 
 def _shape(config: Path | None):
@@ -161,9 +163,10 @@ def vae(config: Path, data: Path, run: Path, steps: int | None, hours: float | N
 @_shape_option
 @click.option("--prior", type=click.Path(path_type=Path, exists=True), required=True, help="Checkpoint of a run of the prior.")
 @click.option("--decoder", type=click.Path(path_type=Path, exists=True), required=True, help="The same of its decoder or latents.")
+@click.option("--tuned", type=click.Path(path_type=Path, exists=True), help="The same of a decoder trained for MS-SSIM, if any.")
 @click.option("--description", help="One line for `dctcodec models`.  [default: that of --config]")
 @click.option("-o", "--model", type=click.Path(path_type=Path), required=True, help="Folder of the model, models/NAME.")
-def export(config: Path | None, prior: Path, decoder: Path, description: str | None, model: Path) -> None:
+def export(config: Path | None, prior: Path, decoder: Path, tuned: Path | None, description: str | None, model: Path) -> None:
     """Write trained weights in the form that is shipped: the prior as integers, with the proof of their bounds."""
     from dctcodec.train.export import export_decoder, export_prior, write_config
     from dctcodec.train.flagship import FlagshipShape, read
@@ -173,7 +176,9 @@ def export(config: Path | None, prior: Path, decoder: Path, description: str | N
     settings = read(config) if config else None
     shape = settings.shape if settings else FlagshipShape()
     export_prior(prior, model, shape.prior)
-    export_decoder(decoder, model, shape.decoder)
+    export_decoder(decoder, model / DECODER, shape.decoder)
+    if tuned:
+        export_decoder(tuned, model / TUNED_DECODER, shape.decoder)
     write_config(model, description or settings.description, shape.prior, shape.decoder)
 
 

@@ -1,5 +1,7 @@
-"""Training of the decoder: squared error of the picture, at random steps."""
+"""Training of the decoder: squared error of the picture, or MS-SSIM, at random steps."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,41 +10,58 @@ from torch import Tensor
 
 from dctcodec.context import analyse, dequantise, quantise, synthesise, ycbcr_to_rgb
 from dctcodec.decoder import Decoder, DecoderShape
+from dctcodec.metrics import log_dissimilarity
+from dctcodec.models import TUNES
 from dctcodec.train.data import Photos, centre_crops, photo_files
 from dctcodec.train.loop import Settings, load_weights, train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.prior import VALIDATION_STEPS, random_steps
 
 CROP = 192
+TUNED_SHARE = 0.8
+"""Of ln(1 - MS-SSIM) in the loss of a decoder trained for it; the rest is ln MSE, which keeps colours and brightness."""
+LARGEST_GRADIENT = 1e6
+"""A step is not taken where MS-SSIM has no gradient: a structure that is as if inverted has similarity 0 to a root."""
 
 
-def loss(model: Decoder, batch: Tensor) -> Tensor:
+def loss(model: Decoder, batch: Tensor, tune: str = TUNES[0]) -> Tensor:
     """`distortion` of uint8 crops (n, 3, H, W) at random steps."""
     steps = random_steps(len(batch)).to(batch.device)
     original = batch.float()
-    return distortion(model, original, quantise(analyse(original), steps[:, None, None, None]), steps)
+    return distortion(model, original, quantise(analyse(original), steps[:, None, None, None]), steps, tune)
 
 
-def distortion(model: Decoder, original: Tensor, symbols: Tensor, steps: Tensor) -> Tensor:
-    """Mean over pictures (n, 3, H, W) of ln MSE, so that every step weighs alike."""
+def distortion(model: Decoder, original: Tensor, symbols: Tensor, steps: Tensor, tune: str = TUNES[0]) -> Tensor:
+    """Mean over pictures (n, 3, H, W) of ln MSE, so that every step weighs alike; for "ms-ssim" mostly of ln(1 - MS-SSIM)."""
     with torch.autocast(original.device.type, torch.bfloat16):
         painted = model(symbols, steps)
-    return torch.log((painted - original).square().mean((1, 2, 3)) + 0.5).mean()
+    squared = torch.log((painted - original).square().mean((1, 2, 3)) + 0.5).mean()
+    if tune == TUNES[0]:
+        return squared
+    return (1 - TUNED_SHARE) * squared + TUNED_SHARE * log_dissimilarity(painted, original).mean()
 
 
 @torch.no_grad()
-def gains(model: Decoder, pictures: Tensor, steps: tuple[float, ...] = VALIDATION_STEPS) -> dict[str, float]:
-    """PSNR in dB of uint8 (n, 3, H, W) pictures at each step, and its gain over the plain inverse DCT."""
+def gains(
+    model: Decoder, pictures: Tensor, tuned: bool = False, steps: tuple[float, ...] = VALIDATION_STEPS
+) -> dict[str, float]:
+    """PSNR in dB of uint8 (n, 3, H, W) pictures at each step, and its gain over the plain inverse DCT; for a model `tuned` for
+    it MS-SSIM in dB."""
     figures = {}
     for step in steps:
-        total = plain = 0.0
+        total = plain = similarity = 0.0
         for picture in pictures:
             original = picture[None].float()
             symbols = quantise(analyse(original), step)
-            total += _psnr(model(symbols, symbols.new_full((1,), step)), original)
+            painted = model(symbols, symbols.new_full((1,), step))
+            total += _psnr(painted, original)
+            if tuned:
+                similarity -= log_dissimilarity(painted.clamp(0, 255).round(), original).item() * 10 / math.log(10)
             plain += _psnr(ycbcr_to_rgb(synthesise(dequantise(symbols, step))), original)
         figures[f"psnr@{step:g}"] = total / len(pictures)
         figures[f"gain@{step:g}"] = (total - plain) / len(pictures)
+        if tuned:
+            figures[f"ms-ssim@{step:g}"] = similarity / len(pictures)
     return figures
 
 
@@ -65,8 +84,11 @@ def grow(network: Decoder, path: Path) -> None:
                 network.get_parameter(name).zero_()
 
 
-def train_decoder(photos: Path, settings: Settings, shape: DecoderShape = DecoderShape()) -> Decoder:
+def train_decoder(photos: Path, settings: Settings, shape: DecoderShape = DecoderShape(), tune: str = TUNES[0]) -> Decoder:
     """Train (or take up) the mean path of a decoder on the photographs of a folder. It may start from one of fewer blocks."""
+    tuned = tune != TUNES[0]
+    if tuned:
+        settings = replace(settings, skip=LARGEST_GRADIENT)
     torch.manual_seed(settings.seed)
     training, held_out = photo_files(photos)
     model = Decoder(shape)
@@ -76,4 +98,4 @@ def train_decoder(photos: Path, settings: Settings, shape: DecoderShape = Decode
     crops = Photos(training, CROP, settings.device)
     validation = centre_crops(held_out).to(settings.device)
     optimiser = optimiser_of(model, settings.learning_rate)
-    return train(model, optimiser, loss, lambda m: gains(m, validation), crops.batch, settings)
+    return train(model, optimiser, lambda m, b: loss(m, b, tune), lambda m: gains(m, validation, tuned), crops.batch, settings)

@@ -47,10 +47,10 @@ def shipped_prior(model: models.ModelInfo) -> PriorNetwork:
     return load_weights(model.path / models.FLOAT_PRIOR, PriorNetwork(PriorShape(**shape | {"forecast": forecast})))
 
 
-def export_decoder(checkpoint: Path, model: Path, shape: DecoderShape = DecoderShape()) -> None:
-    """Write `model`/decoder.safetensors, float16, from the checkpoint of a run that trained it or its latents."""
-    model.mkdir(parents=True, exist_ok=True)
-    _save_halves(load_average(checkpoint, Decoder(shape), "decoder"), model / models.DECODER)
+def export_decoder(checkpoint: Path, path: Path, shape: DecoderShape = DecoderShape()) -> None:
+    """Write a decoder's file, float16, from the checkpoint of a run that trained it or its latents."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _save_halves(load_average(checkpoint, Decoder(shape), "decoder"), path)
 
 
 def write_config(

@@ -31,6 +31,7 @@ class PaperScheme:
     one_quality = True
     progressive = False
     latents = 1  # sent: the context
+    tunes = models.TUNES[:1]
 
     def __init__(self, info: models.ModelInfo, device: torch.device):
         self.device = device

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dctcodec import Codec, container
+from dctcodec.models import TUNES
 
 FOLDER = Path(__file__).parent
 FILES = {
@@ -31,6 +32,7 @@ FILES = {
         "flagship-1x1": ((1, 1), "RGB", 50, 0),
         "flagship-fine-70x45": ((70, 45), "RGB", 97, 0),
         "flagship-coarse-seeded-130x100": ((130, 100), "RGB", 3, 123456789),
+        "flagship-tuned-80x40": ((80, 40), "RGB", 45, 0),
     },
     "dct-vae-cifar10": {
         "tiles-200x170": ((200, 170), "RGB", None, 0),
@@ -66,7 +68,7 @@ def main() -> None:
     codec = Codec(model, device="cpu")
     wanted = {name: values for name, values in FILES[model].items() if force or f"{name}.dct" not in table}
     for name, (size, mode, quality, seed) in wanted.items():
-        data = codec.encode(picture(size, mode), quality, seed)
+        data = codec.encode(picture(size, mode), quality, seed, tune=TUNES["tuned" in name])
         if model == "dct-bands" and not name.startswith("progressive"):
             data = older(data)
         header, symbols = codec.symbols(data)
