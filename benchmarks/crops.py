@@ -13,8 +13,8 @@ from dctcodec.bench.baselines import AVIF, JPEG
 from dctcodec.bench.demo import best_of_size, sample
 from dctcodec.image import normalise, read_image, write_image
 
-CORNERS = ((150, 90), (330, 330), (60, 400))
-"""Left and top of each crop: a face, medals, a sleeve."""
+CORNERS = ((150, 90), (330, 420), (60, 400))
+"""Left and top of each crop: a face, ribbons, a name."""
 SIDE, GAP, LINE = 176, 8, 22
 
 

@@ -21,7 +21,7 @@ FIGURE_9 = ("kodim01.png", "kodim13.png", "kodim23.png")
 BANDS_RESULTS = {"flagship": ("kodak", "speed"), "dct-bands": ("kodak-dct-bands", "speed-dct-bands")}
 """Rate and distortion, and speed, of the models for use; the default first."""
 EFFORTS = {1: "effort-1", 4: "effort-4"}
-TUNED_EFFORTS = {0: "tuned", 4: "tuned-effort-4"}
+TUNED_EFFORTS = {0: "tuned", 6: "tuned-effort-6"}
 """Results of our encoder with more effort, and of `--tune ms-ssim`."""
 INTERVALS = ((0.08, 0.25), (0.25, 0.8))
 """Bits a pixel that BD-rates are also told for."""

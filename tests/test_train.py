@@ -222,11 +222,13 @@ def test_without_a_forecast_it_cannot_be_trained_alone(photos: Path, tmp_path: P
     assert result.exit_code == 2 and "--config" in result.output
 
 
-def test_the_flagships_configuration_is_dct_bands_with_a_forecast():
-    config = flagship.read(Path(__file__).parent.parent / "models" / "configs" / "flagship.toml")
-    assert config.description
-    assert config.shape == flagship.FlagshipShape(PriorShape(forecast=ForecastShape()), DecoderShape())
-    flagship.Flagship(config.shape).start(models.find("dct-bands").path)
+@pytest.mark.parametrize(("name", "forecast"), [("flagship", ForecastShape()), ("dct-bands", None)])
+def test_the_configurations_are_those_of_the_models(name: str, forecast: ForecastShape | None):
+    config = flagship.read(Path(__file__).parent.parent / "models" / "configs" / f"{name}.toml")
+    model = models.find(name)
+    assert config.description == model.description
+    assert config.shape == flagship.FlagshipShape(PriorShape(forecast=forecast), DecoderShape())
+    flagship.Flagship(config.shape).start(model.path)
 
 
 def test_a_decoder_with_more_blocks_begins_as_the_one_it_starts_from(tmp_path: Path):

@@ -19,7 +19,7 @@ from dctcodec.vae.model import ModelShape, PaperModel, bits_per_dim
 from dctcodec.vae.network import Latent, NetworkShape, Scale
 
 FOLDER = Path(__file__).parent.parent / "models" / "configs"
-CONFIGS = sorted(path for path in FOLDER.glob("*.toml") if path.stem != "flagship")
+CONFIGS = sorted(path for path in FOLDER.glob("*.toml") if path.stem not in ("flagship", "dct-bands"))
 PAPERS = [path for path in CONFIGS if not path.stem.startswith("photos")]
 SCALES = (Scale(4, 2, 1, 8, 8), Scale(2, 1, 1, 8, 8))
 
