@@ -139,13 +139,13 @@ def decoded_and_plain(codec, image: Image.Image, quality: float) -> tuple[np.nda
 
 
 @pytest.mark.quality
-@pytest.mark.parametrize("quality", [20, 50])
+@pytest.mark.parametrize("quality", [20, 40])
 def test_a_photograph_has_no_seams(codec, photo, quality: float):
     image = photo.crop((3, 5, 451, 453))  # off the grid of the JPEG file, whose own seams would be found
     decoded, by_dct = decoded_and_plain(codec, image, quality)
     across, elsewhere = jumps(decoded, np.asarray(image))
     dct_across, dct_elsewhere = jumps(by_dct, np.asarray(image))
-    assert dct_across > 1.5 * dct_elsewhere, "the inverse DCT has seams, else this shows nothing"
+    assert dct_across > 1.4 * dct_elsewhere, "the inverse DCT has seams, else this shows nothing"
     assert across < 1.15 * elsewhere
 
 
