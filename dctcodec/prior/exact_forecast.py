@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dctcodec.context import STEP_BITS
-from dctcodec.prior.exact_layers import STREAM_LIMIT, Arithmetic, Layer, activation, patches, stored
+from dctcodec.prior.exact_layers import STREAM_LIMIT, Arithmetic, Layer, activation, convolved, stored
 from dctcodec.prior.forecast import COARSE, FINE, IMAGE_GAIN, PAINT_GAIN, POOL_GAIN
 from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX
 from dctcodec.prior.network import MEAN_BITS
@@ -23,6 +23,9 @@ INVERSE_BITS = 12
 """The shipped inverse of a frequency's relative step is round(2^12 / it)."""
 KNOWN_LIMIT = 2**11
 """Symbols beyond this are taken as this."""
+
+
+_ROWS_OF_BYTES = {4: torch.int32, 8: torch.int64}
 
 
 class ExactForecast:
@@ -69,17 +72,17 @@ class ExactForecast:
         values = symbols[known].to(self.device).clamp(-KNOWN_LIMIT, KNOWN_LIMIT)
         matrices[:, places] = values.flatten(1).T * self._step[known]
         across = matrices.reshape(-1, side) @ self._basis[:side]
-        columns = across.reshape(-1, side, TILE).transpose(1, 2).reshape(-1, side) @ self._basis[:side]
-        pixels = _rescaled(columns, 2 * BASIS_BITS + STEP_BITS - ACTIVATION_BITS - math.log2(IMAGE_GAIN))
+        tiles = self._basis[:side].T @ across.reshape(-1, side, TILE)
+        pixels = _rescaled(tiles, 2 * BASIS_BITS + STEP_BITS - ACTIVATION_BITS - math.log2(IMAGE_GAIN))
         pixels = pixels.clamp_(-ACTIVATION_MAX, ACTIVATION_MAX).to(self.operand)
-        return pixels.reshape(h, w, 3, TILE, TILE).permute(2, 0, 4, 1, 3).reshape(3, h * TILE, w * TILE)
+        return pixels.reshape(h, w, 3, TILE, TILE).permute(2, 0, 3, 1, 4).reshape(3, h * TILE, w * TILE)
 
     def _coefficients(self, rows: Tensor, band: int) -> Tensor:
         """The DCT of tiles whose rows are given, (tiles * 3 * TILE, TILE): a band's channels, in 1/16 symbols, int32 (n, tiles)."""
         side, places = _places(BANDS[band])
         across = rows @ self._basis[:side].T.to(rows.dtype)  # at most 127 * 32 * 2^7: exact in float32
-        columns = across.reshape(-1, TILE, side).transpose(1, 2).double().reshape(-1, TILE) @ self._basis[:side].T
-        chosen = columns.reshape(-1, 3, side, side).transpose(2, 3).reshape(-1, 3 * side**2)[:, places]
+        matrices = self._basis[:side] @ across.double().reshape(-1, TILE, side)
+        chosen = matrices.reshape(-1, 3 * side**2)[:, places]
         shift = 2 * BASIS_BITS + INVERSE_BITS + ACTIVATION_BITS - MEAN_BITS - math.log2(PAINT_GAIN)
         return _rescaled(chosen * self._inverse[BANDS[band]], shift).to(torch.int32).T
 
@@ -89,7 +92,7 @@ class ExactForecast:
         return (stream + self._convolved(second, hidden, width)).clamp_(-STREAM_LIMIT, STREAM_LIMIT)
 
     def _convolved(self, layer: Layer, activations: Tensor, width: int) -> Tensor:
-        return layer(patches(activations.to(self.operand).reshape(1, -1, width, activations.shape[1])))
+        return convolved(layer, activations.to(self.operand).reshape(-1, width, activations.shape[1]))
 
 
 def _places(channels: slice) -> tuple[int, list[int]]:
@@ -107,7 +110,9 @@ def _rescaled(whole: Tensor, bits: float) -> Tensor:
 def _cells(image: Tensor, side: int) -> Tensor:
     """The pixels of cells of `side` x `side`: (3, H, W) to (positions, 3 * side^2)."""
     height, width = (length // side for length in image.shape[1:])
-    return image.reshape(3, height, side, width, side).permute(1, 3, 0, 2, 4).reshape(height * width, -1)
+    rows = image.view(_ROWS_OF_BYTES[side]) if image.dtype == torch.int8 else image  # a row of a cell moves as one
+    cells = rows.reshape(3, height, side, width, -1).permute(1, 3, 0, 2, 4)
+    return cells.reshape(height * width, -1).view(image.dtype)
 
 
 def _doubled(rows: Tensor, width: int) -> Tensor:
@@ -125,6 +130,7 @@ def _tile_rows(cells: Tensor, tiles_across: int) -> Tensor:
 def _pooled(activations: Tensor, tiles_down: int, side: int) -> Tensor:
     """Mean of the `side` x `side` positions of each tile, times POOL_GAIN: (positions, n) to (tiles, n)."""
     height = tiles_down * side
-    grid = activations.reshape(tiles_down, side, len(activations) // height // side, side, -1)
-    mean = grid.sum((1, 3)) * (POOL_GAIN / side**2)
+    across = len(activations) // height // side
+    columns = activations.reshape(tiles_down, side, -1).sum(1)
+    mean = columns.reshape(tiles_down, across, side, -1).sum(2) * (POOL_GAIN / side**2)
     return torch.floor(mean + 0.5).clamp_max(ACTIVATION_MAX).flatten(0, 1)

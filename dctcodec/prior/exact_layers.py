@@ -15,6 +15,8 @@ from dctcodec.errors import ModelError
 from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS
 
 STREAM_LIMIT = 2**15
+PART = 4096
+"""Positions whose patches are made at once."""
 TRIAL_ROWS = 1024
 """Rows on which an int8 kernel is tried at most; more differ only in how they are split."""
 EXACT_LIMIT = 2**24
@@ -107,10 +109,30 @@ def stored(tensors: dict[str, Tensor], name: str, arithmetic: Arithmetic) -> Lay
 def patches(grid: Tensor, stride: int = 1) -> Tensor:
     """The 3x3 neighbourhood of every position, or of every `stride`-th in both directions, zeros outside: (n, h, w, c) to
     (positions, 9 c)."""
-    count, height, width, channels = grid.shape
-    padded = F.pad(grid, (0, 0, 1, 1, 1, 1)).contiguous()
+    return _patches(F.pad(grid, (0, 0, 1, 1, 1, 1)), stride)
+
+
+def convolved(layer: Layer, grid: Tensor) -> Tensor:
+    """A 3x3 layer over a grid (h, w, c), zeros outside: (positions, outputs). Large grids are done in parts whose patches stay in
+    a processor's cache."""
+    height, width, _ = grid.shape
+    rows = max(1, PART // width)
+    padded = F.pad(grid, (0, 0, 1, 1, 1, 1))[None]
+    if rows >= height:
+        return layer(_patches(padded))
+    result = grid.new_empty(height * width, len(layer.offset), dtype=layer.offset.dtype)
+    for top in range(0, height, rows):
+        part = layer(_patches(padded[:, top : top + rows + 2]))
+        result[top * width : top * width + len(part)] = part
+    return result
+
+
+def _patches(padded: Tensor, stride: int = 1) -> Tensor:
+    """Those of a grid with a border of 1 around it."""
+    padded = padded.contiguous()
+    count, height, width, channels = padded.shape
     image, row, column, _ = padded.stride()
-    rows, columns = -(-height // stride), -(-width // stride)
+    rows, columns = -(-(height - 2) // stride), -(-(width - 2) // stride)
     windows = padded.as_strided((count, rows, columns, 3, 3 * channels), (image, row * stride, column * stride, row, 1))
     # where the grid is one wide the windows' rows would stay a view that overlaps, which products of matrices misread
     return windows.reshape(-1, 9 * channels).contiguous()
