@@ -17,6 +17,7 @@ import click
 from PIL import Image
 
 from dctcodec.bench import machine, report
+from dctcodec.bench.demo import sample
 from dctcodec.errors import DctcodecError
 from dctcodec.image import normalise, read_image
 from dctcodec.models import DEFAULT
@@ -27,11 +28,7 @@ LARGE = (4000, 3000)
 
 def photograph(path: Path | None, size: tuple[int, int]) -> Image.Image:
     """A picture of that size paved with a photograph, by default matplotlib's: real detail everywhere."""
-    if path is None:
-        from matplotlib import cbook
-
-        path = Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
-    stone = normalise(read_image(path)).convert("RGB")
+    stone = normalise(read_image(path or sample())).convert("RGB")
     image = Image.new("RGB", size)
     for top in range(0, size[1], stone.height):
         for left in range(0, size[0], stone.width):

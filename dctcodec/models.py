@@ -16,7 +16,7 @@ TUNED_DECODER = "decoder-ms-ssim.safetensors"
 TUNES = ("psnr", "ms-ssim")
 """What a picture may be encoded and painted for; the default first."""
 FLOAT_PRIOR = "prior-float.safetensors"
-"""The prior before it became integers, float16: to train on from, never read by the codec."""
+"""The prior's trained network, 8-bit weights and float16: to train on from, never read by the codec."""
 _WEIGHTS = {"dct-bands": (PRIOR, DECODER), "dct-vae": (PRIOR, VAE), "vae": (VAE,)}
 """What each family needs."""
 _PACKAGE = Path(__file__).resolve().parent

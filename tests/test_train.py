@@ -15,11 +15,13 @@ from dctcodec import Codec, ConfigError, DataError, ModelError, models
 from dctcodec.context import analyse, quantise
 from dctcodec.decoder import Decoder, DecoderShape
 from dctcodec.prior.diffusion import DiffusionShape
+from dctcodec.prior.export import to_integers
 from dctcodec.prior.forecast import ForecastShape
 from dctcodec.prior.network import PriorNetwork, PriorShape, code_bits
 from dctcodec.schedule import CHANNELS, REVEALS
 from dctcodec.train import data, decoder, flagship, latents, loop, optimiser, prior, sets, vae
 from dctcodec.train.command import train
+from dctcodec.train.export import shipped_prior
 from dctcodec.vae.config import Training, read
 from dctcodec.vae.context import ContextShape
 from dctcodec.vae.model import ModelShape, PaperModel
@@ -208,10 +210,11 @@ def test_the_flagship_is_trained_from_a_model_and_is_a_codec(
 
 
 def test_the_forecast_is_trained_alone(photos: Path, small_crops: None, flagship_config: Path, tmp_path: Path):
-    start = ["--start", models.find("dct-bands").path / models.FLOAT_PRIOR, "--seed", 1]
+    model = models.find("dct-bands")
+    start = ["--start", model.path / models.FLOAT_PRIOR, "--seed", 1]
     command("prior", photos, tmp_path / "prior", 2, "--config", flagship_config, "--part", "forecast", *start)
-    before, after = load_file(start[1]), tensors(checkpoint(tmp_path, "prior"), "model.")
-    still = {name for name in before if torch.equal(before[name].float(), after[name])}
+    before, after = shipped_prior(model).state_dict(), tensors(checkpoint(tmp_path, "prior"), "model.")
+    still = {name for name in before if torch.equal(before[name], after[name])}
     assert still == before.keys() == {name for name in after if not name.startswith("forecast.")}
     assert after["forecast.paint.weight"].any() and after["forecast.pool.weight"].any()  # both begin as 0
 
@@ -308,6 +311,13 @@ def test_a_decoder_may_be_trained_for_ms_ssim_and_exported_beside_the_other(
     assert codec.scheme.tunes == models.TUNES
     plain, other = (np.asarray(codec.decode(codec.encode(image, tune=tune)), float) for tune in models.TUNES)
     assert 0 < np.abs(plain - other).mean() < 12
+
+
+def test_the_prior_to_train_on_from_is_the_one_in_integers(runs: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(models, "_PLACES", (runs / "models",))
+    model = models.find("tiny")
+    again, shipped = to_integers(shipped_prior(model)), load_file(model.path / models.PRIOR)
+    assert all(torch.equal(again[name], shipped[name]) for name in again if name.endswith((".weight", ".shift")))
 
 
 def test_another_prior_has_another_identity(runs: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,5 @@
 """Training of the decoder: squared error of the picture, or MS-SSIM, at random steps."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from dctcodec.context import analyse, dequantise, quantise, synthesise, ycbcr_to_rgb
 from dctcodec.decoder import Decoder, DecoderShape
-from dctcodec.metrics import log_dissimilarity
+from dctcodec.metrics import log_dissimilarity, ms_ssim_db
 from dctcodec.models import TUNES
 from dctcodec.train.data import Photos, centre_crops, photo_files
 from dctcodec.train.loop import Settings, load_weights, train
@@ -56,7 +55,7 @@ def gains(
             painted = model(symbols, symbols.new_full((1,), step))
             total += _psnr(painted, original)
             if tuned:
-                similarity -= log_dissimilarity(painted.clamp(0, 255).round(), original).item() * 10 / math.log(10)
+                similarity += ms_ssim_db(1 - log_dissimilarity(painted.clamp(0, 255).round(), original).exp().item())
             plain += _psnr(ycbcr_to_rgb(synthesise(dequantise(symbols, step))), original)
         figures[f"psnr@{step:g}"] = total / len(pictures)
         figures[f"gain@{step:g}"] = (total - plain) / len(pictures)

@@ -16,8 +16,9 @@ from dctcodec.decoder import Decoder, DecoderShape
 from dctcodec.prior import gaussian_export
 from dctcodec.prior.export import to_integers
 from dctcodec.prior.forecast import ForecastShape
+from dctcodec.prior.layers import ExactConv, weight_exponent
 from dctcodec.prior.network import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, PriorShape, distribution_function
-from dctcodec.train.loop import load_average, load_weights
+from dctcodec.train.loop import EXPONENT, load_average, load_weights
 from dctcodec.vae.config import read
 from dctcodec.vae.model import PaperModel
 
@@ -26,7 +27,7 @@ PAPER_TEMPERATURE = 0.1
 
 
 def export_prior(checkpoint: Path, model: Path, shape: PriorShape = PriorShape()) -> None:
-    """Write `model`/prior.safetensors, and its float16 original, from the checkpoint of a prior's run or of a flagship's.
+    """Write `model`/prior.safetensors, and what it is trained on from, from the checkpoint of a prior's run or of a flagship's.
 
     Raises ExportError where the weights have no exact form.
     """
@@ -37,7 +38,7 @@ def export_prior(checkpoint: Path, model: Path, shape: PriorShape = PriorShape()
     tensors |= {name: torch.from_numpy(table) for name, table in tables.items()}
     model.mkdir(parents=True, exist_ok=True)
     save_file(tensors, model / models.PRIOR)
-    _save_halves(network, model / models.FLOAT_PRIOR)
+    save_float_prior(network, model / models.FLOAT_PRIOR)
 
 
 def shipped_prior(model: models.ModelInfo) -> PriorNetwork:
@@ -83,5 +84,21 @@ def export_paper(config: Path, checkpoint: Path, model: Path, prior: Path | None
     (model / models.CONFIG).write_text(json.dumps(facts, indent=1) + "\n")
 
 
+def save_float_prior(network: PriorNetwork, path: Path) -> None:
+    """Write a prior to train on from: weights as the network itself rounds them, int8 with an exponent for each row; all else
+    float16."""
+    tensors = _halves(network)
+    for name, layer in network.named_modules():
+        if isinstance(layer, ExactConv):
+            exponent = weight_exponent(layer.weight.detach())
+            whole = layer.rounded().detach() * torch.exp2(exponent)[:, None]
+            tensors |= {f"{name}.weight": whole.to(torch.int8), name + EXPONENT: exponent.to(torch.int8)}
+    save_file(tensors, path)
+
+
 def _save_halves(network: nn.Module, path: Path) -> None:
-    save_file({name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}, path)
+    save_file(_halves(network), path)
+
+
+def _halves(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}

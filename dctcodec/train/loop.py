@@ -23,6 +23,8 @@ from dctcodec.train.optimiser import Optimiser
 
 CHECKPOINT = "checkpoint.safetensors"
 AVERAGE = "average."
+EXPONENT = ".exponent"
+"""Of a layer whose weights are stored as whole numbers: weight = whole / 2^exponent, one for each row."""
 WARMUP_STEPS = 100
 
 
@@ -145,6 +147,8 @@ def load_weights(path: Path, model: nn.Module, new: tuple[str, ...] = ()) -> nn.
     missing there: they stay as they are. Raises ModelError where the weights do not fit."""
     try:
         state = {name: tensor.float() for name, tensor in load_file(path).items()}
+        for layer in [name.removesuffix(EXPONENT) for name in state if name.endswith(EXPONENT)]:
+            state[f"{layer}.weight"] *= torch.exp2(-state.pop(layer + EXPONENT))[:, None]
         own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(new) and new}
         model.load_state_dict(own | state)
     except (RuntimeError, SafetensorError) as error:
