@@ -1,8 +1,8 @@
 """Posterior collapse: what each latent of the paper's models carries.
 
 A unit (a channel of a latent at one position) is active where Var_x E_q[z | x] > 0.01 (Burda et al. 2016). The mean of a latent
-depends on the latents drawn above it, so that the variance of one draw's means over images would count that noise too. The
-covariance of two draws' means does not: the noise of one is independent of the other's.
+depends on the latents, and the context, drawn above it, so that the variance of one draw's means over images would count that
+noise too. The covariance of two draws' means does not: the noise of one is independent of the other's.
 """
 
 import io
@@ -72,12 +72,11 @@ def measure(model: PaperModel, images: Tensor) -> list[Row]:
     divergence = context = 0.0
     moments = []
     for some in tqdm(images.split(BATCH), unit="batch", disable=None):
-        shown, encoded = model.context_image(some), model.vae.encoder(some)
-        draws = [model.vae.top_down(shown, len(some), encoded)[1] for _ in range(2)]
+        encoded = model.vae.encoder(some)
+        draws = [model.vae.top_down(model.context_image(some), len(some), encoded)[1] for _ in range(2)]
         divergence += sum(torch.stack([latent.divergence().flatten(1).sum() for latent in draw]) for draw in draws) / 2
         moments.append([_moments(first, second) for first, second in zip(*draws, strict=True)])
-        if model.prior:
-            context += model.prior.vlb(model.context.symbols(some)).sum().item()
+        context += model.context_bound(some).sum().item()
     rows = []
     if model.prior:
         shape = model.context.shape

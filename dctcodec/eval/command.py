@@ -41,12 +41,18 @@ def evaluate() -> None:
 @click.argument("source", metavar="CONFIG-or-MODEL")
 @click.option("--run", type=PATH, metavar="RUN", help="Folder of the run that trained CONFIG.")
 @click.option("--samples", type=click.IntRange(min=1), help="Draws an image.  [default: 1000 for binary sets, 100 for CIFAR-10]")
+@click.option(
+    "--pilot",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Estimate the bound of all test images: K draws of each, and all draws of --images of them, spread evenly.",
+)
 @click.option("--batch", type=click.IntRange(min=1), help="Draws in the decoder at once.  [default: 250, for CIFAR-10 25]")
 @_shared
 def likelihood(
     source: str, run: Path | None, data: Path, threads: int | None, seed: int, json_path: Path | None, **options
 ) -> None:
-    """Importance-weighted bound on -ln p of the test images, and the plain bound in its parts.
+    """Importance-weighted bound on -ln p of test images, and the plain bound in its parts.
 
     CONFIG is one of models/configs/*.toml, with --run; MODEL the name of an installed model.
     """

@@ -58,8 +58,8 @@ def prepared(model: PaperModel, device: str) -> PaperModel:
     return model
 
 
-def test_images(config: Config, folder: Path, count: int) -> Tensor:
-    """The first `count` test images, float in [0, 1]; black and white of a binary set are always the same drawing."""
+def test_images(config: Config, folder: Path, count: int | None = None) -> Tensor:
+    """The first `count` test images, or all, float in [0, 1]; black and white of a binary set are always the same drawing."""
     data = sets.load(config.data, folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(BINARY_SEED)

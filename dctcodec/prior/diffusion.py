@@ -243,12 +243,9 @@ class ContextPrior(nn.Module):
         outer = torch.special.log_ndtr(torch.where(symbols == 0, upper, -lower))
         return torch.where((symbols == 0) | (symbols == last), outer, inner)
 
-    def log_weight(self, symbols: Tensor, samples: int, generator: torch.Generator | None = None) -> Tensor:
-        """ln p(y_0 .. y_T) / q(y_1 .. y_T | y_0) of sampled chains, nats (samples, B). Their mean estimates L_vlb; the
-        logarithm of the mean of their exponentials approaches ln p(y_0) from below."""
-        return torch.stack([self._chain_weight(symbols, generator) for _ in range(samples)])
-
-    def _chain_weight(self, symbols: Tensor, generator: torch.Generator | None) -> Tensor:
+    def log_weight(self, symbols: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """ln p(y_0 .. y_T) / q(y_1 .. y_T | y_0) of a sampled chain, nats (B,). Its mean is L_vlb; the logarithm of the mean of
+        several chains' exponentials approaches ln p(y_0) from below."""
         before = self.centres(symbols.float())
         total = torch.zeros(len(symbols), device=symbols.device)
         for step in range(1, self.shape.steps + 1):

@@ -63,7 +63,7 @@ def loss(model: PaperModel, images: Tensor, training: Training, part: str = "bot
             if training.paint:
                 total = total + training.paint * _painting(model, some[::PAINTED])
         if part != "vae" and model.prior:
-            total = total + model.prior.loss(model.context.symbols(images)).mean()
+            total = total + model.prior.loss(model.context.draw(images)[0]).mean()
     return total / images[0].numel()
 
 
@@ -83,8 +83,8 @@ def validate(model: PaperModel, images: ImageSet) -> dict[str, float]:
         torch.manual_seed(0)
         for batch in images.images(images.validation).to(device).split(VALIDATION_BATCH):
             bound = model.bound(batch)
-            context = model.prior.vlb(model.context.symbols(batch)).mean() if model.prior else torch.zeros(())
-            parts.append(torch.stack([bound.reconstruction.mean(), sum(bound.divergences).mean(), context.to(device)]))
+            context = model.context_bound(batch)
+            parts.append(torch.stack([part.mean() for part in (bound.reconstruction, sum(bound.divergences), context)]))
     reconstruction, divergence, context = torch.stack(parts).mean(0).tolist()
     total = reconstruction + divergence + context
     figures = {"bound": total, "reconstruction": reconstruction, "divergence": divergence, "context": context}

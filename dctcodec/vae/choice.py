@@ -4,8 +4,12 @@ The nearest bin of each coefficient is dear: in RGB the three channels of a freq
 costs bits that hardly any squared error pays for. So the three are chosen together, by squared error plus `weight` times a code
 length. Static tables of frequencies stand for the prior: a frequency's middle channel is coded by itself, the others as differences
 from it. Only an encoder needs any of this.
+
+exp(-ln 2 * (error / weight + bits)), normalised, is the posterior of a symbol whose prior are the static frequencies and which
+Gaussian noise of variance weight / (2 ln 2) hides. The choice is its mode; a training may draw from it instead.
 """
 
+import math
 from itertools import product
 
 import torch
@@ -43,6 +47,13 @@ class Choice(nn.Module):
         error = ((candidates - bins) * width).square().sum(2)
         best = (error + self.weight * self.lengths(candidates.long())).argmin(0)
         return candidates.long().gather(0, best[None, :, None].expand(1, *bins.shape))[0]
+
+    def log_probabilities(self, bins: Tensor, width: Tensor) -> Tensor:
+        """ln of the posterior of each symbol of contexts of one channel, (B, 1, size, size, 2 reach); arguments as in the call."""
+        symbols = torch.arange(-self.reach, self.reach, device=bins.device)
+        error = ((symbols - bins[..., None]) * width[..., None]).square()
+        lengths = self.bits[..., self.reach : 3 * self.reach]
+        return torch.log_softmax(-math.log(2) * (error / self.weight + lengths), -1)
 
     def lengths(self, symbols: Tensor) -> Tensor:
         """Bits of each frequency, (..., size, size) of symbols (..., channels, size, size)."""

@@ -72,8 +72,10 @@ def _check(network: NetworkShape, context: ContextShape | None) -> None:
     if context and (context.size > network.side or context.kind == "downsample" and network.side % context.size):
         raise ConfigError(f"[context] size = {context.size} does not fit images of side {network.side}")
     weight = context and context.rate_weight
-    if weight is not None and (context.kind != "dct" or type(weight) not in (int, float) or not 0 <= weight < math.inf):
-        raise ConfigError(f"[context] rate_weight = {weight!r} should be a number from 0 up, of a context of the kind dct")
+    if weight is not None and not (type(weight) in (int, float) and 0 <= weight < math.inf):
+        raise ConfigError(f"[context] rate_weight = {weight!r} should be a number from 0 up")
+    if context and context.drawn and not (weight and network.channels == 1):
+        raise ConfigError("[context] drawn needs images of one channel and a rate_weight above 0")
     sides = [network.side, *(scale.side for scale in network.scales)]
     if network.offset and not (network.context and network.likelihood == "logistic-mixture"):
         raise ConfigError("[network] offset needs a context and the likelihood logistic-mixture")

@@ -19,14 +19,19 @@ from dctcodec.vae.choice import Choice
 class ContextShape:
     """`kind`: "dct" or "downsample"; `size`: side of the context; `bits`: of each symbol.
 
-    `rate_weight` (dct alone): None for the paper's bins, of which zero is an edge: then the sign of every coefficient near zero
-    costs a bit. Else the bins move by half so that zero is a centre, a symbol is chosen by its squared error and its bits, each of
-    which weighs that much (`choice.py`), and channels are told as differences from the middle one, modulo 2^bits."""
+    `rate_weight`: None for the paper's bins, of which zero is an edge: then the sign of every coefficient near zero costs a bit.
+    Else the bins move by half so that zero is a centre, a symbol is chosen by its squared error and its bits, each of which weighs
+    that much (`choice.py`), and channels are told as differences from the middle one, modulo 2^bits.
+
+    `drawn` (of images of one channel, with a `rate_weight` above 0): training and likelihoods do not take the best symbol but
+    draw one. Near the edge of a bin a decoder cannot know on which side an image will fall; with a context that is a function of
+    the image it pays for that in probability of images whose context is another."""
 
     kind: str
     size: int
     bits: int
     rate_weight: float | None = None
+    drawn: bool = False
 
 
 class Context(nn.Module):
@@ -46,18 +51,33 @@ class Context(nn.Module):
     def fit(self, images: Tensor) -> None:
         """Take the largest magnitude of each coefficient (the paper's S), and the code lengths of symbols, from training images."""
         if self.shape.kind == "dct":
-            corner = self._corner(images)
-            self.largest.copy_(corner.abs().amax(0).clamp_min(1e-6))
-            if self.choice:
-                self.choice.fit(corner / self.largest * self.half, self.largest / self.half)
+            self.largest.copy_(self._corner(images).abs().amax(0).clamp_min(1e-6))
+        if self.choice:
+            self.choice.fit(self._values(images) * self.half, self.width)
+
+    @property
+    def width(self) -> Tensor:
+        """How far an image moves, in root of its summed squared intensities, with one bin of a value, (channels, size, size)."""
+        return self.largest / self.half * (1 if self.shape.kind == "dct" else self.side / self.shape.size / 2)
 
     def symbols(self, images: Tensor) -> Tensor:
-        """The context of images: the bin of each value."""
+        """The context of images: the bin of each value, or the best symbol."""
         with _in_full(images):
-            values = self._corner(images) / self.largest if self.shape.kind == "dct" else self._pooled(images) * 2 - 1
+            values = self._values(images)
             if self.choice:
-                return self.of_bins(self.choice(values * self.half, self.largest / self.half))
+                return self.of_bins(self.choice(values * self.half, self.width))
         return torch.floor((values + 1) * self.half).clamp(0, 2 * self.half - 1).long()
+
+    def draw(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """A draw from q(y_0 | x), and -ln q of it in nats, (B,): `symbols` and 0 where the context is a function of the image."""
+        if not self.shape.drawn:
+            return self.symbols(images), images.new_zeros(len(images))
+        with _in_full(images):
+            logs = self.choice.log_probabilities(self._values(images) * self.half, self.width)
+        # Gumbel's way to a categorical draw
+        chosen = (logs - torch.log(-torch.log(torch.rand_like(logs).clamp(1e-20, 1 - 1e-7)))).argmax(-1)
+        surprise = -logs.gather(-1, chosen[..., None]).flatten(1).sum(1)
+        return chosen, surprise
 
     def image(self, symbols: Tensor) -> Tensor:
         """The image (B, channels, side, side) in [0, 1] that a context shows: each symbol at its bin's centre."""
@@ -86,6 +106,10 @@ class Context(nn.Module):
         moved = (symbols + sign * (symbols[:, middle : middle + 1] - self.half)) % (2 * self.half)
         moved[:, middle] = symbols[:, middle]
         return moved
+
+    def _values(self, images: Tensor) -> Tensor:
+        """What is quantised, in [-1, 1]."""
+        return self._corner(images) / self.largest if self.shape.kind == "dct" else self._pooled(images) * 2 - 1
 
     def _corner(self, images: Tensor) -> Tensor:
         basis = self._basis()

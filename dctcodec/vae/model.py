@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dctcodec.prior.diffusion import ContextPrior, DiffusionShape
 from dctcodec.vae.context import Context, ContextShape
-from dctcodec.vae.network import HierarchicalVae, Latent, NetworkShape
+from dctcodec.vae.network import HierarchicalVae, NetworkShape
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,18 @@ class PaperModel(nn.Module):
         """Take what is not learned by gradients, the context's range and the prior's statistics, from training images in [0, 1]."""
         if self.context:
             self.context.fit(images)
-            self.prior.fit(self.context.symbols(images))
+            self.prior.fit(self.context.draw(images)[0])
 
     def context_image(self, images: Tensor) -> Tensor | None:
-        """What the context shows of images (B, channels, side, side) in [0, 1]; None for the baseline."""
-        return self.context.image(self.context.symbols(images)) if self.context else None
+        """What a context of images (B, channels, side, side) in [0, 1] shows of them; None for the baseline."""
+        return self.context.image(self.context.draw(images)[0]) if self.context else None
+
+    def context_bound(self, images: Tensor) -> Tensor:
+        """Nats of the context of images, (B,): -L_vlb less -ln q(y_0 | x) of a context that is drawn; 0 for the baseline."""
+        if not self.context:
+            return images.new_zeros(len(images))
+        symbols, surprise = self.context.draw(images)
+        return self.prior.vlb(symbols) - surprise
 
     def bound(self, images: Tensor) -> Bound:
         """Of images (B, channels, side, side) in [0, 1], given their context: -L_vlb of the context is not in it."""
@@ -57,30 +64,25 @@ class PaperModel(nn.Module):
         reconstruction = -self.vae.likelihood.log_likelihood(images, parameters.float())
         return Bound(reconstruction, [latent.divergence().flatten(1).sum(1) for latent in latents])
 
-    def log_weight(self, images: Tensor) -> tuple[Tensor, list[Latent]]:
-        """ln p(x, z | context) - ln q(z | x) at one draw of the latents, (B,): its mean is the bound; and the latents."""
-        parameters, latents = self.vae.reconstruct(images, self.context_image(images))
-        return self._weight(images, parameters, latents), latents
-
     def log_weights(self, images: Tensor, samples: int, rows: int = 250) -> Tensor:
-        """`log_weight` at `samples` draws, (samples, B). Each image is encoded once; its draws go through the decoder at most
-        `rows` at a time (or one for each image)."""
-        context, encoded = self.context_image(images), self.vae.encoder(images)
+        """ln p(x, z, y_0 .. y_T) - ln q(z, y_0 .. y_T | x) at `samples` draws of latents, context and diffusion chain, nats
+        (samples, B): its mean is the bound. Each image is encoded once; its draws go through the decoder at most `rows` at a
+        time (or one for each image)."""
+        encoded = self.vae.encoder(images)
         pieces = torch.arange(samples).split(max(1, rows // len(images)))
-        return torch.cat([self._weights(images, context, encoded, len(piece)) for piece in pieces])
+        return torch.cat([self._weights(images, encoded, len(piece)) for piece in pieces])
 
-    def _weights(self, images: Tensor, context: Tensor | None, encoded: list[Tensor], samples: int) -> Tensor:
+    def _weights(self, images: Tensor, encoded: list[Tensor], samples: int) -> Tensor:
         def repeated(tensor: Tensor) -> Tensor:
             return tensor.expand(samples, *tensor.shape).flatten(0, 1)  # no copy where there is one image
 
-        many = repeated(images)
-        context = None if context is None else repeated(context)
+        many, context, total = repeated(images), None, torch.zeros(())
+        if self.context:
+            symbols, surprise = self.context.draw(many)
+            context, total = self.context.image(symbols), self.prior.log_weight(symbols) + surprise
         parameters, latents = self.vae.top_down(context, len(many), [repeated(features) for features in encoded])
-        return self._weight(many, parameters, latents).reshape(samples, len(images))
-
-    def _weight(self, images: Tensor, parameters: Tensor, latents: list[Latent]) -> Tensor:
-        likelihood = self.vae.likelihood.log_likelihood(images, parameters.float())
-        return likelihood + sum(latent.log_ratio() for latent in latents)
+        total = total + self.vae.likelihood.log_likelihood(many, parameters.float()) + sum(z.log_ratio() for z in latents)
+        return total.reshape(samples, len(images))
 
 
 def bits_per_dim(nats: Tensor | float, shape: NetworkShape) -> Tensor | float:

@@ -21,7 +21,7 @@ class TileRefiner:
         self.vae, self.context, self.tiles = model.vae, model.context, tiles
         if self.context.choice is None:
             raise ModelError("the model's context has no code lengths to search with")
-        self.weight, self.width = self.context.choice.weight, self.context.largest / self.context.half
+        self.weight, self.width = self.context.choice.weight, self.context.width
         self.generator = torch.Generator().manual_seed(0)
         channels = tiles.shape[1]
         one, all_ = torch.eye(channels, device=tiles.device), torch.ones(1, channels, device=tiles.device)
