@@ -57,6 +57,7 @@ def measure(
         figures |= bits
     figures |= {f"elbo_{name}_nats": _mean(part) for name, part in parts.items()}
     facts = {"model": name, "description": config.description, "data": config.data, "images": len(tests), "samples": samples}
+    facts |= {"parameters": sum(parameter.numel() for parameter in model.parameters()), "latents": _latents(config)}
     return facts | figures | {"seconds": round(time.monotonic() - began, 1), "machine": machine.describe()}
 
 
@@ -115,6 +116,12 @@ def log_weights(model: PaperModel, images: Tensor, samples: int, batch: int) -> 
 def _bound_of(weights: Tensor) -> Tensor:
     """-ln of the mean weight of each image, from logarithms (samples, B)."""
     return math.log(len(weights)) - torch.logsumexp(weights.double(), 0)
+
+
+def _latents(config: Config) -> int:
+    """Stochastic layers, the context among them, as the paper counts them."""
+    network = config.shape.network
+    return sum(scale.latents for scale in network.scales) + network.context
 
 
 def _mean(values: Tensor) -> float:

@@ -68,21 +68,25 @@ class PaperModel(nn.Module):
         """ln p(x, z, y_0 .. y_T) - ln q(z, y_0 .. y_T | x) at `samples` draws of latents, context and diffusion chain, nats
         (samples, B): its mean is the bound. Each image is encoded once; its draws go through the decoder at most `rows` at a
         time (or one for each image)."""
-        encoded = self.vae.encoder(images)
-        pieces = torch.arange(samples).split(max(1, rows // len(images)))
-        return torch.cat([self._weights(images, encoded, len(piece)) for piece in pieces])
-
-    def _weights(self, images: Tensor, encoded: list[Tensor], samples: int) -> Tensor:
-        def repeated(tensor: Tensor) -> Tensor:
-            return tensor.expand(samples, *tensor.shape).flatten(0, 1)  # no copy where there is one image
-
-        many, context, total = repeated(images), None, torch.zeros(())
+        encoded, total = self.vae.encoder(images), torch.zeros(samples, len(images), device=images.device)
+        pieces, shown = torch.arange(samples, device=images.device).split(max(1, rows // len(images))), None
         if self.context:
-            symbols, surprise = self.context.draw(many)
-            context, total = self.context.image(symbols), self.prior.log_weight(symbols) + surprise
-        parameters, latents = self.vae.top_down(context, len(many), [repeated(features) for features in encoded])
-        total = total + self.vae.likelihood.log_likelihood(many, parameters.float()) + sum(z.log_ratio() for z in latents)
+            symbols, surprise = self.context.draw(_repeated(images, samples))
+            total = (self.prior.log_weight(symbols) + surprise).reshape(total.shape)
+            shown = self.context.image(symbols).reshape(samples, *images.shape)
+        given = [self._given(images, shown if shown is None else shown[piece].flatten(0, 1), encoded, len(piece)) for piece in pieces]
+        return total + torch.cat(given)
+
+    def _given(self, images: Tensor, context: Tensor | None, encoded: list[Tensor], samples: int) -> Tensor:
+        """ln p(x, z | y_0) - ln q(z | x), nats (samples, B), where the contexts show the images `context`, (samples * B, ...)."""
+        many, features = _repeated(images, samples), [_repeated(level, samples) for level in encoded]
+        parameters, latents = self.vae.top_down(context, len(many), features)
+        total = self.vae.likelihood.log_likelihood(many, parameters.float()) + sum(latent.log_ratio() for latent in latents)
         return total.reshape(samples, len(images))
+
+
+def _repeated(tensor: Tensor, samples: int) -> Tensor:
+    return tensor.expand(samples, *tensor.shape).flatten(0, 1)  # no copy where there is one image
 
 
 def bits_per_dim(nats: Tensor | float, shape: NetworkShape) -> Tensor | float:
