@@ -69,12 +69,13 @@ class PaperModel(nn.Module):
         (samples, B): its mean is the bound. Each image is encoded once; its draws go through the decoder at most `rows` at a
         time (or one for each image)."""
         encoded, total = self.vae.encoder(images), torch.zeros(samples, len(images), device=images.device)
-        pieces, shown = torch.arange(samples, device=images.device).split(max(1, rows // len(images))), None
+        pieces, contexts = torch.arange(samples, device=images.device).split(max(1, rows // len(images))), None
         if self.context:
             symbols, surprise = self.context.draw(_repeated(images, samples))
             total = (self.prior.log_weight(symbols) + surprise).reshape(total.shape)
-            shown = self.context.image(symbols).reshape(samples, *images.shape)
-        given = [self._given(images, shown if shown is None else shown[piece].flatten(0, 1), encoded, len(piece)) for piece in pieces]
+            contexts = self.context.image(symbols).reshape(samples, *images.shape)
+        shown = [None if contexts is None else contexts[piece].flatten(0, 1) for piece in pieces]
+        given = [self._given(images, one, encoded, len(piece)) for one, piece in zip(shown, pieces, strict=True)]
         return total + torch.cat(given)
 
     def _given(self, images: Tensor, context: Tensor | None, encoded: list[Tensor], samples: int) -> Tensor:
