@@ -39,8 +39,7 @@ def make(kind: type, values: dict[str, Any], where: str) -> Any:
     if not isinstance(values, dict):
         raise ConfigError(f"[[{where}]] must be a table, or several")
     known = {field.name for field in fields(kind)}
-    if unknown := sorted(values.keys() - known):
-        raise ConfigError(f"[{where}] has {', '.join(unknown)}, which means nothing there; known: {', '.join(sorted(known))}")
+    check_names(values, known, where)
     for field in fields(kind):
         if field.name in values:
             _check_value(field.name, values[field.name], field.type, where)
@@ -48,6 +47,12 @@ def make(kind: type, values: dict[str, Any], where: str) -> Any:
         return kind(**values)
     except TypeError as error:
         raise ConfigError(f"[{where}]: {str(error).replace(f'{kind.__name__}.__init__() ', '')}") from error
+
+
+def check_names(values: dict[str, Any], known: set[str], where: str) -> None:
+    """Raises ConfigError where a table has other names than those known."""
+    if unknown := sorted(values.keys() - known):
+        raise ConfigError(f"[{where}] has {', '.join(unknown)}, which means nothing there; known: {', '.join(sorted(known))}")
 
 
 def _check_value(name: str, value: Any, kind: Any, where: str) -> None:

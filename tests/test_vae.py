@@ -461,6 +461,11 @@ def test_a_bad_configuration_says_what_is_wrong(where: str | None, key: str, val
         from_table(whole)
 
 
+def test_a_flagships_configuration_is_told_from_one_of_the_papers():
+    with pytest.raises(ConfigError, match=r"flagship.toml: \[the file\] has decoder, forecast, .*; known: context, data"):
+        read(CONFIGS[0].with_name("flagship.toml"))
+
+
 def test_only_symbols_of_one_channel_that_weigh_their_bits_are_drawn():
     whole = table()
     whole["context"] |= {"rate_weight": 0.1, "drawn": True}

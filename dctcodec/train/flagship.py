@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dctcodec import configuration, models
-from dctcodec.configuration import make
+from dctcodec.configuration import check_names, make
 from dctcodec.context import analyse, quantise, relative_step
 from dctcodec.decoder import Decoder, DecoderShape
 from dctcodec.errors import ConfigError
@@ -57,6 +57,7 @@ def read(path: Path) -> FlagshipConfig:
 
 
 def _from_table(table: dict[str, Any]) -> FlagshipConfig:
+    check_names(table, {"description", "prior", "forecast", "decoder", "training"}, "the file")
     parts = dict(table)
     sizes = {name: tuple(v) if isinstance(v, list) else v for name, v in parts.pop("decoder", {}).items()}
     prior_shape = make(PriorShape, parts.pop("prior", {}), "prior")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dctcodec import configuration
-from dctcodec.configuration import make
+from dctcodec.configuration import check_names, make
 from dctcodec.errors import ConfigError
 from dctcodec.prior.diffusion import DiffusionShape
 from dctcodec.vae.context import ContextShape
@@ -52,6 +52,7 @@ def read(path: Path) -> Config:
 
 def from_table(table: dict[str, Any]) -> Config:
     """The configuration of a parsed TOML or JSON table. Raises ConfigError."""
+    check_names(table, {"data", "description", "network", "scale", "context", "prior", "training"}, "the file")
     parts = dict(table)
     for name in ("context", "network", "prior", "training"):
         if not isinstance(parts.get(name, {}), dict):
