@@ -232,7 +232,7 @@ def _paper() -> str:
     )
     lines.append("| test likelihood | images, samples | bound | by importance weighting | paper |\n|---|---|---|---|---|")
     lines += [_likelihood(load(f"paper/likelihood-{name}"), paper) for name, paper in LIKELIHOODS.items()]
-    return "\n".join([*lines, *_table_5()]) + "\n"
+    return "\n".join([*lines, *_table_5(), *_contexts()]) + "\n"
 
 
 def _table_5() -> list[str]:
@@ -243,6 +243,17 @@ def _table_5() -> list[str]:
     lines = ["\nTable 5, CIFAR-10: ours, trained for hours on a CPU core, and the paper's rows as it gives them.\n"]
     lines.append("| model | size | L | bits/dim ≤ |\n|---|---|---|---|")
     return lines + [f"| {model} | {size or '–'} | {latents} | {bits:.2f} |" for model, size, latents, bits in rows]
+
+
+def _contexts() -> list[str]:
+    """Appendix F: one network, several contexts."""
+    lines = ["\nAppendix F: contexts of one network after equally many steps from nothing; held-out images, plain bound.\n"]
+    lines.append("| configuration | steps, images | bound | of it the context |\n|---|---|---|---|")
+    for name, row in load("paper/contexts")["runs"].items():
+        bits = f" ({row['bits_per_dim']:.2f} bits/dim)" if "bits_per_dim" in row else ""
+        seen = f"{row['step']:,.0f}, {row['images']:,.0f}"
+        lines.append(f"| `{name}` | {seen} | {row['bound']:.1f} nats{bits} | {row['context']:.1f} nats |")
+    return lines
 
 
 def _other_models() -> list[str]:

@@ -1,0 +1,48 @@
+"""The paper's appendix F: a downsampling context in place of the DCT's, the same network, equal steps from nothing; and the VAE.
+
+    python benchmarks/contexts.py --mnist DIR --cifar10 DIR --runs RUNS --json benchmarks/paper/contexts.json
+
+Held-out training images, plain bound. A run that was broken off is taken up again. Two hours on a core.
+"""
+
+import json
+from pathlib import Path
+
+import click
+
+from dctcodec.bench import machine
+from dctcodec.files import write_output
+from dctcodec.train.loop import Settings
+from dctcodec.train.vae import train_vae
+from dctcodec.vae.config import read
+
+CONFIGS = Path(__file__).parents[1] / "models" / "configs"
+STEPS = {
+    "mnist-dct-cpu": 1600,
+    "mnist-downsample-cpu": 1600,
+    "cifar10-dct-cpu": 1200,
+    "cifar10-downsample-cpu": 1200,
+    "cifar10-vae-cpu": 1200,
+}
+PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--mnist", type=PATH, required=True, metavar="DIR", help="MNIST's usual files.")
+@click.option("--cifar10", type=PATH, required=True, metavar="DIR", help="CIFAR-10's binary version.")
+@click.option("--runs", type=PATH, required=True, metavar="RUNS", help="A folder for the runs, each in one of its name.")
+@click.option("--json", "json_path", type=PATH, required=True, metavar="FILE", help="Write the figures here.")
+def main(mnist: Path, cifar10: Path, runs: Path, json_path: Path) -> None:
+    rows = {}
+    for name, steps in STEPS.items():
+        config = read(CONFIGS / f"{name}.toml")
+        data = {"mnist": mnist, "cifar10": cifar10}[config.data]
+        train_vae(config, data, Settings(runs / name, steps=steps))
+        last = json.loads((runs / name / "log.jsonl").read_text().splitlines()[-1])
+        rows[name] = {"description": config.description, "images": last.pop("crops")} | last
+        click.echo(f"{name:24}{last['bound']:10.2f} nats, of which the context has {last['context']:.2f}")
+    write_output(json_path, f"{json.dumps({'runs': rows, 'machine': machine.describe()}, indent=1)}\n".encode())
+
+
+if __name__ == "__main__":
+    main()
