@@ -18,8 +18,8 @@ from dctcodec.vae.config import read
 
 CONFIGS = Path(__file__).parents[1] / "models" / "configs"
 STEPS = {
-    "mnist-dct-cpu": 1600,
-    "mnist-downsample-cpu": 1600,
+    "mnist-dct-cpu": 800,
+    "mnist-downsample-cpu": 800,
     "cifar10-dct-cpu": 1200,
     "cifar10-downsample-cpu": 1200,
     "cifar10-vae-cpu": 1200,
