@@ -33,6 +33,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--runs", type=PATH, required=True, metavar="RUNS", help="A folder for the runs, each in one of its name.")
 @click.option("--json", "json_path", type=PATH, required=True, metavar="FILE", help="Write the figures here.")
 def main(mnist: Path, cifar10: Path, runs: Path, json_path: Path) -> None:
+    """Train one network with several contexts, equally many steps, and compare their held-out bounds."""
     rows = {}
     for name, steps in STEPS.items():
         config = read(CONFIGS / f"{name}.toml")

@@ -43,6 +43,22 @@ def test_likelihood_of_a_run(paper_runs: Path, tmp_path: Path):
     assert figures["machine"]["threads"] and "bits" not in output
 
 
+def test_the_bound_of_a_whole_test_set_is_estimated(paper_runs: Path):
+    words = ["--data", paper_runs / "data", "--run", paper_runs / "tiny", "--samples", 8, "--images", 10]
+    output = evaluate("likelihood", paper_runs / "tiny.toml", *words, "--pilot", 2)
+    figures = json.loads(output[output.index("{") :])
+    config, _ = load(str(paper_runs / "tiny.toml"), paper_runs / "tiny")
+    assert figures["images"] == len(images_of(config, paper_runs / "data")) > 10
+    assert (figures["images_with_all_samples"], figures["pilot"], figures["samples"]) == (10, 2, 8)
+    assert "--pilot 9 is more than" in evaluate("likelihood", paper_runs / "tiny.toml", *words, "--pilot", 9, code=1)
+
+
+def test_likelihoods_are_not_measured_in_vain(paper_runs: Path, tmp_path: Path):
+    words = ["--data", paper_runs / "data", "--run", paper_runs / "tiny", "--json", tmp_path / "missing" / "out.json"]
+    output = evaluate("likelihood", paper_runs / "tiny.toml", *words, code=1)
+    assert "missing" in output and "nll" not in output
+
+
 def test_the_baseline_has_no_context(paper_runs: Path):
     words = ["--data", paper_runs / "data", "--run", paper_runs / "plain", "--samples", 3, "--batch", 2, "--images", 4]
     output = evaluate("likelihood", paper_runs / "plain.toml", *words)

@@ -59,7 +59,10 @@ def likelihood(
     from dctcodec.bench import report
     from dctcodec.eval.likelihood import measure
     from dctcodec.eval.source import label, load
+    from dctcodec.files import check_output
 
+    if json_path:
+        check_output(str(json_path))
     _prepare(threads, seed)
     report.emit(measure(label(source, run), *load(source, run), data, **options), json_path)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dctcodec.bench import machine
+from dctcodec.errors import ConfigError
 from dctcodec.eval.source import prepared, test_images
 from dctcodec.vae.config import Config
 from dctcodec.vae.model import PaperModel, bits_per_dim
@@ -40,9 +41,11 @@ def measure(
     device: str,
 ) -> dict[str, object]:
     """Figures of a model on the first `images` test images; with `pilot` an estimate for all of them too (`whole_set`).
-    `batch`: draws in the decoder at once; None: the defaults."""
+    `batch`: draws in the decoder at once; None: the defaults. Raises ConfigError for a pilot of more than `samples` draws."""
     shape = config.shape.network
     samples, batch = samples or SAMPLES[shape.likelihood], batch or BATCH[shape.likelihood]
+    if pilot and pilot > samples:
+        raise ConfigError(f"--pilot {pilot} is more than all draws of an image, --samples {samples}: give fewer")
     tests = test_images(config, data).to(device)
     model = prepared(model, device)
     began = time.monotonic()
