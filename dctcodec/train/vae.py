@@ -37,7 +37,7 @@ def train_vae(config: Config, data: Path, settings: Settings, part: str = "both"
     else:
         model.fit(images.images(images.training[:FIT_IMAGES]))
     if part == "prior":  # which may begin with a model of other images
-        model.prior.fit(model.context.symbols(images.images(images.training[:FIT_IMAGES])))
+        model.prior.fit(model.context.draw(images.images(images.training[:FIT_IMAGES]))[0])
     model = model.to(settings.device, memory_format=torch.channels_last)
     training = config.training
     settings = _complete(settings, training, len(images.training))
