@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from dctcodec.bench import machine
-from dctcodec.files import write_output
+from dctcodec.files import check_output, write_output
 from dctcodec.train.loop import Settings
 from dctcodec.train.vae import train_vae
 from dctcodec.vae.config import read
@@ -34,6 +34,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--json", "json_path", type=PATH, required=True, metavar="FILE", help="Write the figures here.")
 def main(mnist: Path, cifar10: Path, runs: Path, json_path: Path) -> None:
     """Train one network with several contexts, equally many steps, and compare their held-out bounds."""
+    check_output(str(json_path))
     rows = {}
     for name, steps in STEPS.items():
         config = read(CONFIGS / f"{name}.toml")

@@ -10,6 +10,9 @@ from dctcodec.prior.diffusion import ContextPrior, DiffusionShape
 from dctcodec.vae.context import Context, ContextShape
 from dctcodec.vae.network import HierarchicalVae, NetworkShape
 
+CHAINS = 1000
+"""Diffusion chains at once: enough to be fast, few enough for any number of samples to fit in memory."""
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -72,7 +75,8 @@ class PaperModel(nn.Module):
         pieces, contexts = torch.arange(samples, device=images.device).split(max(1, rows // len(images))), None
         if self.context:
             symbols, surprise = self.context.draw(_repeated(images, samples))
-            total = (self.prior.log_weight(symbols) + surprise).reshape(total.shape)
+            chains = torch.cat([self.prior.log_weight(some) for some in symbols.split(CHAINS)])
+            total = (chains + surprise).reshape(total.shape)
             contexts = self.context.image(symbols).reshape(samples, *images.shape)
         shown = [None if contexts is None else contexts[piece].flatten(0, 1) for piece in pieces]
         given = [self._given(images, one, encoded, len(piece)) for one, piece in zip(shown, pieces, strict=True)]
