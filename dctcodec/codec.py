@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dctcodec import container, image, models
 from dctcodec.context import rgb_to_ycbcr
+from dctcodec.device import device_of
 from dctcodec.errors import FormatError, ModelError
 from dctcodec.progress import Tick, no_tick
 
@@ -74,7 +75,7 @@ class Codec:
 
     def __init__(self, model: str = models.DEFAULT, device: str = "auto"):
         self.model = models.find(model)
-        self.device = _device(device)
+        self.device = device_of(device)
         self.scheme = _scheme(self.model, self.device)
 
     def encode(
@@ -188,14 +189,6 @@ def _picture(rgb: Tensor, grey: bool) -> Image.Image:
     planes = rgb_to_ycbcr(rgb)[:1] + 128 if grey else rgb
     pixels = planes.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return Image.fromarray(pixels[..., 0] if grey else pixels)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ModelError("there is no CUDA device here: use --device cpu")
-    return torch.device(name)
 
 
 def _scheme(model: models.ModelInfo, device: torch.device) -> Scheme:

@@ -59,6 +59,26 @@ def test_likelihoods_are_not_measured_in_vain(paper_runs: Path, tmp_path: Path):
     assert "missing" in output and "nll" not in output
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_there_is_told(paper_runs: Path):
+    data = ["--data", paper_runs / "data", "--device", "cuda"]
+    for words in (["eval", "likelihood", "dct-vae-mnist"], ["train", "vae", paper_runs / "tiny.toml", "--run", paper_runs / "new"]):
+        result = CliRunner().invoke(main, list(map(str, [*words, *data])))
+        assert result.exit_code == 1 and "there is no CUDA device here: use --device cpu" in result.output
+
+
+def test_a_model_whose_context_is_drawn_is_trained_and_measured(paper_runs: Path):
+    config, run = paper_runs / "drawn.toml", paper_runs / "drawn"
+    text = (paper_runs / "tiny.toml").read_text()
+    config.write_text(text.replace("[context]\n", "[context]\nrate_weight = 0.5\ndrawn = true\n"))
+    words = ["train", "vae", config, "--data", paper_runs / "data", "--run", run, "--steps", 3]
+    assert CliRunner().invoke(main, list(map(str, words))).exit_code == 0
+    output = evaluate("likelihood", config, "--run", run, "--data", paper_runs / "data", "--samples", 30, "--images", 10)
+    figures = json.loads(output[output.index("{") :])
+    assert 0 < figures["nll_nats"] < figures["elbo_nats"]
+    assert "context" in evaluate("collapse", config, "--run", run, "--data", paper_runs / "data", "--images", 10)
+
+
 def test_the_baseline_has_no_context(paper_runs: Path):
     words = ["--data", paper_runs / "data", "--run", paper_runs / "plain", "--samples", 3, "--batch", 2, "--images", 4]
     output = evaluate("likelihood", paper_runs / "plain.toml", *words)

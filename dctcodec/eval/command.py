@@ -23,10 +23,13 @@ def _shared(command):
     return command
 
 
-def _prepare(threads: int | None, seed: int) -> None:
+def _prepare(threads: int | None, seed: int, device: str) -> None:
     import torch
 
+    from dctcodec.device import device_of
+
     keep_freed()
+    device_of(device)
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -63,7 +66,7 @@ def likelihood(
 
     if json_path:
         check_output(str(json_path))
-    _prepare(threads, seed)
+    _prepare(threads, seed, options["device"])
     report.emit(measure(label(source, run), *load(source, run), data, **options), json_path)
 
 
@@ -80,6 +83,6 @@ def collapse(sources: tuple[str, ...], runs: tuple[Path, ...], data: Path, threa
     from dctcodec.eval.collapse import run
     from dctcodec.eval.source import label, load, with_runs
 
-    _prepare(threads, seed)
+    _prepare(threads, seed, options["device"])
     models = [(label(source, folder), *load(source, folder)) for source, folder in with_runs(sources, runs)]
     run(models, data, **options)

@@ -53,9 +53,11 @@ def _photo_settings(run: Path, steps: int | None, minutes: float | None, **rest)
 def _settings(run: Path, steps: int | None, minutes: float | None, threads: int | None, **rest):
     import torch
 
+    from dctcodec.device import device_of
     from dctcodec.train.loop import Settings
 
     keep_freed()
+    device_of(rest["device"])
     if threads:
         torch.set_num_threads(threads)
     if rest["device"] == "cuda":
