@@ -21,6 +21,7 @@ from dctcodec.image import read_image
 from dctcodec.models import DEFAULT, PRIOR
 from dctcodec.prior.exact import ExactPrior
 from dctcodec.prior.exact_layers import Arithmetic
+from dctcodec.prior.masked import MaskedPrior
 from dctcodec.prior.network import PriorNetwork
 from dctcodec.schedule import REVEALS
 from dctcodec.train.export import shipped_prior
@@ -45,28 +46,23 @@ def arithmetics() -> dict[str, Arithmetic]:
     return found
 
 
-def agree(priors: list[ExactPrior], symbols: torch.Tensor, step16: int) -> bool:
-    """Whether all priors give the same distributions for every reveal."""
-    for reveal in range(len(REVEALS)):
-        forecasts = [prior.forecast(symbols, REVEALS[reveal].band, step16) for prior in priors]
-        outputs = (p.distributions(symbols, reveal, step16, f) for p, f in zip(priors, forecasts, strict=True))
-        first, *others = (torch.stack(output).cpu() for output in outputs)
-        if not all(torch.equal(first, other) for other in others):
-            return False
-    return True
+def agree(priors: list[MaskedPrior], symbols: torch.Tensor, step16: int) -> bool:
+    """Whether all priors give every symbol the same distribution."""
+    first, *others = (torch.stack(prior.parameters(symbols, step16)) for prior in priors)
+    return all(torch.equal(first, other) for other in others)
 
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of PNG pictures.")
 @click.option("--model", default=DEFAULT, show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
-@torch.inference_mode()
+@torch.no_grad()
 def main(data: Path, model: str, json_path: Path | None) -> None:
     """Compare float and exact code lengths and file sizes, and the arithmetics."""
     codec = Codec(model, "cpu")
     network = shipped_prior(codec.model)
     integers = load_file(codec.model.path / PRIOR)
-    priors = {name: ExactPrior(integers, arithmetic) for name, arithmetic in arithmetics().items()}
+    priors = {kind: MaskedPrior(ExactPrior(integers, how), codec.scheme.prior.tables) for kind, how in arithmetics().items()}
     rows, equal = [], True
     for path in tqdm(sorted(data.glob("*.png"))):
         for quality in QUALITIES:

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from dctcodec.bench.bdrate import bd_rate
+from dctcodec.bench.report import percent
 from dctcodec.metrics import ms_ssim_db
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -136,7 +137,7 @@ def _by_interval(kodak: dict) -> list[str]:
     parts = []
     for low, high in INTERVALS:
         rates = [bd_rate(_curve(other), _curve(ours), (low, high)) for other in others]
-        parts.append(f"at {low}–{high} bpp " + ", ".join(f"{n} {r:+.1f} %" for n, r in zip(_measured(kodak), rates, strict=True)))
+        parts.append(f"at {low}–{high} bpp " + ", ".join(f"{n} {percent(r)}" for n, r in zip(_measured(kodak), rates, strict=True)))
     return [f"\nBy PSNR, {'; '.join(parts)}."]
 
 

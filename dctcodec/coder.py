@@ -60,12 +60,12 @@ class Tables:
         return centre, scale * PHASES + phase + PHASES // 2
 
 
-def groups(keys: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """(key, positions) for each key that occurs, keys and positions ascending."""
+def groups(keys: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
+    """The order in which symbols are coded, keys ascending, and (key, start, stop) of each key's run in that order."""
     order = np.argsort(keys.astype(np.uint16), kind="stable")
     ordered = keys[order]
-    bounds = [*np.flatnonzero(np.diff(ordered, prepend=-1)), len(keys)]
-    return [(int(ordered[start]), order[start:stop]) for start, stop in pairwise(bounds)]
+    bounds = [*np.flatnonzero(np.diff(ordered, prepend=-1)).tolist(), len(keys)]
+    return order, [(key, *run) for key, run in zip(ordered[bounds[:-1]].tolist(), pairwise(bounds), strict=True)]
 
 
 def encode(batches: list[Batch], tables: Tables) -> bytes:
@@ -78,8 +78,10 @@ def encode(batches: list[Batch], tables: Tables) -> bytes:
         escaped = np.abs(offsets) > reach
         coder.encode_reverse((offsets[escaped] + _ESCAPE_ZERO).astype(np.int32), _ESCAPE_MODEL)
         entries = np.where(escaped, 2 * reach + 1, offsets + reach).astype(np.int32)
-        for key, where in reversed(groups(keys)):
-            coder.encode_reverse(entries[where], tables.model(key))
+        order, runs = groups(keys)
+        ordered = entries[order]
+        for key, start, stop in reversed(runs):
+            coder.encode_reverse(ordered[start:stop], tables.model(key))
     return coder.get_compressed()[::-1].astype("<u4").tobytes()
 
 
@@ -88,7 +90,9 @@ def ideal_bits(batches: list[Batch], tables: Tables) -> float:
     total = 0.0
     for symbols, mean, scale in batches:
         centre, keys = tables.split(mean, scale)
-        for key, where in groups(keys):
+        order, runs = groups(keys)
+        for key, start, stop in runs:
+            where = order[start:stop]
             counts = tables.counts(key // PHASES, key % PHASES - PHASES // 2)
             reach = len(counts) // 2 - 1
             offsets = symbols[where] - centre[where]
@@ -116,8 +120,9 @@ class Reader:
         centre, keys = self._tables.split(mean, scale)
         reach = self._tables.reach[scale]
         entries = np.empty(len(mean), np.int32)
-        for key, where in groups(keys):
-            entries[where] = self._coder.decode(self._tables.model(key), len(where))
+        order, runs = groups(keys)
+        taken = [self._coder.decode(self._tables.model(key), stop - start) for key, start, stop in runs]
+        entries[order] = np.concatenate([entries[:0], *taken])
         offsets = entries - reach
         escaped = entries == 2 * reach + 1
         offsets[escaped] = self._coder.decode(_ESCAPE_MODEL, int(escaped.sum())) - _ESCAPE_ZERO

@@ -11,10 +11,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from dctcodec.schedule import CHANNELS, TILE
+from dctcodec.schedule import BANDS, CHANNELS, TILE
 
-ROUNDING_OFFSET = 0.4
-"""A scaled coefficient u becomes sign(u) * floor(|u| + ROUNDING_OFFSET): 0.5 would be plain rounding."""
+ROUNDING_OFFSETS = (0.45, 0.45, 0.45, 0.4, 0.4, 0.4, 0.44, 0.46)
+"""One for each band. A scaled coefficient u becomes sign(u) * floor(|u| + offset): 0.5 would be plain rounding."""
 STEP_BITS = 4
 LUMA_STEPS = ((1, 18), (5, 14), (8, 15), (12, 18), (18, 22), (31, 28))
 CHROMA_STEPS = ((3, 15), (8, 21), (15, 24))
@@ -90,7 +90,7 @@ def quantise(coefficients: Tensor, step: Tensor | float) -> Tensor:
     """Symbols of coefficients: round with a dead zone. `step` in pixel levels, a number or (B, 1, 1, 1).
     Returns whole numbers as float32 of the shape of `coefficients`."""
     scaled = coefficients / (step * relative_step(coefficients.device))
-    symbols = scaled.sign() * torch.floor(scaled.abs() + ROUNDING_OFFSET)
+    symbols = scaled.sign() * torch.floor(scaled.abs() + rounding_offset(coefficients.device))
     return symbols.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
 
 
@@ -104,6 +104,7 @@ def _mix(planes: Tensor, matrix: tuple) -> Tensor:
 
 
 @cache
+@torch.inference_mode(False)
 def dct_basis(size: int, device: torch.device) -> Tensor:
     """Orthonormal DCT-II matrix, float32 (size, size), row u = frequency u."""
     n = torch.arange(size, dtype=torch.float64)
@@ -113,12 +114,22 @@ def dct_basis(size: int, device: torch.device) -> Tensor:
 
 
 @cache
+@torch.inference_mode(False)
 def _coded(device: torch.device) -> Tensor:
     """Index of each channel in a tile's flattened (plane, u, v)."""
     return torch.tensor([(c.plane * TILE + c.u) * TILE + c.v for c in CHANNELS], device=device)
 
 
 @cache
+@torch.inference_mode(False)
+def rounding_offset(device: torch.device) -> Tensor:
+    """Each channel's, (CHANNELS, 1, 1)."""
+    offsets = [offset for offset, band in zip(ROUNDING_OFFSETS, BANDS, strict=True) for _ in CHANNELS[band]]
+    return torch.tensor(offsets, device=device)[:, None, None]
+
+
+@cache
+@torch.inference_mode(False)
 def relative_step(device: torch.device) -> Tensor:
     """Each channel's step over the picture's, (CHANNELS, 1, 1), multiples of 2^-STEP_BITS."""
     rings = [(max(c.u, c.v), CHROMA_STEPS if c.plane else LUMA_STEPS) for c in CHANNELS]

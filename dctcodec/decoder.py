@@ -3,7 +3,7 @@
 As in figure 8 of the DCT-VAE paper, the features start from the context at 1/32 of the resolution and go up the scales; at
 the start of each scale the context image (the inverse DCT of what was received) is added. Each scale may hold a latent with a
 learned prior, drawn at temperature tau; at tau = 0 the latents vanish and the decoder gives its best estimate.
-Fully convolutional over the whole picture, so tiles leave no seams. Float arithmetic, any device.
+Fully convolutional over the whole picture, so tiles leave no seams. Float arithmetic, any device; in bfloat16 where that is fast.
 """
 
 import math
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dctcodec.context import dequantise, synthesise, ycbcr_to_rgb
+from dctcodec.device import fast_convolutions
 
 SCALES = (32, 16, 8, 4)
 """Pixels per feature at each scale, coarse to fine."""
@@ -28,7 +29,7 @@ class DecoderShape:
     """Channels and residual blocks of each scale, coarse to fine."""
 
     widths: tuple[int, ...] = (96, 96, 96, 64)
-    blocks: tuple[int, ...] = (1, 1, 4, 7)
+    blocks: tuple[int, ...] = (1, 1, 6, 8)
 
 
 class Conditioning(nn.Module):
@@ -131,7 +132,7 @@ class Decoder(nn.Module):
             return ycbcr_to_rgb(planes)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def reconstruct(decoder: Decoder, symbols: Tensor, step: float, temperature: float, seed: int) -> Tensor:
     """The picture of symbols (CHANNELS, h, w): RGB float32 (3, 32 h, 32 w), not clamped.
 
@@ -142,7 +143,8 @@ def reconstruct(decoder: Decoder, symbols: Tensor, step: float, temperature: flo
         return scale.latent.sigma(features) * temperature * _noise(seed, scale.pixels, features)
 
     steps = torch.full((1,), step, device=symbols.device)
-    return decoder(symbols[None].float(), steps, draw if temperature > 0 else None)[0]
+    with fast_convolutions(symbols.device):
+        return decoder(symbols[None].float(), steps, draw if temperature > 0 else None)[0]
 
 
 def _noise(seed: int, pixels: int, features: Tensor) -> Tensor:

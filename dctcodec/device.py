@@ -1,5 +1,7 @@
 """Where to compute."""
 
+from functools import cache
+
 import torch
 
 from dctcodec.errors import ModelError
@@ -12,3 +14,15 @@ def device_of(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ModelError("there is no CUDA device here: use --device cpu")
     return torch.device(name)
+
+
+def fast_convolutions(device: torch.device) -> torch.autocast:
+    """A context in which convolutions and what is between them are bfloat16, where an x86 processor multiplies that itself and
+    torch tells of it: nearly twice as fast as float32, which they are elsewhere."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cpu" and _multiplies_bfloat16())
+
+
+@cache
+def _multiplies_bfloat16() -> bool:
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not know them
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

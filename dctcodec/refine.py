@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dctcodec.context import SYMBOL_LIMIT, relative_step, ycbcr_to_rgb
 from dctcodec.decoder import Decoder
+from dctcodec.device import fast_convolutions
 from dctcodec.metrics import log_dissimilarity
 from dctcodec.prior.network import code_bits
 from dctcodec.progress import Tick
@@ -115,7 +116,8 @@ class Refiner:
     ) -> list[Tensor]:
         """The error of the `inner` tiles where the `outer` ones are painted, which have these symbols; then, if it is another, the
         squared error."""
-        painted = self.decoder(symbols[None], torch.full((1,), self.step, device=symbols.device))[0]
+        with fast_convolutions(symbols.device):
+            painted = self.decoder(symbols[None], torch.full((1,), self.step, device=symbols.device))[0]
         target = self.rgb[:, *_pixels(inner)]
         rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
         painted = painted[:, *_pixels((rows, columns))][:, : target.shape[1], : target.shape[2]]

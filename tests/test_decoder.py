@@ -5,8 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from dctcodec import device
 from dctcodec.context import dequantise, synthesise, ycbcr_to_rgb
 from dctcodec.decoder import Decoder, DecoderShape, reconstruct
+from dctcodec.device import fast_convolutions
 from dctcodec.schedule import CHANNELS, TILE
 
 REACH = 4
@@ -71,7 +73,7 @@ def test_a_new_decoder_is_the_inverse_dct():
 def test_no_temperature_is_no_draw_and_ignores_the_seed(decoder):
     values = symbols(2, 3)
     expected = reconstruct(decoder, values, 50, 0.0, 0)
-    with torch.inference_mode():
+    with torch.inference_mode(), fast_convolutions(values.device):
         assert torch.equal(decoder(values[None].float(), torch.tensor([50.0]))[0], expected)
     assert torch.equal(reconstruct(decoder, values, 50, 0.0, 99), expected)
 
@@ -111,7 +113,7 @@ def test_the_step_conditions_the_network(decoder):
 def test_pictures_of_a_batch_do_not_mix(decoder):
     several = torch.stack([symbols(2, 3, seed) for seed in range(3)]).float()
     steps = torch.tensor([20.0, 50.0, 150.0])
-    with torch.inference_mode():
+    with torch.inference_mode(), fast_convolutions(several.device):
         together = decoder(several, steps)
     for number in range(3):
         alone = reconstruct(decoder, several[number], steps[number].item(), 0, 0)
@@ -160,3 +162,17 @@ def test_a_smooth_picture_has_no_seams(codec, quality: float):
     dct_across, dct_elsewhere = jumps(by_dct, np.asarray(image))
     assert dct_across - dct_elsewhere > 1, "the inverse DCT has seams, else this shows nothing"
     assert across - elsewhere < 1, "levels, hardly to be seen"
+
+
+@pytest.mark.quality
+@pytest.mark.parametrize("quality", [10, 50, 100])
+def test_bfloat16_is_as_near_to_the_picture(codec, photo, quality: float, monkeypatch):
+    image = photo.crop((100, 60, 356, 252))
+    data, pictures = codec.encode(image, quality), []
+    for fast in (True, False):
+        monkeypatch.setattr(device, "_multiplies_bfloat16", lambda fast=fast: fast)
+        pictures.append(np.asarray(codec.decode(data)))
+    difference = abs(pictures[0].astype(int) - pictures[1])
+    assert difference.max() <= 4 and 0 < difference.mean() < 0.4
+    errors = [np.square(picture - np.asarray(image, float)).mean() for picture in pictures]
+    assert errors[0] < 1.005 * errors[1]

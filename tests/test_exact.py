@@ -16,7 +16,7 @@ from dctcodec.prior.export import to_integers
 from dctcodec.prior.forecast import ForecastShape
 from dctcodec.prior.masked import MaskedPrior
 from dctcodec.prior.network import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, PriorShape, distribution_function
-from dctcodec.schedule import CHANNELS, REVEALS
+from dctcodec.schedule import CHANNELS, PARTS, REVEALS
 from dctcodec.train.prior import reveal_bits
 
 CPU = torch.device("cpu")
@@ -57,8 +57,12 @@ def grid(height: int, width: int, largest: int = 3, seed: int = 0) -> torch.Tens
 
 def distributions(prior: ExactPrior, symbols: torch.Tensor, reveal: int, step16: int) -> torch.Tensor:
     """Mean and scale of a reveal, (2, n, h, w)."""
-    forecast = prior.forecast(symbols, REVEALS[reveal].band, step16)
-    return torch.stack(prior.distributions(symbols, reveal, step16, forecast)).cpu()
+    now = REVEALS[reveal]
+    mean, scale = prior.means(symbols, reveal, step16, prior.forecast(symbols, now.band, step16))
+    for part, channels in enumerate(PARTS[now.band]):
+        rows = [channel - now.start for channel in channels]
+        scale[rows] = prior.scales(symbols, now.band, part, scale[rows])
+    return torch.stack([mean, scale]).cpu()
 
 
 def outputs(prior: ExactPrior, symbols: torch.Tensor, step16: int = 800, order: Iterable[int] = ALL) -> list[torch.Tensor]:
@@ -72,14 +76,18 @@ def equal(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
 
 
 def in_integers(tensors: dict[str, torch.Tensor], symbols: torch.Tensor, reveal: int, step16: int) -> np.ndarray:
-    """FORMAT.md section 3 in int64 numpy, for each tile by itself: what every route must give."""
+    """FORMAT.md section 3 in int64 numpy: what every route must give."""
     parts = {name: tensor.numpy().astype(np.int64) for name, tensor in tensors.items()}
     known, (_, height, width) = symbols.numpy().astype(np.int64)[: REVEALS[-1].start].copy(), symbols.shape
     now = REVEALS[reveal]
     parity = np.indices((height, width)).sum(0) % 2
     known[now.start : now.stop] *= (parity == 0) if now.parity == 1 else 0
     known[now.stop :] = 0
-    logs = parts["asinh"][np.minimum(abs(known), len(parts["asinh"]) - 1)]
+
+    def magnitude(values: np.ndarray) -> np.ndarray:
+        return parts["asinh"][np.minimum(abs(values), len(parts["asinh"]) - 1)]
+
+    logs = magnitude(known)
     features = np.concatenate([np.clip(4 * known, -127, 127), logs * np.sign(known), logs, parity[None] * 32 - 16])
 
     def layer(name: str, inputs: np.ndarray) -> np.ndarray:
@@ -101,7 +109,12 @@ def in_integers(tensors: dict[str, torch.Tensor], symbols: torch.Tensor, reveal:
         stream = stream + layer(f"second.{block}", act(layer(f"first.{block}", act(stream + bias[block]))))
         stream = np.clip(stream, -(2**15), 2**15)
     mean, scale = layer("head", act(stream + bias[-1]))[2 * now.start : 2 * now.stop].reshape(2, -1, height, width)
-    scale = scale + layer("skip", logs)[now.start : now.stop] + parts["scale_offset"]
+    order = np.zeros(len(CHANNELS), int)
+    for position, part in enumerate(itertools.chain(*PARTS)):
+        order[list(part)] = position
+    parts["skip.weight"] *= order[None, : len(known)] < order[:, None]
+    every = magnitude(symbols.numpy().astype(np.int64)[: len(known)])
+    scale = scale + layer("skip", every)[now.start : now.stop] + parts["scale_offset"]
     return np.stack([np.clip(mean, -32767, 32767), np.clip(scale, 0, SCALES - 1)])
 
 
@@ -150,7 +163,7 @@ def test_threads_precision_and_order_of_calls_make_no_difference(kind: str, thre
     expected = outputs(prior, symbols)
     threads(2)
     assert equal(outputs(prior, symbols, order=reversed(ALL)), expected)
-    prior.distributions(grid(2, 3, seed=1), 4, 160)
+    prior.means(grid(2, 3, seed=1), 4, 160)
     assert equal(outputs(prior, symbols), expected)
     before = torch.get_float32_matmul_precision()
     try:
@@ -172,20 +185,22 @@ def test_cuda_gives_the_same_bits(gain: float, shape: PriorShape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_distribution_depends_on_what_is_revealed_and_on_nothing_else(shape: PriorShape):
+def test_a_distribution_depends_on_what_is_sent_before_and_on_nothing_else(shape: PriorShape):
     prior, symbols = ExactPrior(to_integers(network(shape=shape)), arithmetic_for(CPU)), grid(4, 4)
-    parity = np.indices((4, 4)).sum(0) % 2
-    for number, reveal in enumerate(REVEALS):
-        hidden, seen = torch.zeros(symbols.shape, dtype=torch.bool), torch.zeros(symbols.shape, dtype=torch.bool)
-        seen[: reveal.start] = True
-        if reveal.parity == 1:
-            seen[reveal.start : reveal.stop] = torch.from_numpy(parity == 0)
-        hidden = ~seen
-        expected = distributions(prior, symbols, number, 800)
-        later = torch.where(hidden, grid(4, 4, 50, seed=9), symbols)
-        assert torch.equal(distributions(prior, later, number, 800), expected)
-        earlier = torch.where(seen, grid(4, 4, 50, seed=9), symbols)
-        assert torch.equal(distributions(prior, earlier, number, 800), expected) == (number == 0)
+    parity, other = torch.from_numpy(np.indices((4, 4)).sum(0) % 2), grid(4, 4, 50, seed=9)
+    seen = torch.zeros(symbols.shape, dtype=torch.bool)
+    for number, now in enumerate(REVEALS):
+        tiles = parity == now.parity if now.parity is not None else torch.ones_like(parity, dtype=torch.bool)
+        for part in PARTS[now.band]:
+            rows = [channel - now.start for channel in part]
+            expected, hidden_changed, seen_changed = (
+                distributions(prior, changed, number, 800)[:, rows][..., tiles]
+                for changed in (symbols, torch.where(seen, symbols, other), torch.where(seen, other, symbols))
+            )
+            assert torch.equal(hidden_changed, expected)
+            assert torch.equal(seen_changed, expected) == (not seen.any())
+            seen[list(part)] |= tiles
+    assert seen.all()
 
 
 def test_the_step_and_the_reveal_matter():

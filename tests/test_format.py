@@ -63,6 +63,16 @@ PLANE, U, V = np.array(sum(BANDS, [])).T  # of each channel
 ENDS = np.cumsum([0] + [len(band) for band in BANDS])
 REVEALS = [(b, parity) for b in range(8) for parity in ((0, 1) if b < 4 else (None,))]
 
+
+def parts_of(band: int) -> list[list[int]]:
+    """Channels of each part of a band."""
+    channels = list(range(ENDS[band], ENDS[band + 1]))
+    if not 2 <= band <= 6:
+        return [channels]
+    return [[c for c in channels if (U[c] % 2, V[c] % 2) == odd] for odd in ((0, 0), (1, 1), (0, 1), (1, 0))]
+
+
+
 # Section 3: the prior
 
 
@@ -72,7 +82,7 @@ class Prior:
         sizes = 16 * (2 * self.tensors["reach"] + 2) + 1
         self.tables = np.split(self.tensors["cumulative"], np.cumsum(sizes)[:-1])
 
-    def layer(self, name: str, a: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
+    def layer(self, name: str, a: np.ndarray, rows: slice | list[int] = slice(None)) -> np.ndarray:
         weight, offset, shift = (self.tensors[f"{name}.{part}"][rows] for part in ("weight", "offset", "shift"))
         if weight.shape[1] == 9 * len(a):
             h, w = a.shape[1:]
@@ -82,7 +92,7 @@ class Prior:
         return (np.tensordot(weight, a, 1) + offset[:, None, None]) << up[:, None, None] >> down[:, None, None]
 
     def __call__(self, known: np.ndarray, odd: np.ndarray, reveal: int, step16: int) -> tuple[np.ndarray, np.ndarray]:
-        """Means and scale indices of the band that this reveal is about, of every tile; symbols yet unknown are 0."""
+        """Means and scale indices less the skip of the band that this reveal is about, of every tile; symbols yet unknown are 0."""
         tensors = self.tensors
         first, last = ENDS[REVEALS[reveal][0] :][:2]
         bias = tensors["reveal_bias"][reveal] + tensors["step_bias"][np.sum(tensors["step_bounds"] < step16)]
@@ -91,7 +101,7 @@ class Prior:
             return np.clip((x + (0 if n is None else bias[n][:, None, None]) + 8) >> 4, 0, 127)
 
         s = known[:699]
-        asinh = tensors["asinh"][np.minimum(abs(s), len(tensors["asinh"]) - 1)]
+        asinh = self.magnitude(s)
         terms = [np.clip(4 * s, -127, 127), np.sign(s) * asinh, asinh, np.where(odd, 16, -16)[None]]
         x = self.layer("input", np.concatenate(terms))
         for n in range(4):
@@ -99,12 +109,17 @@ class Prior:
             x = np.clip(x, -(2**15), 2**15)
         y = self.layer("head", act(x, 4), slice(2 * first, 2 * last))
         mean, scale = np.split(y, 2)
-        z = self.layer("skip", asinh, slice(first, last))
-        mean, scale = np.clip(mean, -32767, 32767), np.clip(scale + z + tensors["scale_offset"], 0, 63)
         if "forecast.basis" in tensors and REVEALS[reveal][0] >= 2:
             means, scales = self.forecast(known, REVEALS[reveal][0], step16)
-            mean, scale = np.clip(mean + means, -32767, 32767), np.clip(scale + scales, 0, 63)
-        return mean, scale
+            mean, scale = mean + means, scale + scales
+        return np.clip(mean, -32767, 32767), scale + tensors["scale_offset"]
+
+    def magnitude(self, s: np.ndarray) -> np.ndarray:
+        return self.tensors["asinh"][np.minimum(abs(s), len(self.tensors["asinh"]) - 1)]
+
+    def scales(self, known: np.ndarray, channels: list[int], scale: np.ndarray) -> np.ndarray:
+        """Scale indices of a part's channels, where `known` are the symbols sent before it in each tile, the others 0."""
+        return np.clip(scale + self.layer("skip", self.magnitude(known[:699]), channels), 0, 63)
 
     def forecast(self, known: np.ndarray, band: int, step16: int) -> tuple[np.ndarray, np.ndarray]:
         """What is to be added to means and scale indices of a band."""
@@ -193,6 +208,22 @@ def edges_of(q: np.ndarray) -> list[int]:
     return [*edges[:-1].tolist(), 2**24]
 
 
+def take_symbols(coder: Coder, prior: Prior, m: np.ndarray, i: np.ndarray) -> np.ndarray:
+    """Of means and scale indices."""
+    c = (m + 8) >> 4
+    keys = 16 * i + m - 16 * c + 8
+    reach = prior.tensors["reach"][i]
+    entries = np.zeros_like(m)
+    for key in np.unique(keys):
+        counts = prior.counts(key // 16, key % 16 - 8)
+        edges = edges_of(counts / counts.sum())
+        entries[keys == key] = [coder.take(edges) for _ in range(np.sum(keys == key))]
+    k = entries - reach
+    escapes = k == reach + 1
+    k[escapes] = [coder.take(ESCAPED) - 2**16 for _ in range(escapes.sum())]
+    return c + k
+
+
 def read_symbols(file: File, model: bytes, broken_off: bool = False) -> np.ndarray:
     if file.model != hashlib.sha256(model).digest()[:4] or file.step16 == 0:
         raise ValueError("another model's file")
@@ -200,26 +231,19 @@ def read_symbols(file: File, model: bytes, broken_off: bool = False) -> np.ndarr
     symbols = np.zeros((len(PLANE), -(-file.height // 32), -(-file.width // 32)), np.int64)
     odd = np.indices(symbols.shape[1:]).sum(0) % 2
     for reveal, (band, parity) in enumerate(REVEALS):
-        mean, scale = prior(symbols, odd, reveal, file.step16)
-        channels = slice(ENDS[band], ENDS[band + 1])
-        sent = np.broadcast_to(odd == parity if parity is not None else True, mean.shape)
-        if file.grey:
-            sent = sent & (PLANE[channels] == 0)[:, None, None]
-        m, i = mean[sent], scale[sent]  # NumPy's order of selection is the order of section 2
-        c = (m + 8) >> 4
-        keys = 16 * i + m - 16 * c + 8
-        reach = prior.tensors["reach"][i]
-        entries = np.zeros_like(m)
-        for key in np.unique(keys):
-            counts = prior.counts(key // 16, key % 16 - 8)
-            edges = edges_of(counts / counts.sum())
-            entries[keys == key] = [coder.take(edges) for _ in range(np.sum(keys == key))]
-        k = entries - reach
-        escapes = k == reach + 1
-        k[escapes] = [coder.take(ESCAPED) - 2**16 for _ in range(escapes.sum())]
-        if broken_off and not coder.words and coder.state < 2**32:
-            return symbols
-        symbols[channels][sent] = c + k
+        means, bases = prior(symbols, odd, reveal, file.step16)
+        for part in parts_of(band):
+            rows = np.array(part) - ENDS[band]
+            mean, scale = means[rows], prior.scales(symbols, part, bases[rows])
+            sent = np.broadcast_to(odd == parity if parity is not None else True, mean.shape)
+            if file.grey:
+                sent = sent & (PLANE[part] == 0)[:, None, None]
+            m, i = mean[sent], scale[sent]  # NumPy's order of selection is the order of section 2
+            taken = take_symbols(coder, prior, m, i)
+            if broken_off and not coder.words and coder.state < 2**32:
+                return symbols
+            channel, row, column = np.nonzero(sent)
+            symbols[np.array(part)[channel], row, column] = taken
     if not coder.is_empty():
         raise ValueError("data left over")
     return symbols

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from test_cli import assert_one_error
 from test_cli import dctcodec as command
@@ -11,7 +12,7 @@ from test_cli import dctcodec as command
 import dctcodec
 from dctcodec import FormatError, container, models
 from dctcodec.metrics import psnr
-from dctcodec.schedule import REVEALS
+from dctcodec.schedule import BANDS, PARTS
 
 HEADER = container.HEADER_BYTES
 GOLDEN = Path(__file__).parent / "golden"
@@ -79,11 +80,25 @@ def test_what_is_there_is_exact_and_the_rest_zero(codec, data):
     counts = set()
     for prefix in prefixes(data, 8)[:-1]:
         symbols = codec.symbols(prefix, partial=True)[1]
-        bands = [0, *sorted({now.stop for now in REVEALS})]
-        known = max(stop for stop in bands if (symbols[:stop] == whole[:stop]).all())
-        assert not symbols[next(stop for stop in bands if stop > known) :].any()
-        counts.add(known)
-    assert len(counts) > 4 and max(counts) < len(whole)
+        known = [band for band, of in enumerate(BANDS) if (symbols[of] == whole[of]).all()]
+        assert known == list(range(len(known))) and len(known) < len(BANDS)
+        begun, later = BANDS[len(known)], symbols[BANDS[len(known)].stop :]
+        assert torch.logical_or(symbols[begun] == whole[begun], symbols[begun] == 0).all()
+        assert not later.any()
+        counts.add(len(known))
+    assert len(counts) > 4
+
+
+def test_of_a_band_whole_parts_are_taken(codec, data):
+    whole = codec.symbols(data)[1]
+    some = [symbols for prefix in prefixes(data, 16)[:-1] if (symbols := codec.symbols(prefix, partial=True)[1]).any()]
+    found = set()
+    for symbols in some:
+        for band, parts in list(enumerate(PARTS))[4:]:  # those that all tiles send at once
+            there = [bool((symbols[list(part)] == whole[list(part)]).all()) for part in parts if whole[list(part)].any()]
+            assert there == sorted(there, reverse=True)
+            found |= {band} if any(there) and not all(there) else set()
+    assert found, "no file broke off within a band"
 
 
 def test_files_of_one_part_are_refused(codec, data):

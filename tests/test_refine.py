@@ -1,5 +1,7 @@
 """Effort: fewer bits or a nearer picture for more of the encoder's time, in files like any other."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import torch
 from PIL import Image
 from test_cli import assert_one_error, dctcodec
 
-from dctcodec import Codec, container, context, refine
+from dctcodec import Codec, container, context, device, refine
 from dctcodec.errors import FormatError
 from dctcodec.metrics import ms_ssim, psnr
 from dctcodec.refine import Refiner
@@ -27,6 +29,12 @@ def crop(photo) -> Image.Image:
 @pytest.fixture(scope="module")
 def files(codec, crop) -> dict[int, bytes]:
     return {effort: codec.encode(crop, QUALITY, effort=effort) for effort in (0, 1, 5)}
+
+
+@pytest.fixture
+def float32(monkeypatch) -> None:
+    """Differences of pictures that are nearly the same need more digits than bfloat16 has."""
+    monkeypatch.setattr(device, "_multiplies_bfloat16", lambda: False)
 
 
 def refiner(codec, image: Image.Image, step: float, tuned: bool = False) -> tuple[Refiner, torch.Tensor]:
@@ -49,6 +57,27 @@ def test_more_effort_costs_less(codec, crop, files):
     bits = 8 * len(files[0]) * container.parse(files[0])[0].step ** 2 / 5
     assert costs[0] - costs[2] > 0.04 * bits
     assert psnr(crop, codec.decode(files[5])) > psnr(crop, codec.decode(files[0])) + 0.1
+
+
+def test_effort_after_pictures_were_decoded(codec, crop, files, tmp_path: Path):
+    crop.save(tmp_path / "crop.png")
+    (tmp_path / "crop.dct").write_bytes(files[0])
+    script = """
+import sys
+from pathlib import Path
+from PIL import Image
+import torch
+from dctcodec.codec import codec_for
+files = [Path(name).read_bytes() for name in (sys.argv[1], "crop.dct")]
+with torch.inference_mode():
+    codecs = [codec_for(file, "cpu") for file in files]
+    for codec, file in zip(codecs, files):
+        codec.decode(file)
+sys.stdout.buffer.write(codecs[1].encode(Image.open("crop.png"), float(sys.argv[2]), effort=1))
+"""
+    paper = Path(__file__).parent / "golden" / "tile-1x1.dct"
+    run = subprocess.run([sys.executable, "-c", script, paper, str(QUALITY)], cwd=tmp_path, capture_output=True, timeout=300)
+    assert container.parse(run.stdout)[0] == container.parse(files[1])[0], run.stderr.decode()
 
 
 def test_effort_changes_nothing_but_symbols(files):
@@ -74,7 +103,7 @@ def test_any_size(codec, make_picture, size: tuple[int, int]):
     assert codec.decode(codec.encode(picture, 30, effort=2)).size == size
 
 
-def test_the_slope_is_that_of_the_error(codec, crop):
+def test_the_slope_is_that_of_the_error(codec, crop, float32):
     search, symbols = refiner(codec, crop, 40.0)
     symbols = symbols.float()
     _, slope, _ = search._error(symbols, True)
@@ -95,7 +124,7 @@ def test_the_curvature_is_that_of_the_inverse_dct(codec, crop, plane: int):
     assert change.square().sum().item() == pytest.approx(search.curvature[channel].item(), rel=1e-3)
 
 
-def test_for_ms_ssim_the_slope_is_that_of_its_logarithm_and_flat_tiles_weigh_more(codec, photo):
+def test_for_ms_ssim_the_slope_is_that_of_its_logarithm_and_flat_tiles_weigh_more(codec, photo, float32):
     image = photo.crop((0, 0, 192, 192))
     image.paste(Image.fromarray(np.random.default_rng(0).integers(0, 256, (192, 96, 3), dtype=np.uint8)), (96, 0))
     search, symbols = refiner(codec, image, 40.0, tuned=True)

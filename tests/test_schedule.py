@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dctcodec.schedule import CHANNELS, REVEALS, TILE
+from dctcodec.schedule import BANDS, CHANNELS, PARTS, REVEALS, TILE
 
 
 def test_channels_are_unique_frequencies():
@@ -39,3 +39,18 @@ def test_frequencies_rise_from_band_to_band():
         rings = [max(c.u, c.v) for c in CHANNELS if c.plane == plane]
         assert rings == sorted(rings)
     assert CHANNELS[0] == (0, 0, 0)
+
+
+def test_a_band_s_parts_are_its_channels_each_once():
+    for band, parts in zip(BANDS, PARTS, strict=True):
+        assert sorted(sum(parts, ())) == list(range(band.start, band.stop))
+        assert all(list(part) == sorted(part) for part in parts)
+
+
+def test_the_second_part_of_a_band_lies_between_frequencies_of_the_first_and_the_other_two_between_both():
+    for parts in PARTS:
+        if len(parts) == 1:
+            continue
+        parities = [{(CHANNELS[c].u % 2, CHANNELS[c].v % 2) for c in part} for part in parts]
+        assert parities == [{(0, 0)}, {(1, 1)}, {(0, 1)}, {(1, 0)}]
+    assert [len(parts) for parts in PARTS] == [1, 1, 4, 4, 4, 4, 4, 1]

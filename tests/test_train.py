@@ -177,7 +177,7 @@ def test_the_length_of_a_run_must_be_given_once(photos: Path, tmp_path: Path):
 @pytest.fixture(scope="module")
 def flagship_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("flagship") / "small.toml"
-    sizes = "[prior]\nwidth = 192\n[forecast]\nwidth = 8\ncoarse = 1\n[decoder]\nblocks = [1, 2, 4, 7]\n"
+    sizes = "[prior]\nwidth = 192\n[forecast]\nwidth = 8\ncoarse = 1\n[decoder]\nblocks = [1, 2, 6, 8]\n"
     path.write_text(f"description = 'small'\n{sizes}[training]\ncrop = 64\nbatch = 2\nchosen = 0.5\nlearning_rate = 1e-4\n")
     return path
 

@@ -93,7 +93,7 @@ def run_paper(pictures: Pictures, codec: Codec, baseline: str, json_path: Path |
         write_output(plot_path, grid(shown))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def measure(codec: Codec, vae: HierarchicalVae, picture: Image.Image, name: str) -> tuple[Row, Versions]:
     """All versions of an RGB picture. Times are wall-clock, from pixels in memory to bytes in memory and back."""
     pixels = picture.width * picture.height

@@ -75,12 +75,13 @@ def bd_rates(results: Sequence[Curve]) -> dict[str, dict[str, float | None]]:
     }
 
 
+def percent(rate: float | None) -> str:
+    """A BD-rate as text."""
+    return "no common range" if rate is None else f"{rate:+.1f} %"
+
+
 def bd_lines(results: Sequence[Curve]) -> str:
     """The BD-rates as text, one codec a line."""
-
-    def percent(value: float | None) -> str:
-        return "no common range" if value is None else f"{value:+.1f} %"
-
     low, high = INTERVAL
     width = 2 + max(len(result.name) for result in results)
     lines = [f"BD-rate of {results[0].name} over {low}-{high} bpp against"]

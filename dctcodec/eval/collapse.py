@@ -66,7 +66,7 @@ def run(
         write_output(plot_path, plot(results))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def measure(model: PaperModel, images: Tensor) -> list[Row]:
     """Each latent's row, coarse to fine, the context first."""
     divergence = context = 0.0

@@ -28,7 +28,7 @@ BATCH = {"bernoulli": 250, "logistic-mixture": 25}
 """What a processor's caches hold."""
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def measure(
     name: str,
     config: Config,

@@ -32,8 +32,10 @@ class ExactForecast:
     """The forecast's network. `tensors` as `export.to_integers` makes them, names that begin with `forecast.`."""
 
     def __init__(self, tensors: dict[str, Tensor], arithmetic: Arithmetic):
-        self.device, self.operand = arithmetic.device, arithmetic.operand
+        self.device, self.operand, self._float = arithmetic.device, arithmetic.operand, arithmetic.dtype
         tensors = {name.removeprefix("forecast."): t for name, t in tensors.items() if name.startswith("forecast.")}
+        for part in ("weight", "offset", "shift"):  # outputs in the order of `_doubled`
+            tensors[f"up.{part}"] = torch.cat([tensors[f"up.{part}"][place::4] for place in range(4)])
         self._coarse, self._fine, self._up, self._paint, self._pool = (
             stored(tensors, name, arithmetic) for name in ("coarse", "fine", "up", "paint", "pool")
         )
@@ -54,12 +56,12 @@ class ExactForecast:
         stream = self._coarse(_cells(image, COARSE))
         for number in range(self._coarse_blocks):
             stream = self._block(number, stream, bias, w * TILE // COARSE)
-        coarse = activation(stream + bias[-2])
+        coarse = activation(stream, bias[-2])
         stream = _doubled(self._up(coarse), w * TILE // COARSE).add_(self._fine(_cells(image, FINE)))
         for number in range(self._coarse_blocks, len(self._blocks)):
             stream = self._block(number, stream, bias, w * TILE // FINE)
-        fine = activation(stream + bias[-1])
-        painted = self._convolved(self._paint, fine, w * TILE // FINE).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
+        fine = activation(stream, bias[-1])
+        painted = self._convolved(self._paint, fine, w * TILE // FINE).clamp_(-ACTIVATION_MAX, ACTIVATION_MAX).to(self.operand)
         pooled = torch.cat([_pooled(coarse, h, TILE // COARSE), _pooled(fine, h, TILE // FINE)], 1)
         scales = self._pool(pooled, BANDS[band]).T.to(torch.int32).reshape(-1, h, w)
         return self._coefficients(_tile_rows(painted, w), band).reshape(-1, h, w), scales
@@ -80,6 +82,7 @@ class ExactForecast:
     def _coefficients(self, rows: Tensor, band: int) -> Tensor:
         """The DCT of tiles whose rows are given, (tiles * 3 * TILE, TILE): a band's channels, in 1/16 symbols, int32 (n, tiles)."""
         side, places = _places(BANDS[band])
+        rows = rows.to(self._float)
         across = rows @ self._basis[:side].T.to(rows.dtype)  # at most 127 * 32 * 2^7: exact in float32
         matrices = self._basis[:side] @ across.double().reshape(-1, TILE, side)
         chosen = matrices.reshape(-1, 3 * side**2)[:, places]
@@ -88,8 +91,8 @@ class ExactForecast:
 
     def _block(self, number: int, stream: Tensor, bias: Tensor, width: int) -> Tensor:
         first, second = self._blocks[number]
-        hidden = activation(self._convolved(first, activation(stream + bias[number]), width))
-        return (stream + self._convolved(second, hidden, width)).clamp_(-STREAM_LIMIT, STREAM_LIMIT)
+        hidden = activation(self._convolved(first, activation(stream, bias[number]), width))
+        return self._convolved(second, hidden, width).add_(stream).clamp_(-STREAM_LIMIT, STREAM_LIMIT)
 
     def _convolved(self, layer: Layer, activations: Tensor, width: int) -> Tensor:
         return convolved(layer, activations.to(self.operand).reshape(-1, width, activations.shape[1]))
@@ -110,21 +113,28 @@ def _rescaled(whole: Tensor, bits: float) -> Tensor:
 def _cells(image: Tensor, side: int) -> Tensor:
     """The pixels of cells of `side` x `side`: (3, H, W) to (positions, 3 * side^2)."""
     height, width = (length // side for length in image.shape[1:])
-    rows = image.view(_ROWS_OF_BYTES[side]) if image.dtype == torch.int8 else image  # a row of a cell moves as one
+    rows = _whole_rows(image, side)
     cells = rows.reshape(3, height, side, width, -1).permute(1, 3, 0, 2, 4)
     return cells.reshape(height * width, -1).view(image.dtype)
 
 
+def _whole_rows(pixels: Tensor, side: int) -> Tensor:
+    """Bytes seen so that the `side` pixels of a cell's row move as one; other numbers as they are."""
+    return pixels.contiguous().view(_ROWS_OF_BYTES[side]) if pixels.dtype == torch.int8 else pixels
+
+
 def _doubled(rows: Tensor, width: int) -> Tensor:
-    """`pixel_shuffle` by 2 of positions on a grid of `width`: (positions, 4 n) to (4 positions, n)."""
-    grid = rows.reshape(-1, width, rows.shape[1] // 4, 2, 2)
-    return grid.permute(0, 3, 1, 4, 2).reshape(4 * len(rows), -1)
+    """Positions on a grid of `width` to those of one twice as fine: (positions, 4 n), ordered by (row, column, n) of the square, to
+    (4 positions, n)."""
+    grid = rows.reshape(-1, width, 2, rows.shape[1] // 2)
+    return grid.permute(0, 2, 1, 3).reshape(4 * len(rows), -1)
 
 
 def _tile_rows(cells: Tensor, tiles_across: int) -> Tensor:
     """Rows of tiles from `_cells` of side FINE: (positions, 3 * FINE^2) to (tiles * 3 * TILE, TILE)."""
-    grid = cells.reshape(-1, TILE // FINE, tiles_across, TILE // FINE, 3, FINE, FINE)
-    return grid.permute(0, 2, 4, 1, 5, 3, 6).reshape(-1, TILE)
+    rows = _whole_rows(cells, FINE)
+    grid = rows.reshape(-1, TILE // FINE, tiles_across, TILE // FINE, 3, FINE, rows.shape[1] // (3 * FINE))
+    return grid.permute(0, 2, 4, 1, 5, 3, 6).reshape(-1, rows.shape[1] * TILE // (3 * FINE**2)).view(cells.dtype)
 
 
 def _pooled(activations: Tensor, tiles_down: int, side: int) -> Tensor:

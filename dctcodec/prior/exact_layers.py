@@ -38,9 +38,10 @@ class Layer:
         self.offset = offset.to(arithmetic.device, arithmetic.dtype)
         self.scale = torch.exp2(-shift.to(arithmetic.device, arithmetic.dtype))
 
-    def __call__(self, activations: Tensor, rows: slice = slice(None)) -> Tensor:
-        """(positions, terms) to (positions, outputs[rows])."""
+    def __call__(self, activations: Tensor, rows: slice = slice(None), out: Tensor | None = None) -> Tensor:
+        """(positions, terms) to (positions, outputs[rows]), in `out` where there is one."""
         sums = self.arithmetic.product(activations, self.weight[:, rows])
+        sums = sums.to(self.arithmetic.dtype) if out is None else out.copy_(sums)
         return sums.add_(self.offset[rows]).mul_(self.scale[rows]).floor_()
 
 
@@ -64,9 +65,9 @@ class Arithmetic:
         return weight.T.contiguous().to(self.device, self.operand)
 
     def product(self, activations: Tensor, weight: Tensor) -> Tensor:
-        """(positions, terms) @ (terms, outputs), both `operand` or exactly convertible to it, as `dtype`."""
+        """(positions, terms) @ (terms, outputs), both `operand` or exactly convertible to it, as int32 or `dtype`."""
         if self.kind == "int8" and int8_is_exact(min(len(activations), TRIAL_ROWS), *weight.shape):
-            return torch._int_mm(activations.to(torch.int8), weight).to(self.dtype)
+            return torch._int_mm(activations.to(torch.int8), weight)
         return activations.to(self.dtype) @ weight.to(self.dtype)
 
 
@@ -122,8 +123,7 @@ def convolved(layer: Layer, grid: Tensor) -> Tensor:
         return layer(_patches(padded))
     result = grid.new_empty(height * width, len(layer.offset), dtype=layer.offset.dtype)
     for top in range(0, height, rows):
-        part = layer(_patches(padded[:, top : top + rows + 2]))
-        result[top * width : top * width + len(part)] = part
+        layer(_patches(padded[:, top : top + rows + 2]), out=result[top * width : (top + rows) * width])
     return result
 
 
@@ -138,7 +138,7 @@ def _patches(padded: Tensor, stride: int = 1) -> Tensor:
     return windows.reshape(-1, 9 * channels).contiguous()
 
 
-def activation(stream: Tensor) -> Tensor:
-    """ReLU of a stream in 1/256, in 1/16, limited to 127."""
+def activation(stream: Tensor, bias: Tensor | float = 0.0) -> Tensor:
+    """ReLU of a stream in 1/256 with a bias, in 1/16, limited to 127."""
     half = 2 ** (_TO_ACTIVATION - 1)
-    return (stream + half).mul_(2.0**-_TO_ACTIVATION).floor_().clamp_(0, ACTIVATION_MAX)
+    return (stream + (bias + half)).mul_(2.0**-_TO_ACTIVATION).floor_().clamp_(0, ACTIVATION_MAX)

@@ -1,4 +1,4 @@
-"""The masked-diffusion prior: symbols to bytes and back, reveal by reveal (DESIGN section 3)."""
+"""The masked-diffusion prior: symbols to bytes and back, part by part (DESIGN section 3)."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from dctcodec import coder
 from dctcodec.prior.exact import ExactPrior
 from dctcodec.prior.network import checkerboard
 from dctcodec.progress import Tick, no_tick
-from dctcodec.schedule import CHANNELS, REVEALS, Reveal
+from dctcodec.schedule import CHANNELS, PARTS, REVEALS
 
 
 class MaskedPrior:
@@ -33,51 +33,51 @@ class MaskedPrior:
     ) -> Tensor:
         """Symbols int32 (CHANNELS, height, width) on the CPU. Raises FormatError for bytes that `encode` did not make.
 
-        `partial`: `data` is but the first words; symbols of reveals that are not there as a whole are 0."""
+        `partial`: `data` is but the first words; symbols of parts that are not there as a whole are 0."""
         reader = coder.Reader(data, self.tables)
         symbols = torch.zeros(REVEALS[-1].stop, height, width, dtype=torch.int32)
-        for now, sent, mean, scale in self._distributions(symbols, step16, grey):
-            part = symbols[now.start : now.stop]
+        for sent, mean, scale in self._distributions(symbols, step16, grey, tick):
             taken = torch.from_numpy(reader.take(mean, scale))
             if partial and reader.exhausted():
                 return symbols
-            part[sent] = taken
-            tick(1 / len(REVEALS))
+            symbols[sent] = taken
         reader.finish()
         return symbols
 
     def parameters(self, symbols: Tensor, step16: int, grey: bool = False) -> tuple[Tensor, Tensor]:
         """Mean (in 1/16) and scale index that each symbol is coded with, int32 (CHANNELS, h, w) each; 0 where it is not sent."""
         parameters = torch.zeros(2, *symbols.shape, dtype=torch.int32)
-        for now, sent, *values in self._distributions(symbols, step16, grey):
-            for part, value in zip(parameters[:, now.start : now.stop], values, strict=True):
-                part[sent] = torch.from_numpy(value)
+        for sent, *values in self._distributions(symbols, step16, grey):
+            for parameter, value in zip(parameters, values, strict=True):
+                parameter[sent] = torch.from_numpy(value)
         return tuple(parameters)
 
-    def _batches(
-        self, symbols: Tensor, step16: int, grey: bool, tick: Tick = no_tick
-    ) -> list[coder.Batch]:
-        batches = []
-        for now, sent, mean, scale in self._distributions(symbols, step16, grey):
-            batches.append((symbols[now.start : now.stop][sent].numpy(), mean, scale))
-            tick(1 / len(REVEALS))
-        return batches
+    def _batches(self, symbols: Tensor, step16: int, grey: bool, tick: Tick = no_tick) -> list[coder.Batch]:
+        distributions = self._distributions(symbols, step16, grey, tick)
+        return [(symbols[sent].numpy(), mean, scale) for sent, mean, scale in distributions]
 
     def _distributions(
-        self, symbols: Tensor, step16: int, grey: bool
-    ) -> Iterator[tuple[Reveal, Tensor, np.ndarray, np.ndarray]]:
-        """For each reveal the mask of the symbols sent, bool (n, h, w), and their means and scales. Reads `symbols` as they
-        stand when the iterator comes to a reveal, so a decoder may fill them in between."""
+        self, symbols: Tensor, step16: int, grey: bool, tick: Tick = no_tick
+    ) -> Iterator[tuple[tuple[Tensor, ...], np.ndarray, np.ndarray]]:
+        """For each part of each reveal the places of its symbols, in order, and their means and scales. Reads `symbols` as they
+        stand when the iterator comes to a part, so a decoder may fill them in between. `tick` is called after each reveal."""
         board = checkerboard(*symbols.shape[1:])
         for number, now in enumerate(REVEALS):
             if now.parity != 1:  # both parities of a band have one forecast
                 forecast = self.network.forecast(symbols, now.band, step16)
-            mean, scale = self.network.distributions(symbols, number, step16, forecast)
-            sent = torch.ones(mean.shape, dtype=torch.bool) if now.parity is None else (board == now.parity).expand(mean.shape)
-            if grey:
-                sent = sent & _is_luma(now)[:, None, None]
-            yield now, sent, mean.cpu()[sent].numpy(), scale.cpu()[sent].numpy()
+            mean, scale = self.network.means(symbols, number, step16, forecast)
+            on = torch.ones_like(board, dtype=torch.bool) if now.parity is None else board == now.parity
+            for part, channels in enumerate(PARTS[now.band]):
+                rows = [channel - now.start for channel in channels]
+                scales = self.network.scales(symbols, now.band, part, scale[rows]).cpu()
+                sent = on.expand(len(rows), -1, -1)
+                if grey:
+                    sent = sent & _is_luma(channels)[:, None, None]
+                channel, row, column = sent.nonzero(as_tuple=True)
+                places = (torch.tensor(channels)[channel], row, column)
+                yield places, mean[rows].cpu()[sent].numpy(), scales[sent].numpy()
+            tick(1 / len(REVEALS))
 
 
-def _is_luma(now: Reveal) -> Tensor:
-    return torch.tensor([channel.plane == 0 for channel in CHANNELS[now.start : now.stop]])
+def _is_luma(channels: tuple[int, ...]) -> Tensor:
+    return torch.tensor([CHANNELS[channel].plane == 0 for channel in channels])

@@ -1,7 +1,8 @@
 """The prior's network as it is trained: float tensors, but with the quantisation of its exact form in the loop.
 
 A pre-activation residual network on the tile grid. At each reveal it sees every symbol already revealed, in this tile
-and its neighbours, and gives each symbol of the reveal a discretised distribution: a mean in 1/16 symbols and the index of a scale
+and its neighbours, and gives each symbol of the reveal a discretised distribution: a mean in 1/16 symbols and the index of a scale,
+which is also told of the magnitudes of those parts of its band in its tile that are sent before it
 (Austin et al. 2021 and Hoogeboom et al. 2022 for masked diffusion in this order-given form; DESIGN section 3).
 
 `layers.py` has its layers, `export.py` turns a trained network into integers, `exact.py` runs them.
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from dctcodec.prior.forecast import FIRST_BAND, Forecast, Forecasts, ForecastShape, known_before
 from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX, Conditioning, ExactConv, activation
-from dctcodec.schedule import CHANNELS, REVEALS
+from dctcodec.schedule import CHANNELS, PARTS, REVEALS
 
 MEAN_BITS = 4
 MEAN_LIMIT = 2**15 - 1
@@ -57,6 +58,14 @@ def symbol_features(symbols: Tensor) -> Tensor:
     return torch.cat([linear, magnitude * symbols.sign(), magnitude], 1) / 2**ACTIVATION_BITS
 
 
+def sent_before() -> Tensor:
+    """Which symbols of its tile are known when a channel is sent: float (CHANNELS, INPUT_CHANNELS) of 0 and 1."""
+    order = torch.empty(len(CHANNELS), dtype=torch.int64)
+    for position, part in enumerate(part for band in PARTS for part in band):
+        order[list(part)] = position
+    return (order[None, :INPUT_CHANNELS] < order[:, None]).float()
+
+
 def checkerboard(height: int, width: int, device: torch.device | None = None) -> Tensor:
     """Parity (row + column) mod 2 of each tile, int64 (height, width)."""
     rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
@@ -86,13 +95,14 @@ class PriorNetwork(nn.Module):
         self.head = ExactConv(width, 2 * len(CHANNELS), 1, gain=0.1)
         # a tile has more scales than the stream has channels: each also depends on every magnitude that is known of its tile
         self.skip = ExactConv(INPUT_CHANNELS, len(CHANNELS), 1, gain=0.0)
+        self.register_buffer("sent_before", sent_before(), persistent=False)
         self.conditioning = Conditioning(len(REVEALS), shape.blocks + 1, width)
         self.forecast = Forecast(shape.forecast) if shape.forecast else None
 
     def forward(
         self, symbols: Tensor, log_step: Tensor, reveals: Tensor, forecasts: Forecasts | None = None
     ) -> list[tuple[Tensor, Tensor]]:
-        """Distributions of the symbols of some reveals of each picture, given all that is revealed before.
+        """Distributions of the symbols of some reveals of each picture, given all that is sent before.
 
         `symbols`: float (B, CHANNELS, h, w); `log_step`: (B,), ln of the step; `reveals`: int64 (B, R); `forecasts`: those of
         `self.forecasts`, if they are at hand.
@@ -102,14 +112,17 @@ class PriorNetwork(nn.Module):
         reveal, source = reveals.flatten(), torch.arange(len(symbols)).repeat_interleave(reveals.shape[1])
         parity = (checkerboard(height, width, symbols.device) * 2.0 - 1).expand(len(reveal), 1, -1, -1)
         seen = torch.stack([visibility(r, height, width, symbols.device) for r in reveal.tolist()]).repeat(1, FEATURES, 1, 1)
-        features = symbol_features(symbols[:, :INPUT_CHANNELS])[source] * seen
-        stream = self.input(torch.cat([features, parity], 1)).float()
+        features = symbol_features(symbols[:, :INPUT_CHANNELS])
+        magnitudes = features[:, -INPUT_CHANNELS:]
+        stream = self.input(torch.cat([features[source] * seen, parity], 1)).float()
         bias = self.conditioning(reveal, log_step[source])
         for block, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
             stream = stream + second(activation(first(activation(stream + bias[:, block]))))
-        outputs = self._heads(activation(stream + bias[:, -1]), features[:, -INPUT_CHANNELS:], reveal)
+        outputs = self._heads(activation(stream + bias[:, -1]), magnitudes[source], reveal)
         forecasts = forecasts or self.forecasts(symbols, log_step, reveals)
-        return self._forecasted(outputs, forecasts, reveal) if forecasts else outputs
+        if forecasts:
+            self._add_forecasts(outputs, forecasts, reveal)
+        return [(mean.clamp(-MEAN_LIMIT, MEAN_LIMIT), scale.clamp(0, SCALES - 1)) for mean, scale in outputs]
 
     def forecasts(self, symbols: Tensor, log_step: Tensor, reveals: Tensor) -> Forecasts | None:
         """The forecasts that `forward` would need of the same pictures and reveals; None if there are none."""
@@ -122,9 +135,9 @@ class PriorNetwork(nn.Module):
         return Forecasts(rows, pictures, bands[rows], *self.forecast(known, log_step[pictures], bands[rows]))
 
     def _heads(self, features: Tensor, magnitudes: Tensor, reveal: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Mean in 1/16 symbols and scale index of each sample's channels."""
+        """Mean in 1/16 symbols and scale index of each sample's channels. `magnitudes`: of all symbols, known or not."""
         outputs: list = [None] * len(reveal)
-        weight, skip = self.head.rounded(), self.skip.rounded()
+        weight, skip = self.head.rounded(), self.skip.rounded() * self.sent_before
         for number in reveal.unique().tolist():
             where = (reveal == number).nonzero()[:, 0]
             rows = slice(2 * REVEALS[number].start, 2 * REVEALS[number].stop)
@@ -132,24 +145,20 @@ class PriorNetwork(nn.Module):
             mean, log_scale = (raw.float() * HEAD_GAIN).chunk(2, 1)
             channels = slice(REVEALS[number].start, REVEALS[number].stop)
             more = F.conv2d(magnitudes[where], skip[channels, :, None, None]) + self.skip.bias[channels, None, None]
-            mean = _round(mean * 2**MEAN_BITS).clamp(-MEAN_LIMIT, MEAN_LIMIT)
+            mean = _round(mean * 2**MEAN_BITS)
             scale = _round((log_scale - LOG_SCALE_MIN) * 2**SCALE_BITS) + _round(more.float() * 2**SCALE_BITS)
-            scale = scale.clamp(0, SCALES - 1)
             for position, sample in enumerate(where.tolist()):
                 outputs[sample] = (mean[position], scale[position])
         return outputs
 
-    def _forecasted(self, outputs: list, forecasts: Forecasts, reveal: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """The distributions with the forecasts added."""
+    def _add_forecasts(self, outputs: list, forecasts: Forecasts, reveal: Tensor) -> None:
+        """Add the forecasts to the means and scales of their samples."""
         weight, bias = self.forecast.pool.rounded(), self.forecast.pool.bias
         for row, painted, pooled in zip(forecasts.rows.tolist(), forecasts.painted, forecasts.pooled, strict=True):
             now = REVEALS[int(reveal[row])]
             channels, (mean, scale) = slice(now.start, now.stop), outputs[row]
             more = F.conv2d(pooled, weight[channels, :, None, None]) + bias[channels, None, None]
-            mean = mean + _round(painted[channels] * 2**MEAN_BITS)
-            scale = scale + _round(more.float() * 2**SCALE_BITS)
-            outputs[row] = (mean.clamp(-MEAN_LIMIT, MEAN_LIMIT), scale.clamp(0, SCALES - 1))
-        return outputs
+            outputs[row] = (mean + _round(painted[channels] * 2**MEAN_BITS), scale + _round(more.float() * 2**SCALE_BITS))
 
 
 def code_bits(symbols: Tensor, mean: Tensor, scale: Tensor) -> Tensor:

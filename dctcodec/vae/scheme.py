@@ -74,7 +74,7 @@ class PaperScheme:
     def coarse(self, symbols: Tensor, latents: int) -> Tensor:
         return symbols
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def paint(self, symbols: Tensor, header: Header, temperature: float) -> Tensor:
         images = [
             self._paint(part.to(self.device), range(start, start + len(part)), header.seed, temperature)
