@@ -84,7 +84,6 @@ def _reversed(payload: bytes) -> bytes:
     return b"".join(payload[start : start + 4] for start in range(0, len(payload), 4)[::-1])
 
 
-@torch.inference_mode(False)  # effort needs gradients by way of the weights
 def _load(model: models.ModelInfo, device: torch.device) -> tuple[MaskedPrior, Decoder]:
     with _told_as_damage(model):
         integers = load_file(model.path / models.PRIOR)
@@ -93,7 +92,7 @@ def _load(model: models.ModelInfo, device: torch.device) -> tuple[MaskedPrior, D
     return MaskedPrior(network, tables), _load_decoder(model, models.DECODER, device)
 
 
-@torch.inference_mode(False)
+@torch.inference_mode(False)  # effort needs gradients by way of the weights
 def _load_decoder(model: models.ModelInfo, file: str, device: torch.device) -> Decoder:
     with _told_as_damage(model):
         decoder = Decoder(DecoderShape(**{k: tuple(v) for k, v in model.config["decoder"].items()}))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dctcodec import coder
 from dctcodec.prior.exact import ExactPrior
-from dctcodec.prior.network import checkerboard
+from dctcodec.prior.network import checkerboard, tiles_of
 from dctcodec.progress import Tick, no_tick
 from dctcodec.schedule import CHANNELS, PARTS, REVEALS
 
@@ -66,11 +66,11 @@ class MaskedPrior:
             if now.parity != 1:  # both parities of a band have one forecast
                 forecast = self.network.forecast(symbols, now.band, step16)
             mean, scale = self.network.means(symbols, number, step16, forecast)
-            on = torch.ones_like(board, dtype=torch.bool) if now.parity is None else board == now.parity
+            tiles = tiles_of(now, board)
             for part, channels in enumerate(PARTS[now.band]):
                 rows = [channel - now.start for channel in channels]
                 scales = self.network.scales(symbols, now.band, part, scale[rows]).cpu()
-                sent = on.expand(len(rows), -1, -1)
+                sent = tiles.expand(len(rows), -1, -1)
                 if grey:
                     sent = sent & _is_luma(channels)[:, None, None]
                 channel, row, column = sent.nonzero(as_tuple=True)

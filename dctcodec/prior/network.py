@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dctcodec.prior.forecast import FIRST_BAND, Forecast, Forecasts, ForecastShape, known_before
 from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX, Conditioning, ExactConv, activation
-from dctcodec.schedule import CHANNELS, PARTS, REVEALS
+from dctcodec.schedule import CHANNELS, PARTS, REVEALS, Reveal
 
 MEAN_BITS = 4
 MEAN_LIMIT = 2**15 - 1
@@ -70,6 +70,11 @@ def checkerboard(height: int, width: int, device: torch.device | None = None) ->
     """Parity (row + column) mod 2 of each tile, int64 (height, width)."""
     rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
     return (rows[:, None] + columns[None]) % 2
+
+
+def tiles_of(reveal: Reveal, board: Tensor) -> Tensor:
+    """Which tiles of a checkerboard (height, width) a reveal sends: bool, of its shape."""
+    return torch.ones_like(board, dtype=torch.bool) if reveal.parity is None else board == reveal.parity
 
 
 def visibility(reveal: int, height: int, width: int, device: torch.device | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from dctcodec.context import analyse, quantise, relative_step
 from dctcodec.decoder import Decoder, DecoderShape
 from dctcodec.errors import ConfigError
 from dctcodec.prior.forecast import ForecastShape
-from dctcodec.prior.network import PriorNetwork, PriorShape, checkerboard
+from dctcodec.prior.network import PriorNetwork, PriorShape, checkerboard, tiles_of
 from dctcodec.refine import BITS_WEIGHT, CURVATURE, SHARE, energy, helpful_moves
 from dctcodec.schedule import REVEALS
 from dctcodec.train import decoder, prior
@@ -120,8 +120,7 @@ def _distributions(network: PriorNetwork, symbols: Tensor, steps: Tensor) -> tup
     for picture in range(len(symbols)):
         for now in REVEALS:
             part = result[:, picture, now.start : now.stop]
-            sent = torch.ones_like(board, dtype=torch.bool) if now.parity is None else board == now.parity
-            part.copy_(torch.where(sent, torch.stack(next(outputs)), part))
+            part.copy_(torch.where(tiles_of(now, board), torch.stack(next(outputs)), part))
     return result[0], result[1]
 
 

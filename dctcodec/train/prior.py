@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dctcodec.context import analyse, quantise
 from dctcodec.prior.forecast import Forecasts, known_before
-from dctcodec.prior.network import PriorNetwork, PriorShape, checkerboard, code_bits
+from dctcodec.prior.network import PriorNetwork, PriorShape, checkerboard, code_bits, tiles_of
 from dctcodec.schedule import BANDS, REVEALS, TILE
 from dctcodec.train.data import Photos, centre_crops, photo_files
 from dctcodec.train.loop import Settings, load_weights, train
@@ -46,9 +46,7 @@ def reveal_bits(symbols: Tensor, reveal: int, mean: Tensor, scale: Tensor) -> Te
     """Code length in bits of the symbols (CHANNELS, h, w) that one reveal sends, a scalar."""
     now = REVEALS[reveal]
     bits = code_bits(symbols[now.start : now.stop], mean, scale)
-    if now.parity is not None:
-        bits = bits * (checkerboard(*bits.shape[1:], bits.device) == now.parity)
-    return bits.sum()
+    return (bits * tiles_of(now, checkerboard(*bits.shape[1:], bits.device))).sum()
 
 
 def loss(model: PriorNetwork, batch: Tensor) -> Tensor:
