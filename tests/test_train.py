@@ -393,6 +393,32 @@ def test_what_the_context_paints_may_be_trained():
     assert losses[1] - losses[0] == pytest.approx(error / (2 * 0.05**2), rel=0.05)
 
 
+def test_several_draws_train_a_nearer_bound_and_every_part(paper_runs: Path):
+    torch.manual_seed(0)
+    model, data = PaperModel(read(paper_runs / "tiny.toml").shape), sets.load("mnist", paper_runs / "data")
+    images = data.images(data.training[:8])
+    model.fit(images)
+    means = {}
+    for draws in (1, 2, 8):
+        training = Training(epochs=1, batch=8, learning_rate=1e-3, final_rate=1e-4, draws=draws)
+        with torch.no_grad():
+            means[draws] = np.mean([vae.loss(model, images, training).item() for _ in range(12)])
+    assert means[8] < means[2] < means[1]
+    vae.loss(model, images, training).backward()
+    slopes = {name.split(".")[0] for name, weight in model.named_parameters() if weight.grad is not None and weight.grad.any()}
+    assert slopes == {"vae", "prior"}
+
+
+def test_several_draws_have_no_parts_to_train_apart(paper_runs: Path, tmp_path: Path):
+    config = tmp_path / "tiny.toml"
+    text = (paper_runs / "tiny.toml").read_text()
+    config.write_text(text.replace("prior_images = 2", "draws = 2"))
+    words = ["vae", config, "--data", paper_runs / "data", "--run", tmp_path / "run"]
+    invoke(*words, "--steps", 1)
+    with pytest.raises(ConfigError, match="leave --part out"):
+        train.main([*map(str, words), "--part", "vae"], standalone_mode=False)
+
+
 def test_validation_leaves_the_runs_random_numbers_alone(paper_runs: Path):
     model, images = PaperModel(read(paper_runs / "tiny.toml").shape), sets.load("mnist", paper_runs / "data")
     torch.manual_seed(3)

@@ -445,6 +445,7 @@ def table() -> dict:
         ("training", "optimiser", "sgd", r"\[training\] optimiser"),
         ("training", "learning_rate", -1.0, r"\[training\] learning_rate"),
         ("training", "batch", None, r"\[training\].*batch"),
+        ("training", "draws", 0, r"\[training\] draws = 0"),
         ("scale", "side", 3, r"sides of \[\[scale\]\]"),
         ("scale", "latents", None, r"\[scale\].*latents"),
     ],
@@ -473,6 +474,14 @@ def test_only_symbols_of_one_channel_that_weigh_their_bits_are_drawn():
     for wrong in ({"context": whole["context"] | {"rate_weight": 0.0}}, {"network": whole["network"] | {"channels": 3}}):
         with pytest.raises(ConfigError, match="drawn needs images of one channel and a rate_weight above 0"):
             from_table(whole | wrong)
+
+
+def test_several_draws_are_of_images_that_all_of_the_model_sees():
+    whole = table()
+    from_table(whole | {"training": whole["training"] | {"draws": 3}})
+    for wrong in ({"prior_images": 2}, {"paint": 0.5}):
+        with pytest.raises(ConfigError, match="draws above 1 trains all of the model on the same images"):
+            from_table(whole | {"training": whole["training"] | {"draws": 3} | wrong})
 
 
 def test_a_configuration_that_cannot_be_read_is_named(tmp_path: Path):

@@ -1,14 +1,17 @@
-"""Training of the paper's models: one joint objective, -ln p(x | z) + KL of the latents - L_vlb of the context.
+"""Training of the paper's models: one joint objective, -ln p(x | z) + KL of the latents - L_vlb of the context, or the
+importance-weighted bound of several draws of them (Burda et al. 2016).
 
 It is in nats a value of the image (VDVAE's scale), so that one gradient norm to clip at fits images of all sizes.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from dctcodec.errors import ConfigError
 from dctcodec.train.loop import Settings, cosine, load_weights, processes, train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.sets import ImageSet, load
@@ -27,8 +30,11 @@ PAINT_DEVIATION = 0.05
 def train_vae(config: Config, data: Path, settings: Settings, part: str = "both") -> PaperModel:
     """Train (or take up) the model of a configuration on the data set in a folder; `settings` say how long and where.
 
-    `part`: "vae" or "prior" trains that term of the objective alone, which is as good, since the two share no parameter.
+    `part`: "vae" or "prior" trains that term of the objective alone, which is as good, since the two share no parameter. Raises
+    ConfigError for a part where the configuration's bound has several draws: that has no such terms.
     """
+    if part != "both" and config.training.draws > 1:
+        raise ConfigError("[training] draws above 1 trains all of the model: leave --part out")
     torch.manual_seed(settings.seed)
     images = load(config.data, data)
     model = PaperModel(config.shape)
@@ -55,6 +61,8 @@ def train_vae(config: Config, data: Path, settings: Settings, part: str = "both"
 def loss(model: PaperModel, images: Tensor, training: Training, part: str = "both") -> Tensor:
     """Mean nats a value: the context's prior sees all images, the VAE the first of every `prior_images`."""
     images = images.contiguous(memory_format=torch.channels_last)
+    if training.draws > 1:
+        return _weighted(model, images, training.draws) / images[0].numel()
     some = images[: len(images) // training.prior_images]
     total = images.new_zeros(())
     with torch.autocast(images.device.type, torch.bfloat16):
@@ -65,6 +73,13 @@ def loss(model: PaperModel, images: Tensor, training: Training, part: str = "bot
         if part != "vae" and model.prior:
             total = total + model.prior.loss(model.context.draw(images)[0]).mean()
     return total / images[0].numel()
+
+
+def _weighted(model: PaperModel, images: Tensor, draws: int) -> Tensor:
+    """The importance-weighted bound, nats an image: -ln of the mean weight of its draws."""
+    with torch.autocast(images.device.type, torch.bfloat16):
+        weights = model.log_weights(images, draws, rows=draws * len(images))
+    return math.log(draws) - torch.logsumexp(weights, 0).mean()
 
 
 def _painting(model: PaperModel, images: Tensor) -> Tensor:
