@@ -67,11 +67,8 @@ def analyse(rgb: Tensor) -> Tensor:
 def coefficients(planes: Tensor, basis: Tensor | None = None) -> Tensor:
     """DCT coefficients (B, CHANNELS, h, w) of planes (B, 3, 32 h, 32 w): those that are coded, in coding order. `basis`: another
     32 x 32 matrix for the DCT's."""
-    batch, _, height, width = planes.shape
-    h, w = height // TILE, width // TILE
     basis = dct_basis(TILE, planes.device) if basis is None else basis
-    tiles = planes.reshape(batch, 3, h, TILE, w, TILE).permute(0, 2, 4, 1, 3, 5)
-    flat = (basis @ tiles @ basis.T).reshape(batch, h, w, 3 * TILE * TILE)
+    flat = (basis @ _to_tiles(planes) @ basis.T).flatten(3)
     return flat[..., _coded(planes.device)].permute(0, 3, 1, 2)
 
 
@@ -82,8 +79,25 @@ def synthesise(coded: Tensor, basis: Tensor | None = None) -> Tensor:
     full = coded.new_zeros(batch, h, w, 3 * TILE * TILE)
     full[..., _coded(coded.device)] = coded.permute(0, 2, 3, 1)
     basis = dct_basis(TILE, coded.device) if basis is None else basis
-    tiles = basis.T @ full.reshape(batch, h, w, 3, TILE, TILE) @ basis
-    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, 3, h * TILE, w * TILE)
+    return _from_tiles(basis.T @ full.reshape(batch, h, w, 3, TILE, TILE) @ basis)
+
+
+def consistent(added: Tensor, step: Tensor) -> Tensor:
+    """What may be added to a picture of dequantised symbols without contradicting them. `added`: YCbCr planes (B, 3, 32 h, 32 w);
+    `step`: the pictures' (B,), pixel levels.
+
+    Each DCT coefficient is clamped to half a step of its frequency. Then a tile of which that took a share of the energy is not
+    like those that what is added was learned from: the rest of it is multiplied by the square of the share that is left."""
+    basis, most = dct_basis(TILE, added.device), _steps(added.device) * step[:, None, None, None, None, None] / 2
+    wanted = basis @ _to_tiles(added) @ basis.T
+    allowed = wanted.clamp(-most, most)
+    left = _norm(allowed) / (_norm(wanted) + 1e-6)
+    return _from_tiles(basis.T @ (allowed * left**4) @ basis)
+
+
+def _norm(tiles: Tensor) -> Tensor:
+    """Root of a tile's energy, (B, h, w, 1, 1, 1)."""
+    return torch.linalg.vector_norm(tiles, dim=(-3, -2, -1), keepdim=True)
 
 
 def quantise(coefficients: Tensor, step: Tensor | float) -> Tensor:
@@ -97,6 +111,18 @@ def quantise(coefficients: Tensor, step: Tensor | float) -> Tensor:
 def dequantise(symbols: Tensor, step: Tensor | float) -> Tensor:
     """Coefficients at the symbols' nominal values, symbol * step; the decoder network does the rest."""
     return symbols * (step * relative_step(symbols.device))
+
+
+def _to_tiles(planes: Tensor) -> Tensor:
+    """Planes (B, 3, 32 h, 32 w) as (B, h, w, 3, 32, 32)."""
+    batch, _, height, width = planes.shape
+    return planes.reshape(batch, 3, height // TILE, TILE, width // TILE, TILE).permute(0, 2, 4, 1, 3, 5)
+
+
+def _from_tiles(tiles: Tensor) -> Tensor:
+    """Inverse of `_to_tiles`."""
+    batch, h, w = tiles.shape[:3]
+    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, 3, h * TILE, w * TILE)
 
 
 def _mix(planes: Tensor, matrix: tuple) -> Tensor:
@@ -132,6 +158,17 @@ def rounding_offset(device: torch.device) -> Tensor:
 @torch.inference_mode(False)
 def relative_step(device: torch.device) -> Tensor:
     """Each channel's step over the picture's, (CHANNELS, 1, 1), multiples of 2^-STEP_BITS."""
-    rings = [(max(c.u, c.v), CHROMA_STEPS if c.plane else LUMA_STEPS) for c in CHANNELS]
-    steps = [next(step for last, step in table if ring <= last) for ring, table in rings]
-    return torch.tensor(steps, dtype=torch.float32, device=device)[:, None, None] / 2**STEP_BITS
+    return _steps(device).flatten()[_coded(device)][:, None, None]
+
+
+@cache
+@torch.inference_mode(False)
+def _steps(device: torch.device) -> Tensor:
+    """Each frequency's step over the picture's, (3, 32, 32), multiples of 2^-STEP_BITS; beyond its table's last ring it is that
+    ring's."""
+    steps = torch.empty(3, TILE, TILE)
+    for plane, table in enumerate((LUMA_STEPS, CHROMA_STEPS, CHROMA_STEPS)):
+        steps[plane] = table[-1][1]
+        for last, step in reversed(table):
+            steps[plane, : last + 1, : last + 1] = step
+    return steps.to(device) / 2**STEP_BITS

@@ -3,7 +3,8 @@
 As in figure 8 of the DCT-VAE paper, the features start from the context at 1/32 of the resolution and go up the scales; at
 the start of each scale the context image (the inverse DCT of what was received) is added. Each scale may hold a latent with a
 learned prior, drawn at temperature tau; at tau = 0 the latents vanish and the decoder gives its best estimate.
-Fully convolutional over the whole picture, so tiles leave no seams. Float arithmetic, any device; in bfloat16 where that is fast.
+Fully convolutional over the whole picture, so tiles leave no seams. Whatever the network makes of a picture unlike those
+it knows, no coefficient leaves its symbol by more than half a step. Float arithmetic, any device; in bfloat16 where that is fast.
 """
 
 import math
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dctcodec.context import dequantise, synthesise, ycbcr_to_rgb
+from dctcodec.context import consistent, dequantise, synthesise, ycbcr_to_rgb
 from dctcodec.device import fast_convolutions
 
 SCALES = (32, 16, 8, 4)
@@ -126,10 +127,10 @@ class Decoder(nn.Module):
         for scale in self.scales:
             features = scale(features, image, log_step, draw)
         residual = F.pixel_shuffle(self.paint(F.silu(features)), SCALES[-1]).float()
-        # the residual grows with the quantisation error; the root keeps its scale near one for all steps
-        planes = torch.addcmul(image / INPUT_GAIN, residual, per_sample.sqrt(), value=4)
         with torch.autocast(symbols.device.type, enabled=False):
-            return ycbcr_to_rgb(planes)
+            # the residual grows with the quantisation error; the root keeps its scale near one for all steps
+            added = consistent(residual * (4 * per_sample.sqrt()), step)
+            return ycbcr_to_rgb(image / INPUT_GAIN + added)
 
 
 @torch.no_grad()

@@ -107,6 +107,41 @@ def test_the_error_of_a_symbol_is_less_than_a_step_and_symbols_are_limited(value
     assert (error <= limit)[inside].all()
 
 
+def test_what_is_added_contradicts_no_symbol():
+    steps = torch.tensor([20.0, 60.0])
+    sizes = context.relative_step(torch.device("cpu")) * steps[:, None, None, None]
+
+    def added(share: float, seed: int = 0) -> torch.Tensor:
+        """Planes of coefficients up to `share` of their steps."""
+        return context.synthesise((noise(2, len(CHANNELS), 2, 3, seed=seed) / 127.5 - 1) * share * sizes)
+
+    little = added(0.49)
+    assert torch.allclose(context.consistent(little, steps), little, atol=1e-2)
+    norms = []
+    for share in (0.5, 1.0, 2.0, 8.0):
+        kept = context.consistent(added(share), steps)
+        assert (context.coefficients(kept).abs() <= sizes * 0.5 + 1e-3).all()
+        norms.append(kept.norm().item())
+    assert norms[1] < 1.2 * norms[0] and norms[2] < norms[1] / 2 and norms[3] < norms[0] / 1000
+
+
+def test_what_is_added_to_a_tile_is_judged_by_that_tile_alone():
+    planes, step = context.synthesise(torch.full((1, len(CHANNELS), 1, 2), 2.0)), torch.tensor([40.0])
+    wild = planes.clone()
+    wild[..., :32] *= 100
+    kept = context.consistent(wild, step)
+    assert torch.allclose(kept[..., 32:], planes[..., 32:], atol=1e-3)
+    assert kept[..., :32].abs().mean() < planes[..., :32].abs().mean()
+
+
+def test_frequencies_that_are_not_coded_are_limited_too():
+    planes = torch.zeros(1, 3, 32, 32)
+    basis = context.dct_basis(32, planes.device)
+    planes[0, 1] = 5000 * basis[20][:, None] * basis[24]
+    assert context.coefficients(planes).abs().max() < 1e-2
+    assert context.consistent(planes, torch.tensor([40.0])).abs().max() < 0.1
+
+
 def test_quality_maps_to_falling_steps_and_back():
     steps = [step_of_quality(q / 4) for q in range(4, 401)]
     assert steps == sorted(steps, reverse=True)

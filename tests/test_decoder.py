@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from dctcodec import device
-from dctcodec.context import dequantise, synthesise, ycbcr_to_rgb
+from dctcodec.context import coefficients, dequantise, relative_step, rgb_to_ycbcr, synthesise, ycbcr_to_rgb
 from dctcodec.decoder import Decoder, DecoderShape, reconstruct
 from dctcodec.device import fast_convolutions
 from dctcodec.schedule import CHANNELS, TILE
@@ -68,6 +68,14 @@ def test_tiles_have_no_place_of_their_own(decoder):
 def test_a_new_decoder_is_the_inverse_dct():
     values = symbols(2, 3)
     assert torch.allclose(reconstruct(Decoder(SMALL), values, 30, 0, 0), plain(values, 30), atol=1e-2)
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_what_is_painted_contradicts_no_symbol(decoder, temperature: float):
+    values, step = symbols(2, 3), 50.0
+    painted = coefficients(rgb_to_ycbcr(reconstruct(decoder, values, step, temperature, 0)[None]))
+    distance = (painted / (step * relative_step(painted.device)) - values).abs()
+    assert 0.01 < distance.max() <= 0.501
 
 
 def test_no_temperature_is_no_draw_and_ignores_the_seed(decoder):
@@ -162,6 +170,16 @@ def test_a_smooth_picture_has_no_seams(codec, quality: float):
     dct_across, dct_elsewhere = jumps(by_dct, np.asarray(image))
     assert dct_across - dct_elsewhere > 1, "the inverse DCT has seams, else this shows nothing"
     assert across - elsewhere < 1, "levels, hardly to be seen"
+
+
+@pytest.mark.quality
+@pytest.mark.parametrize("pixels", [1, 2])
+@pytest.mark.parametrize("quality", [50, 100])
+def test_a_pattern_that_no_photograph_has_is_painted_as_well_as_by_the_inverse_dct(codec, quality: float, pixels: int):
+    board = (np.indices((96, 128)) // pixels).sum(0)
+    image = Image.fromarray((board % 2 * 255).astype(np.uint8)).convert("RGB")
+    errors = [np.square(picture - np.asarray(image, float)).mean() for picture in decoded_and_plain(codec, image, quality)]
+    assert errors[0] < 1.05 * errors[1]
 
 
 @pytest.mark.quality
