@@ -21,6 +21,7 @@ from dctcodec.prior.network import PriorNetwork, PriorShape, code_bits
 from dctcodec.schedule import CHANNELS, REVEALS
 from dctcodec.train import data, decoder, flagship, latents, loop, optimiser, prior, sets, vae
 from dctcodec.train.command import train
+from dctcodec.train.drawings import drawings
 from dctcodec.train.export import shipped_prior
 from dctcodec.vae.config import Training, read
 from dctcodec.vae.context import ContextShape
@@ -497,6 +498,22 @@ def test_crops_are_random_parts_of_the_photographs(photos: Path):
     assert len({crop.numpy().tobytes() for crop in batch}) == 6
     colours = {tuple(pixel) for image in crops.images for pixel in image.permute(1, 2, 0).reshape(-1, 3).tolist()}
     assert {tuple(pixel) for pixel in batch.permute(0, 2, 3, 1).reshape(-1, 3).tolist()} <= colours
+
+
+def test_a_twentieth_of_the_crops_are_of_drawings(photos: Path):
+    torch.manual_seed(0)
+    crops = data.Photos(sorted((photos / "bsds").iterdir()), CROP)
+    assert 0 < crops.weights[-1] <= data.DRAWN and crops.weights.sum() == pytest.approx(1)
+    (drawn,) = drawings(1, data.DRAWING)
+    assert np.array_equal(crops.images[-1].permute(1, 2, 0).numpy(), drawn)
+    assert crops.weights[-1] == pytest.approx(data.DRAWN)
+
+
+def test_drawings_are_the_same_for_a_seed_and_unlike_each_other():
+    first, again, other = drawings(3, 80, 1), drawings(3, 80, 1), drawings(3, 80, 2)
+    assert all(picture.shape == (80, 80, 3) and picture.dtype == np.uint8 for picture in first)
+    assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
+    assert len({picture.tobytes() for picture in [*first, *other]}) == 6
 
 
 # --- the parts of the loss

@@ -1,5 +1,6 @@
-"""Photographs for training: decoded once, random crops of them ever after."""
+"""Photographs for training, and some drawings: decoded once, random crops of them ever after."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dctcodec.errors import DataError
+from dctcodec.train.drawings import drawings
 
 VALIDATION_STRIDE = 10
 """Every tenth picture of `bsds`, in order of name, is held out: 30 of 300."""
+DRAWN, DRAWING = 0.05, 480
+"""Share of the crops that are of drawings, and their side, pixels."""
 
 
 def photo_files(root: Path) -> tuple[list[Path], list[Path]]:
@@ -34,20 +38,24 @@ def _variants(file: Path) -> list[np.ndarray]:
 
 
 class Photos:
-    """Random crops, flipped and transposed, of a list of photographs, drawn from torch's global generator. The photographs are
-    decoded once and stay on the device as bytes."""
+    """Random crops, flipped and transposed, of a list of photographs, and of drawings (`drawings.py`), chosen by torch's global
+    generator. All are decoded once and stay on the device as bytes."""
 
     def __init__(self, files: list[Path], crop: int, device: str = "cpu"):
         self.crop = crop
         loaded = (v for f in tqdm(files, desc="photographs", disable=None) for v in _variants(f))
-        self.images = [torch.from_numpy(v.transpose(2, 0, 1).copy()).to(device) for v in loaded if min(v.shape[:2]) >= crop]
-        if not self.images:
+        large = [variant for variant in loaded if min(variant.shape[:2]) >= crop]
+        if not large:
             raise DataError(f"no photograph is {crop} pixels high and wide: training needs larger ones")
-        self.areas = torch.tensor([float(image[0].numel()) for image in self.images])
+        areas = torch.tensor([variant.size / 3 for variant in large])
+        count, side = math.ceil(DRAWN * areas.sum().item() / DRAWING**2), max(DRAWING, crop)
+        large += drawings(count, side)
+        self.images = [torch.from_numpy(picture.transpose(2, 0, 1).copy()).to(device) for picture in large]
+        self.weights = torch.cat([(1 - DRAWN) * areas / areas.sum(), torch.full((count,), DRAWN / count)])
 
     def batch(self, size: int) -> Tensor:
         """uint8 (size, 3, crop, crop)."""
-        chosen = torch.multinomial(self.areas, size, replacement=True)
+        chosen = torch.multinomial(self.weights, size, replacement=True)
         return torch.stack([self._crop(self.images[i]) for i in chosen.tolist()])
 
     def _crop(self, image: Tensor) -> Tensor:
