@@ -366,6 +366,14 @@ def test_a_run_of_the_papers_model_is_taken_up(paper_runs: Path, tmp_path: Path)
     assert CliRunner().invoke(train, list(map(str, words))).exit_code == 2
 
 
+def test_a_run_of_another_network_is_not_taken_up(paper_runs: Path):
+    words = ["vae", paper_runs / "plain.toml", "--data", paper_runs / "data", "--run", paper_runs / "tiny", "--steps", 9]
+    before = checkpoint(paper_runs, "tiny").read_bytes()
+    with pytest.raises(ModelError, match="not of this configuration"):
+        train.main(list(map(str, words)), standalone_mode=False)
+    assert checkpoint(paper_runs, "tiny").read_bytes() == before
+
+
 @pytest.mark.parametrize(("part", "moves"), [("prior", "prior."), ("vae", "vae.")])
 def test_the_two_terms_of_the_papers_objective_may_be_trained_apart(paper_runs: Path, tmp_path: Path, part: str, moves: str):
     for folder, steps in (("short", 1), ("long", 3)):

@@ -20,7 +20,7 @@ from dctcodec.bench import machine
 from dctcodec.errors import ConfigError
 from dctcodec.eval.source import prepared, test_images
 from dctcodec.vae.config import Config
-from dctcodec.vae.model import PaperModel, bits_per_dim
+from dctcodec.vae.model import PaperModel, bits_per_dim, importance_bound
 
 SAMPLES = {"bernoulli": 1000, "logistic-mixture": 100}
 """The paper's."""
@@ -75,8 +75,8 @@ def whole_set(model: PaperModel, images: Tensor, chosen: int, samples: int, pilo
     on `chosen` of them, spread evenly. That gain varies little from image to image, so a few tell it."""
     spread = torch.linspace(0, len(images) - 1, min(chosen, len(images))).round().long()
     weights = log_weights(model, images[spread], samples, batch)
-    few = torch.stack([_bound_of(part) for part in weights.split(pilot) if len(part) == pilot]).mean(0)
-    everywhere, gain = few, few - _bound_of(weights)
+    few = torch.stack([importance_bound(part) for part in weights.split(pilot) if len(part) == pilot]).mean(0)
+    everywhere, gain = few, few - importance_bound(weights)
     rest = torch.ones(len(images), dtype=torch.bool).index_fill_(0, spread, False)
     if rest.any():
         everywhere = torch.cat([few, importance(model, images[rest], pilot, batch)])
@@ -102,7 +102,7 @@ def bound(model: PaperModel, images: Tensor, batch: int) -> dict[str, Tensor]:
 
 def importance(model: PaperModel, images: Tensor, samples: int, batch: int) -> Tensor:
     """-ln mean of `samples` weights, nats of each image."""
-    return _bound_of(log_weights(model, images, samples, batch))
+    return importance_bound(log_weights(model, images, samples, batch))
 
 
 def log_weights(model: PaperModel, images: Tensor, samples: int, batch: int) -> Tensor:
@@ -114,11 +114,6 @@ def log_weights(model: PaperModel, images: Tensor, samples: int, batch: int) -> 
             results.append(model.log_weights(some, samples, batch))
             bar.update(len(some))
     return torch.cat(results, 1)
-
-
-def _bound_of(weights: Tensor) -> Tensor:
-    """-ln of the mean weight of each image, from logarithms (samples, B)."""
-    return math.log(len(weights)) - torch.logsumexp(weights.double(), 0)
 
 
 def _latents(config: Config) -> int:

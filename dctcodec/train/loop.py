@@ -195,8 +195,10 @@ def _save(path: Path, model: nn.Module, average: nn.Module, optimiser: Optimiser
 
 
 def _resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Optimiser) -> Progress:
+    """Take up a run where its checkpoint left it. Raises ModelError for one of another network."""
     if not path.exists():
         return Progress()
+    load_average(path, average)
     state = optimiser.state_dict()
     with safe_open(path, "pt") as file:
         keys = list(file.keys())
@@ -207,7 +209,6 @@ def _resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Optimis
                 state["state"].setdefault(int(number), {})[name] = file.get_tensor(key)
         progress = Progress(**json.loads(file.metadata()["progress"]))
     optimiser.load_state_dict(state)
-    load_average(path, average)
     return progress
 
 

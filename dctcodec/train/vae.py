@@ -4,7 +4,6 @@ importance-weighted bound of several draws of them (Burda et al. 2016).
 It is in nats a value of the image (VDVAE's scale), so that one gradient norm to clip at fits images of all sizes.
 """
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from dctcodec.train.loop import Settings, cosine, load_weights, processes, train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.sets import ImageSet, load
 from dctcodec.vae.config import Config, Training
-from dctcodec.vae.model import PaperModel, bits_per_dim
+from dctcodec.vae.model import PaperModel, bits_per_dim, importance_bound
 
 FIT_IMAGES = 50_000
 """Training images that the context's range and the prior's statistics are taken from."""
@@ -76,10 +75,10 @@ def loss(model: PaperModel, images: Tensor, training: Training, part: str = "bot
 
 
 def _weighted(model: PaperModel, images: Tensor, draws: int) -> Tensor:
-    """The importance-weighted bound, nats an image: -ln of the mean weight of its draws."""
+    """The importance-weighted bound, mean nats of an image."""
     with torch.autocast(images.device.type, torch.bfloat16):
         weights = model.log_weights(images, draws, rows=draws * len(images))
-    return math.log(draws) - torch.logsumexp(weights, 0).mean()
+    return importance_bound(weights).mean()
 
 
 def _painting(model: PaperModel, images: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The paper's model: context, Gaussian diffusion prior over it, hierarchical VAE under it; one joint objective (equation 7)."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -88,6 +89,12 @@ class PaperModel(nn.Module):
         parameters, latents = self.vae.top_down(context, len(many), features)
         total = self.vae.likelihood.log_likelihood(many, parameters.float()) + sum(latent.log_ratio() for latent in latents)
         return total.reshape(samples, len(images))
+
+
+def importance_bound(weights: Tensor) -> Tensor:
+    """The importance-weighted bound of -ln p(x) (Burda et al. 2016), nats (B,): -ln of the mean weight of each image, from
+    logarithms (samples, B)."""
+    return math.log(len(weights)) - torch.logsumexp(weights.double(), 0)
 
 
 def _repeated(tensor: Tensor, samples: int) -> Tensor:
