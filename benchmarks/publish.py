@@ -121,6 +121,7 @@ def _results(kodak: dict, speed: dict) -> str:
     lines += _more_effort(kodak) + _tuned(kodak)
     lines += _published(kodak)
     lines += _models()
+    lines += _drawings()
     lines.append("\n![Rate–distortion curves on Kodak](benchmarks/kodak.png)\n")
     lines.append(_speed(speed) + "\n")
     return "\n".join(lines)
@@ -191,6 +192,16 @@ def _models() -> list[str]:
         f"training the default needs {rates[0]:+.1f} % bits against `dct-bands` and {rates[1]:+.1f} % against that model's "
         f"first weights ({low}–{high} bpp, `benchmarks/held-out/`)."
     ]
+
+
+def _drawings() -> list[str]:
+    """The default against the other codecs on drawings."""
+    result = load("drawings")
+    count = len({row["image"] for row in result["codecs"][0]["images"]})
+    low, high = result["bd_rate_interval_bpp"]
+    rates = ", ".join(f"{name} {percent(rate['psnr'])}" for name, rate in _measured(result).items())
+    source = f"{count} drawings made by code, as of a screen (`benchmarks/drawings.json`)"
+    return [f"\nOn {source}, by PSNR at {low}–{high} bpp: {rates}."]
 
 
 def _curve(results: dict, key: str = "psnr-rgb") -> list[tuple[float, float]]:

@@ -508,7 +508,7 @@ def test_crops_are_random_parts_of_the_photographs(photos: Path):
     assert {tuple(pixel) for pixel in batch.permute(0, 2, 3, 1).reshape(-1, 3).tolist()} <= colours
 
 
-def test_a_twentieth_of_the_crops_are_of_drawings(photos: Path):
+def test_a_fiftieth_of_the_crops_are_of_drawings(photos: Path):
     torch.manual_seed(0)
     crops = data.Photos(sorted((photos / "bsds").iterdir()), CROP)
     assert 0 < crops.weights[-1] <= data.DRAWN and crops.weights.sum() == pytest.approx(1)

@@ -14,7 +14,7 @@ from dctcodec.train.drawings import drawings
 
 VALIDATION_STRIDE = 10
 """Every tenth picture of `bsds`, in order of name, is held out: 30 of 300."""
-DRAWN, DRAWING = 0.05, 480
+DRAWN, DRAWING = 0.02, 480
 """Share of the crops that are of drawings, and their side, pixels."""
 
 
