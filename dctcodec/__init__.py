@@ -1,6 +1,6 @@
 """dctcodec: a neural image codec whose files decode to the same symbols on every machine.
 
-`encode(image, quality=50) -> bytes`, `decode(data, temperature=0.0) -> PIL.Image`; `Codec` keeps a model loaded; `encode_to` makes
+`encode(image, quality=50) -> bytes`, `decode(data, temperature=None) -> PIL.Image`; `Codec` keeps a model loaded; `encode_to` makes
 a file of a given size.
 Importing the package is cheap: torch is loaded at the first use of a codec.
 """

@@ -161,7 +161,7 @@ def _check_quality(model: str, quality: float | None, targets: dict[str, float])
 )
 @click.option("--partial", is_flag=True, help="Decode what is there of a file that breaks off, as a coarser picture.")
 @click.option("--upto", type=click.IntRange(min=1), metavar="BYTES", help="Decode as if the file broke off there.")
-@click.option("--latents", type=click.IntRange(min=1), metavar="K", help="Decode the K coarsest bands of dct-bands, of 8.")
+@click.option("--latents", type=click.IntRange(min=1), metavar="K", help="Decode only the K coarsest of 8 bands of frequencies.")
 @device_option
 def decode(inputs, output, temperature, partial, upto, latents, device) -> None:
     """Decode .dct files to pictures. The format is that of OUT's ending, PNG for - and for a directory."""

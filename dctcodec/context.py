@@ -83,15 +83,16 @@ def synthesise(coded: Tensor, basis: Tensor | None = None) -> Tensor:
 
 
 def consistent(added: Tensor, step: Tensor) -> Tensor:
-    """What may be added to a picture of dequantised symbols without contradicting them. `added`: YCbCr planes (B, 3, 32 h, 32 w);
-    `step`: the pictures' (B,), pixel levels.
+    """What may be added to a picture of dequantised symbols without contradicting them: no coefficient moves by more than half a
+    step. `added`: YCbCr planes (B, 3, 32 h, 32 w); `step`: the pictures' (B,), pixel levels.
 
-    Each DCT coefficient is clamped to half a step of its frequency. Then a tile of which that took a share of the energy is not
-    like those that what is added was learned from: the rest of it is multiplied by the square of the share that is left."""
+    Each DCT coefficient, coded or not, is clamped to half a step of its frequency. Then a tile of which that took a share of the
+    energy is not like those that what is added was learned from: the rest of it is multiplied by the square of the share that is
+    left."""
     basis, most = dct_basis(TILE, added.device), _steps(added.device) * step[:, None, None, None, None, None] / 2
     wanted = basis @ _to_tiles(added) @ basis.T
     allowed = wanted.clamp(-most, most)
-    left = _norm(allowed) / (_norm(wanted) + 1e-6)
+    left = (_norm(allowed) + 1e-6) / (_norm(wanted) + 1e-6)  # 1 where nothing is added, so that a new network learns
     return _from_tiles(basis.T @ (allowed * left**4) @ basis)
 
 

@@ -142,6 +142,12 @@ def test_frequencies_that_are_not_coded_are_limited_too():
     assert context.consistent(planes, torch.tensor([40.0])).abs().max() < 0.1
 
 
+def test_a_network_that_adds_nothing_yet_still_learns():
+    planes = torch.zeros(1, 3, 32, 32, requires_grad=True)
+    context.consistent(planes, torch.tensor([40.0])).sum().backward()
+    assert planes.grad.min() > 0.5
+
+
 def test_quality_maps_to_falling_steps_and_back():
     steps = [step_of_quality(q / 4) for q in range(4, 401)]
     assert steps == sorted(steps, reverse=True)

@@ -511,10 +511,17 @@ def test_crops_are_random_parts_of_the_photographs(photos: Path):
 def test_a_fiftieth_of_the_crops_are_of_drawings(photos: Path):
     torch.manual_seed(0)
     crops = data.Photos(sorted((photos / "bsds").iterdir()), CROP)
-    assert 0 < crops.weights[-1] <= data.DRAWN and crops.weights.sum() == pytest.approx(1)
     (drawn,) = drawings(1, data.DRAWING)
     assert np.array_equal(crops.images[-1].permute(1, 2, 0).numpy(), drawn)
-    assert crops.weights[-1] == pytest.approx(data.DRAWN)
+    assert crops.weights[-1] == pytest.approx(data.DRAWN) and crops.weights.sum() == pytest.approx(1)
+
+
+def test_many_photographs_get_several_drawings_of_the_same_weight(photos: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(data, "DRAWING", CROP)
+    monkeypatch.setattr(data, "DRAWN", 0.2)
+    crops = data.Photos(sorted((photos / "bsds").iterdir()), CROP)
+    same = crops.weights == crops.weights[-1]
+    assert same.sum() > 1 and crops.weights[same].sum() == pytest.approx(0.2)
 
 
 def test_drawings_are_the_same_for_a_seed_and_unlike_each_other():

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 SIZES = (8, 9, 10, 11, 12, 13, 14, 16, 18, 24, 32, 48)
 """Of letters, pixels."""
 PERIODS = (1, 1, 2, 3, 4, 8)
-"""Pixels of a stripe, a check or a grain."""
+"""Pixels of a stripe or a check; noise has a grain of one."""
 LETTERS = string.ascii_letters + string.digits + ".,:;-+()/%" + 12 * " "
 PLAIN = ((0, 0, 0), (255, 255, 255), (60, 60, 60))
 """Colours that screens have most of."""
@@ -20,7 +20,7 @@ Box = tuple[int, int, int, int]
 
 
 def drawings(count: int, side: int, seed: int = 0) -> list[np.ndarray]:
-    """`count` pictures, uint8 (side, side, 3), always the same for a seed."""
+    """`count` pictures, uint8 (side, side, 3), the same for a seed under one version of Pillow and NumPy."""
     random = np.random.default_rng(seed)
     return [_drawing(random, side) for _ in range(count)]
 
