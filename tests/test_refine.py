@@ -142,7 +142,7 @@ def test_for_ms_ssim_the_slope_is_that_of_its_logarithm_and_flat_tiles_weigh_mor
 def test_effort_for_ms_ssim_serves_it(codec, photo):
     """Not each small crop: where every round fails, effort finds nothing."""
     gains = [_gain_by_ms_ssim(codec, photo.crop((x, y, x + 192, y + 192))) for x, y in ((150, 90), (100, 200), (30, 250))]
-    assert max(gains) < 0.01 and np.mean(gains) < -0.03
+    assert max(gains) < 0.01 and np.mean(gains) < -0.05
 
 
 def _gain_by_ms_ssim(codec, image) -> float:
