@@ -1,6 +1,8 @@
 """Training, a few steps of each kind on small pictures: it resumes, it exports, and what it exports is a codec."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +181,8 @@ def test_the_length_of_a_run_must_be_given_once(photos: Path, tmp_path: Path):
 def flagship_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("flagship") / "small.toml"
     sizes = "[prior]\nwidth = 192\n[forecast]\nwidth = 8\ncoarse = 1\n[decoder]\nblocks = [1, 2, 6, 8]\n"
-    path.write_text(f"description = 'small'\n{sizes}[training]\ncrop = 64\nbatch = 2\nchosen = 0.5\nlearning_rate = 1e-4\n")
+    training = "[training]\ncrop = 64\nbatch = 2\nchosen = 0.5\nlearning_rate = 1e-4\ncrops = 4\n"
+    path.write_text(f"description = 'small'\n{sizes}{training}")
     return path
 
 
@@ -191,7 +194,7 @@ def test_the_flagship_is_trained_from_a_model_and_is_a_codec(
         ["flagship", flagship_config, "--photos", photos, "--run", tmp_path / "run"],
     )
     invoke(*words, "--steps", 1, *start)
-    invoke(*words, "--steps", 2)
+    invoke(*words)  # to the end of the configuration's crops
     rows = log(tmp_path, "run")
     assert [(row["step"], row["crops"]) for row in rows] == [(1, 2), (2, 4)] and {"bpp@50", "psnr@50"} <= rows[0].keys()
     before, after = ({**tensors(checkpoint(tmp_path, "run"), prefix)} for prefix in (loop.AVERAGE, "model."))
@@ -208,6 +211,14 @@ def test_the_flagship_is_trained_from_a_model_and_is_a_codec(
         monkeypatch.setattr(models, "_PLACES", (tmp_path / "models",))
         codec, image = Codec("large", "cpu"), make_picture(70, 50)
         assert np.abs(np.asarray(codec.decode(codec.encode(image)), float) - np.asarray(image, float)).mean() < 12
+
+
+def test_processes_that_torchrun_starts_train_one_model(photos: Path, flagship_config: Path, tmp_path: Path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--"]
+    words = [Path(sys.executable).with_name("dctcodec"), "train", "flagship", flagship_config, "--threads", "1"]
+    subprocess.run([*torchrun, *words, "--photos", photos, "--run", tmp_path / "run"], check=True, timeout=300)
+    (row,) = log(tmp_path, "run")
+    assert (row["step"], row["crops"]) == (1, 4) and "psnr@50" in row
 
 
 def test_the_forecast_is_trained_alone(photos: Path, small_crops: None, flagship_config: Path, tmp_path: Path):

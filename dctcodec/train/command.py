@@ -44,7 +44,12 @@ def _with(options, command):
     return command
 
 
-def _photo_settings(run: Path, steps: int | None, minutes: float | None, **rest):
+def _photo_settings(run: Path, steps: int | None, minutes: float | None, crops: int = 0, **rest):
+    """`crops`: the length of the run where neither option gives it; 0 for none."""
+    from dctcodec.train.loop import processes
+
+    if steps is None and minutes is None and crops:
+        steps = math.ceil(crops / (rest["batch"] * processes()))
     if (steps is None) == (minutes is None):
         raise click.UsageError("give the length of the run: either --steps or --minutes")
     return _settings(run, steps, minutes, **rest)
@@ -120,13 +125,15 @@ def _shape(config: Path | None):
 @_shape_option
 @_run_options
 def latents(decoder: Path, config: Path | None, photos: Path, **options) -> None:
-    """Train the latents of a trained decoder (temperatures above 0)."""
+    """Train the latents of a trained decoder (temperatures above 0). The length of the run may be --config's latent_crops."""
     from dctcodec.decoder import Decoder
+    from dctcodec.train.flagship import FlagshipShape, read
     from dctcodec.train.latents import train_latents
     from dctcodec.train.loop import load_average
 
-    network = load_average(decoder, Decoder(_shape(config).decoder), "decoder")
-    train_latents(photos, network, _photo_settings(**options))
+    settings = read(config) if config else None
+    network = load_average(decoder, Decoder((settings.shape if settings else FlagshipShape()).decoder), "decoder")
+    train_latents(photos, network, _photo_settings(**options, crops=settings.training.latent_crops if settings else 0))
 
 
 @train.command("flagship")
@@ -134,12 +141,13 @@ def latents(decoder: Path, config: Path | None, photos: Path, **options) -> None
 @click.option("--start", type=click.Path(path_type=Path, exists=True), help="Folder of a model to begin with, models/NAME.")
 @_photo_options
 def flagship_command(config: Path, photos: Path, **options) -> None:
-    """Train prior and decoder together as CONFIG says (models/configs/flagship.toml), on symbols that effort chose."""
+    """Train prior and decoder together as CONFIG says (models/configs/flagship.toml), on symbols of which a share may be chosen by
+    effort. The length of the run is CONFIG's crops, if it says them, unless --steps or --minutes are given."""
     from dctcodec.train.flagship import read, train_flagship
 
     settings = read(config)
     sizes = {"batch": settings.training.batch, "learning_rate": settings.training.learning_rate}
-    train_flagship(settings, photos, _photo_settings(**options, **sizes))
+    train_flagship(settings, photos, _photo_settings(**options, **sizes, crops=settings.training.crops))
 
 
 @train.command()

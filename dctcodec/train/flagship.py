@@ -1,4 +1,4 @@
-"""Training of the flagship: prior and decoder together, on the symbols that an encoder with effort would send.
+"""Training of prior and decoder together, on the symbols that an encoder, with effort or without, would send.
 
 The analysis has no weights of its own. Symbols are rounded coefficients, and of a share of the crops one round of
 `refine.py`'s moves has been made: along the gradient of this very decoder, by the code lengths of this very prior.
@@ -36,12 +36,15 @@ class FlagshipShape:
 @dataclass(frozen=True)
 class FlagshipTraining:
     """`crop`: side of a training picture, pixels; `batch`: pictures a step (a process); `chosen`: the share of them whose symbols
-    are chosen by a round of effort; `learning_rate`: peak, in root mean square a step."""
+    are chosen by a round of effort; `learning_rate`: peak, in root mean square a step; `crops` and `latent_crops`: pictures of a
+    whole run and of the decoder's latents after it, 0 where that is not said."""
 
     crop: int = 256
     batch: int = 8
     chosen: float = 0.5
     learning_rate: float = 1e-3
+    crops: int = 0
+    latent_crops: int = 0
 
 
 @dataclass(frozen=True)
