@@ -219,6 +219,8 @@ def test_processes_that_torchrun_starts_train_one_model(photos: Path, flagship_c
     subprocess.run([*torchrun, *words, "--photos", photos, "--run", tmp_path / "run"], check=True, timeout=300)
     (row,) = log(tmp_path, "run")
     assert (row["step"], row["crops"]) == (1, 4) and "psnr@50" in row
+    invoke(*words[2:], "--photos", photos, "--run", tmp_path / "run")  # one process finds that it has ended
+    assert log(tmp_path, "run") == [row]
 
 
 def test_the_forecast_is_trained_alone(photos: Path, small_crops: None, flagship_config: Path, tmp_path: Path):

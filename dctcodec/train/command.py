@@ -46,13 +46,10 @@ def _with(options, command):
 
 def _photo_settings(run: Path, steps: int | None, minutes: float | None, crops: int = 0, **rest):
     """`crops`: the length of the run where neither option gives it; 0 for none."""
-    from dctcodec.train.loop import processes
-
-    if steps is None and minutes is None and crops:
-        steps = math.ceil(crops / (rest["batch"] * processes()))
-    if (steps is None) == (minutes is None):
+    own = crops if steps is None and minutes is None and crops else None
+    if [own, steps, minutes].count(None) != 2:
         raise click.UsageError("give the length of the run: either --steps or --minutes")
-    return _settings(run, steps, minutes, **rest)
+    return _settings(run, steps, minutes, crops=own, **rest)
 
 
 def _settings(run: Path, steps: int | None, minutes: float | None, threads: int | None, **rest):

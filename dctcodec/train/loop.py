@@ -30,8 +30,8 @@ WARMUP_STEPS = 100
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is: its folder, the weights it starts from, its length (in steps or, over all restarts, in minutes), the minutes
-    after which it is left to be taken up again, and so on.
+    """What a run is: its folder, the weights it starts from, its length (pictures of all processes, steps or, over all restarts,
+    minutes), the minutes after which it is left to be taken up again, and so on.
 
     `schedule(step, fraction of the run)` gives the rate over its peak; `average`: decay of the moving average of weights; `clip`:
     largest norm of the gradient; `skip`: norm above which a step is not taken.
@@ -39,6 +39,7 @@ class Settings:
 
     folder: Path
     start: Path | None = None
+    crops: int | None = None
     steps: int | None = None
     minutes: float | None = None
     piece: float = math.inf
@@ -63,6 +64,8 @@ class Progress:
     crops: int = 0
 
     def fraction(self, settings: Settings) -> float:
+        if settings.crops:
+            return self.crops / settings.crops
         if settings.steps:
             return self.step / settings.steps
         return self.seconds / (60 * settings.minutes)
