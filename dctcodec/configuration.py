@@ -22,16 +22,32 @@ Config = TypeVar("Config")
 
 def read(path: Path, parse: Callable[[dict[str, Any]], Config]) -> Config:
     """What `parse` makes of the table in a TOML file. Raises ConfigError, which says what is wrong in it."""
+    values = table(path)
     try:
-        table = tomllib.loads(path.read_text())
+        return parse(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def table(path: Path) -> dict[str, Any]:
+    """The table in a TOML file. One that says `like = "other.toml"` has what it does not say itself from that file beside it, which
+    stands for itself. Raises ConfigError."""
+    own = _parsed(path)
+    if "like" not in own:
+        return own
+    other = own.pop("like")
+    if not isinstance(other, str):
+        raise ConfigError(f"{path}: like = {other!r} should be the name of a file beside it")
+    return _parsed(path.parent / other) | own
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a TOML file: {error}") from error
-    try:
-        return parse(table)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
 
 
 def make(kind: type, values: dict[str, Any], where: str) -> Any:

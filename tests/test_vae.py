@@ -494,3 +494,16 @@ def test_a_configuration_that_cannot_be_read_is_named(tmp_path: Path):
     path.write_text("[network]\nside = 3\n")
     with pytest.raises(ConfigError, match=r"bad.toml: \[network\]"):
         read(path)
+
+
+def test_a_configuration_may_be_like_another_beside_it(tmp_path: Path):
+    (tmp_path / "base.toml").write_text((FOLDER / "mnist-vae-cpu.toml").read_text())
+    own = tmp_path / "own.toml"
+    own.write_text('like = "base.toml"\n[training]\nepochs = 2\nbatch = 3\nlearning_rate = 1e-3\nfinal_rate = 0\n')
+    base, made = read(tmp_path / "base.toml"), read(own)
+    assert (made.shape, made.data, made.training.batch, made.training.draws) == (base.shape, base.data, 3, 1)
+    assert made.training.average == 0 != base.training.average  # a table stands for all of the other's
+    for line, said in (('like = "none.toml"', "cannot read .*none.toml"), ("like = 3", "own.toml: like = 3 should be the name")):
+        own.write_text(line)
+        with pytest.raises(ConfigError, match=said):
+            read(own)

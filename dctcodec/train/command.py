@@ -93,7 +93,7 @@ def prior(photos: Path, config: Path | None, part: str, **options) -> None:
     """Train the masked-diffusion prior."""
     from dctcodec.train.prior import train_prior
 
-    shape = _shape(config).prior
+    shape = _configuration(config).shape.prior
     if part == "forecast" and not shape.forecast:
         raise click.UsageError("--part forecast needs the --config of a prior that has a forecast: models/configs/flagship.toml")
     train_prior(photos, _photo_settings(**options), shape, part == "forecast")
@@ -108,13 +108,14 @@ def decoder(photos: Path, config: Path | None, tune: str, **options) -> None:
     """Train the decoder's mean path (temperature 0)."""
     from dctcodec.train.decoder import train_decoder
 
-    train_decoder(photos, _photo_settings(**options), _shape(config).decoder, tune)
+    train_decoder(photos, _photo_settings(**options), _configuration(config).shape.decoder, tune)
 
 
-def _shape(config: Path | None):
-    from dctcodec.train import flagship
+def _configuration(config: Path | None):
+    """What the file says; without one the sizes of dct-bands, and no description."""
+    from dctcodec.train.flagship import FlagshipConfig, read
 
-    return flagship.read(config).shape if config else flagship.FlagshipShape()
+    return read(config) if config else FlagshipConfig("")
 
 
 @train.command()
@@ -124,13 +125,12 @@ def _shape(config: Path | None):
 def latents(decoder: Path, config: Path | None, photos: Path, **options) -> None:
     """Train the latents of a trained decoder (temperatures above 0). The length of the run may be --config's latent_crops."""
     from dctcodec.decoder import Decoder
-    from dctcodec.train.flagship import FlagshipShape, read
     from dctcodec.train.latents import train_latents
     from dctcodec.train.loop import load_average
 
-    settings = read(config) if config else None
-    network = load_average(decoder, Decoder((settings.shape if settings else FlagshipShape()).decoder), "decoder")
-    train_latents(photos, network, _photo_settings(**options, crops=settings.training.latent_crops if settings else 0))
+    settings = _configuration(config)
+    network = load_average(decoder, Decoder(settings.shape.decoder), "decoder")
+    train_latents(photos, network, _photo_settings(**options, crops=settings.training.latent_crops))
 
 
 @train.command("flagship")
@@ -176,12 +176,11 @@ def vae(config: Path, data: Path, run: Path, steps: int | None, hours: float | N
 def export(config: Path | None, prior: Path, decoder: Path, tuned: Path | None, description: str | None, model: Path) -> None:
     """Write trained weights in the form that is shipped: the prior as integers, with the proof of their bounds."""
     from dctcodec.train.export import export_decoder, export_prior, write_config
-    from dctcodec.train.flagship import FlagshipShape, read
 
     if not (config or description):
         raise click.UsageError("give --description, one line for `dctcodec models`, or --config, which holds one")
-    settings = read(config) if config else None
-    shape = settings.shape if settings else FlagshipShape()
+    settings = _configuration(config)
+    shape = settings.shape
     export_prior(prior, model, shape.prior)
     export_decoder(decoder, model / DECODER, shape.decoder)
     if tuned:

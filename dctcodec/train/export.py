@@ -1,7 +1,6 @@
 """`dctcodec train export`: a run's averaged weights as an installable model."""
 
 import json
-import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dctcodec import models
+from dctcodec import configuration, models
 from dctcodec.coder import integer_tables
 from dctcodec.decoder import Decoder, DecoderShape
 from dctcodec.prior import gaussian_export
@@ -79,7 +78,7 @@ def export_paper(config: Path, checkpoint: Path, model: Path, prior: Path | None
     if network.prior:
         family = "dct-vae"
         save_file({k: v.contiguous() for k, v in gaussian_export.to_integers(network.prior).items()}, model / models.PRIOR)
-    table = tomllib.loads(config.read_text())
+    table = configuration.table(config)
     facts = {"family": family, "description": description, "temperature": PAPER_TEMPERATURE, "config": table, "figures": {}}
     (model / models.CONFIG).write_text(json.dumps(facts, indent=1) + "\n")
 

@@ -50,8 +50,8 @@ class FlagshipTraining:
 @dataclass(frozen=True)
 class FlagshipConfig:
     description: str
-    shape: FlagshipShape
-    training: FlagshipTraining
+    shape: FlagshipShape = FlagshipShape()
+    training: FlagshipTraining = FlagshipTraining()
 
 
 def read(path: Path) -> FlagshipConfig:
