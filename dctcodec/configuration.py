@@ -15,7 +15,7 @@ _CHOICES = {
     "schedule": ("linear", "cosine", "geometric"),
 }
 _POSITIVE = {"side", "latents", "width", "widths", "hidden", "channels", "latent_width", "size", "bits", "steps", "batch"}
-_POSITIVE |= {"learning_rate", "epochs", "clip", "skip", "scales", "prior_images", "blocks", "crop", "draws"}
+_POSITIVE |= {"learning_rate", "epochs", "clip", "skip", "scales", "prior_images", "blocks", "crop", "draws", "reveals"}
 
 Config = TypeVar("Config")
 

@@ -218,9 +218,16 @@ def test_processes_that_torchrun_starts_train_one_model(photos: Path, flagship_c
     words = [Path(sys.executable).with_name("dctcodec"), "train", "flagship", flagship_config, "--threads", "1"]
     subprocess.run([*torchrun, *words, "--photos", photos, "--run", tmp_path / "run"], check=True, timeout=300)
     (row,) = log(tmp_path, "run")
-    assert (row["step"], row["crops"]) == (1, 4) and "psnr@50" in row
+    assert (row["step"], row["crops"]) == (2, 4) and "psnr@50" in row
     invoke(*words[2:], "--photos", photos, "--run", tmp_path / "run")  # one process finds that it has ended
     assert log(tmp_path, "run") == [row]
+
+
+def test_processes_have_equal_parts_of_a_batch(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert loop.share(8) == 2
+    with pytest.raises(ConfigError, match="batch = 6 .* 4 processes"):
+        loop.share(6)
 
 
 def test_the_forecast_is_trained_alone(photos: Path, small_crops: None, flagship_config: Path, tmp_path: Path):

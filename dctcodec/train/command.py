@@ -141,9 +141,10 @@ def flagship_command(config: Path, photos: Path, **options) -> None:
     """Train prior and decoder together as CONFIG says (models/configs/flagship.toml), on symbols of which a share may be chosen by
     effort. The length of the run is CONFIG's crops, if it says them, unless --steps or --minutes are given."""
     from dctcodec.train.flagship import read, train_flagship
+    from dctcodec.train.loop import share
 
     settings = read(config)
-    sizes = {"batch": settings.training.batch, "learning_rate": settings.training.learning_rate}
+    sizes = {"batch": share(settings.training.batch), "learning_rate": settings.training.learning_rate}
     train_flagship(settings, photos, _photo_settings(**options, **sizes, crops=settings.training.crops))
 
 

@@ -35,12 +35,14 @@ class FlagshipShape:
 
 @dataclass(frozen=True)
 class FlagshipTraining:
-    """`crop`: side of a training picture, pixels; `batch`: pictures a step (a process); `chosen`: the share of them whose symbols
-    are chosen by a round of effort; `learning_rate`: peak, in root mean square a step; `crops` and `latent_crops`: pictures of a
-    whole run and of the decoder's latents after it, 0 where that is not said."""
+    """`crop`: side of a training picture, pixels; `batch`: pictures a step, of all processes; `reveals`: of each picture, that the
+    prior learns from; `chosen`: the share of the pictures whose symbols are chosen by a round of effort; `learning_rate`: peak, in
+    root mean square a step; `crops` and `latent_crops`: pictures of a whole run and of the decoder's latents after it, 0 where that
+    is not said."""
 
     crop: int = 256
     batch: int = 8
+    reveals: int = 1
     chosen: float = 0.5
     learning_rate: float = 1e-3
     crops: int = 0
@@ -90,7 +92,7 @@ class Flagship(nn.Module):
         decoder.grow(self.decoder, model / models.DECODER)
 
 
-def loss(model: Flagship, batch: Tensor, chosen: float) -> Tensor:
+def loss(model: Flagship, batch: Tensor, chosen: float, reveals: int) -> Tensor:
     """Rate and distortion of uint8 crops (n, 3, H, W) at random steps. No weight is in both, so their sum trains each alone."""
     steps = prior.random_steps(len(batch)).to(batch.device)
     original = batch.float()
@@ -98,7 +100,7 @@ def loss(model: Flagship, batch: Tensor, chosen: float) -> Tensor:
     count = round(chosen * len(batch))
     if count:
         symbols[:count] += round_of_effort(model, original[:count], symbols[:count], steps[:count])
-    return prior.objective(model.prior, symbols, steps) + decoder.distortion(model.decoder, original, symbols, steps)
+    return prior.objective(model.prior, symbols, steps, reveals) + decoder.distortion(model.decoder, original, symbols, steps)
 
 
 def round_of_effort(model: Flagship, original: Tensor, symbols: Tensor, steps: Tensor) -> Tensor:
@@ -136,7 +138,8 @@ def train_flagship(config: FlagshipConfig, photos: Path, settings: Settings) -> 
         model.start(settings.start)
     model = model.to(settings.device)
     model.decoder.to(memory_format=torch.channels_last)
-    crops = Photos(training, config.training.crop, settings.device)
+    options = config.training
+    crops = Photos(training, options.crop, settings.device)
     validation = centre_crops(held_out).to(settings.device)
     optimiser = prior.optimiser_of(model.prior, settings.learning_rate)
     for group in decoder.optimiser_of(model.decoder, settings.learning_rate).param_groups:
@@ -145,4 +148,4 @@ def train_flagship(config: FlagshipConfig, photos: Path, settings: Settings) -> 
     def validate(average: Flagship) -> dict[str, float]:
         return prior.code_lengths(average.prior, validation) | decoder.gains(average.decoder, validation)
 
-    return train(model, optimiser, lambda m, b: loss(m, b, config.training.chosen), validate, crops.batch, settings)
+    return train(model, optimiser, lambda m, b: loss(m, b, options.chosen, options.reveals), validate, crops.batch, settings)

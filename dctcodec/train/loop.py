@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
-from dctcodec.errors import ModelError
+from dctcodec.errors import ConfigError, ModelError
 from dctcodec.train.optimiser import Optimiser
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -225,6 +225,13 @@ def _log(folder: Path, progress: Progress, recent: list[float], figures: dict[st
 def processes() -> int:
     """How many processes train together: those that torchrun started."""
     return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def share(batch: int) -> int:
+    """One process's part of a batch. Raises ConfigError where processes cannot have equal parts."""
+    if batch % processes():
+        raise ConfigError(f"batch = {batch} cannot be shared equally by {processes()} processes: train with another number of them")
+    return batch // processes()
 
 
 def _join_processes(device: str) -> tuple[int, int]:

@@ -52,14 +52,14 @@ def reveal_bits(symbols: Tensor, reveal: int, mean: Tensor, scale: Tensor) -> Te
 def loss(model: PriorNetwork, batch: Tensor) -> Tensor:
     """`objective` of the symbols of uint8 crops (n, 3, H, W) at random steps."""
     steps = random_steps(len(batch)).to(batch.device)
-    return objective(model, quantise(analyse(batch.float()), steps[:, None, None, None]), steps)
-
-
-def objective(model: PriorNetwork, symbols: Tensor, steps: Tensor) -> Tensor:
-    """Unbiased estimate of bits a pixel of symbols (n, CHANNELS, h, w), times step / 50 so that all qualities weigh about alike;
-    and the error of the forecasts, where the model makes them."""
     # a forecast costs more than the rest, and its pictures differ more than the reveals of one do
-    each = 1 if model.forecast else REVEALS_A_PICTURE
+    reveals = 1 if model.forecast else REVEALS_A_PICTURE
+    return objective(model, quantise(analyse(batch.float()), steps[:, None, None, None]), steps, reveals)
+
+
+def objective(model: PriorNetwork, symbols: Tensor, steps: Tensor, each: int) -> Tensor:
+    """Estimate, from `each` random reveals of each picture, of the bits a pixel of symbols (n, CHANNELS, h, w), times step / 50 so
+    that all qualities weigh about alike; and the error of the forecasts, where the model makes them."""
     reveals = random_reveals(len(symbols), each)
     with torch.autocast(symbols.device.type, torch.bfloat16):
         forecasts = model.forecasts(symbols, torch.log(steps), reveals)
