@@ -24,8 +24,9 @@ BANDS_RESULTS = {"flagship": ("kodak", "speed"), "dct-bands": ("kodak-dct-bands"
 EFFORTS = {1: "effort-1", 4: "effort-4"}
 TUNED_EFFORTS = {0: "tuned", 6: "tuned-effort-6", 7: "tuned-effort-7"}
 """Results of our encoder with more effort, and of `--tune ms-ssim`."""
-INTERVALS = ((0.08, 0.25), (0.25, 0.8))
+INTERVALS = {"PSNR": ((0.08, 0.25), (0.25, 0.8)), "MS-SSIM": ((0.08, 0.8),)}
 """Bits a pixel that BD-rates are also told for."""
+METRICS = {"PSNR": "psnr-rgb", "MS-SSIM": "ms-ssim-rgb"}
 HELD_OUT_INTERVAL = (0.1, 0.8)
 
 LIKELIHOODS = {
@@ -68,7 +69,7 @@ def _bands_figures(model: dict, speed: dict, kodak: dict) -> dict[str, float | s
     ours = model["codecs"][0]["results"]
     others = {name: codec["results"] for name, codec in zip(_measured(kodak), kodak["codecs"][1:], strict=True)}
     rates = {}
-    for metric, key in (("PSNR", "psnr-rgb"), ("MS-SSIM", "ms-ssim-rgb")):
+    for metric, key in METRICS.items():
         for name, other in others.items():
             rates[f"Kodak BD-rate against {name}, {metric}, %"] = round(bd_rate(_curve(other, key), _curve(ours, key)), 1)
     seconds = speed["median_seconds"]["dctcodec"]
@@ -133,13 +134,17 @@ def _measured(kodak: dict) -> dict[str, dict]:
 
 
 def _by_interval(kodak: dict) -> list[str]:
-    """BD-rate by PSNR at few and at many bits."""
+    """BD-rates at few and at many bits."""
     ours, *others = (codec["results"] for codec in kodak["codecs"])
-    parts = []
-    for low, high in INTERVALS:
-        rates = [bd_rate(_curve(other), _curve(ours), (low, high)) for other in others]
-        parts.append(f"at {low}–{high} bpp " + ", ".join(f"{n} {percent(r)}" for n, r in zip(_measured(kodak), rates, strict=True)))
-    return [f"\nBy PSNR, {'; '.join(parts)}."]
+    sentences = []
+    for metric, intervals in INTERVALS.items():
+        parts = []
+        for low, high in intervals:
+            rates = [bd_rate(_curve(other, METRICS[metric]), _curve(ours, METRICS[metric]), (low, high)) for other in others]
+            told = ", ".join(f"{n} {percent(r)}" for n, r in zip(_measured(kodak), rates, strict=True))
+            parts.append(f"at {low}–{high} bpp {told}")
+        sentences.append(f"By {metric}, {'; '.join(parts)}.")
+    return ["\n" + " ".join(sentences)]
 
 
 def _more_effort(kodak: dict) -> list[str]:

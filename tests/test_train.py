@@ -487,6 +487,21 @@ def test_gradients_are_clipped_and_bad_steps_skipped(tmp_path: Path, limits: dic
     assert model.weight.item() == pytest.approx(moved, rel=1e-4)
 
 
+def test_a_last_validation_that_was_interrupted_is_made_up_for(tmp_path: Path):
+    def run(validate) -> None:
+        model, settings = Slope(), loop.Settings(tmp_path / "run", steps=3)
+        sgd = torch.optim.SGD(model.parameters(), 1.0)
+        loop.train(model, sgd, lambda model, batch: model.weight.sum(), validate, torch.zeros, settings)
+
+    def interrupted(average: Slope) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupted)
+    run(lambda average: {"figure": 1.0})
+    assert [(row["step"], row["figure"]) for row in log(tmp_path, "run")] == [(3, 1.0)]
+
+
 def test_the_cosine_warms_up_and_falls_to_the_final_rate():
     factor = loop.cosine(0.1)
     assert factor(0, 0) == pytest.approx(1 / loop.WARMUP_STEPS)

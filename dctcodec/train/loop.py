@@ -119,8 +119,10 @@ def train(
             _log(settings.folder, progress, recent, validate(average))
             validated = time.monotonic()
     if rank == 0 and recent:
+        # before the last checkpoint, with which the run has ended: an interruption can be made up for
+        figures = validate(average) if progress.fraction(settings) >= 1 else {}
         _save(settings.folder / CHECKPOINT, model, average, optimiser, progress)
-        _log(settings.folder, progress, recent, validate(average) if progress.fraction(settings) >= 1 else {})
+        _log(settings.folder, progress, recent, figures)
     return average
 
 
