@@ -247,7 +247,9 @@ def _join_processes(device: str) -> tuple[int, int]:
 def _average_gradients(model: nn.Module, world: int) -> None:
     if world > 1:
         for parameter in model.parameters():
-            if parameter.grad is not None:
+            if parameter.requires_grad:
+                if parameter.grad is None:  # one process's batch may not need a part of the network that another's does
+                    parameter.grad = torch.zeros_like(parameter)
                 distributed.all_reduce(parameter.grad)
                 parameter.grad /= world
 
