@@ -223,6 +223,26 @@ def test_processes_that_torchrun_starts_train_one_model(photos: Path, flagship_c
     assert log(tmp_path, "run") == [row]
 
 
+def gradients_of_one_process(rank: int, folder: Path) -> None:
+    """Of a weight that both processes need, one that only the second does, and one that neither does."""
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    model = torch.nn.ParameterList(torch.full((2, 3, 2, 2), 2.0).to(memory_format=torch.channels_last) for _ in range(3))
+    weight = torch.arange(24).view(2, 3, 2, 2)
+    sum((rank + 1) * weight * parameter for parameter in model[: rank + 1]).sum().backward()
+    loop._average_gradients(model, 2)
+    torch.distributed.destroy_process_group()
+    save_file({str(n): p.grad.contiguous() for n, p in enumerate(model) if p.grad is not None}, folder / f"{rank}.safetensors")
+
+
+def test_processes_average_their_gradients(tmp_path: Path):
+    torch.multiprocessing.spawn(gradients_of_one_process, (tmp_path,), nprocs=2)
+    weight = torch.arange(24.0).view(2, 3, 2, 2)
+    for rank in range(2):
+        gradients = load_file(tmp_path / f"{rank}.safetensors")
+        assert gradients.keys() == {"0", "1"}
+        assert torch.equal(gradients["0"], 1.5 * weight) and torch.equal(gradients["1"], weight)
+
+
 def test_processes_have_equal_parts_of_a_batch(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert loop.share(8) == 2
