@@ -115,7 +115,7 @@ class TopDown(nn.Module):
     @staticmethod
     def _gaussian(raw: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation; the variance is softplus_0.7, its logarithm kept in LOG_VARIANCE."""
-        mean, spread = raw.float().chunk(2, 1)
+        mean, spread = raw.float().contiguous().chunk(2, 1)  # halves of channels-last rows are slow to compute with
         return mean, torch.log(F.softplus(spread, SOFTPLUS_BETA) + 1e-8).clamp(*LOG_VARIANCE) / 2
 
 
