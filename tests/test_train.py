@@ -181,7 +181,7 @@ def test_the_length_of_a_run_must_be_given_once(photos: Path, tmp_path: Path):
 def flagship_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("flagship") / "small.toml"
     sizes = "[prior]\nwidth = 192\n[forecast]\nwidth = 8\ncoarse = 1\n[decoder]\nblocks = [1, 2, 6, 8]\n"
-    training = "[training]\ncrop = 64\nbatch = 2\nchosen = 0.5\nlearning_rate = 1e-4\ncrops = 4\n"
+    training = "[training]\ncrop = 64\nbatch = 2\nchosen = 0.5\nlearning_rate = 1e-4\ncrops = 4\nlatent_crops = 2\n"
     path.write_text(f"description = 'small'\n{sizes}{training}")
     return path
 
@@ -200,10 +200,11 @@ def test_the_flagship_is_trained_from_a_model_and_is_a_codec(
     before, after = ({**tensors(checkpoint(tmp_path, "run"), prefix)} for prefix in (loop.AVERAGE, "model."))
     moved = {name for name in after if not torch.equal(before[name], after[name])}
     assert any(name.startswith("prior.") for name in moved) and any(name.startswith("decoder.") for name in moved)
-    latents_run = ["--decoder", checkpoint(tmp_path, "run"), "--config", flagship_config]
+    latents_run = ["--decoder", checkpoint(tmp_path, "run"), "--config", flagship_config, "--batch", 2]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latents, "CROP", CROP)
-        command("latents", photos, tmp_path / "latents", 1, *latents_run)
+        invoke("latents", "--photos", photos, "--run", tmp_path / "latents", *latents_run)  # of the configuration's latent_crops
+    assert [row["crops"] for row in log(tmp_path, "latents")] == [2]
     model = tmp_path / "models" / "large"
     for decoder_run in (None, checkpoint(tmp_path, "latents")):
         run = checkpoint(tmp_path, "run")
