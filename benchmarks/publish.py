@@ -197,7 +197,7 @@ def _models() -> list[str]:
         f"{seconds['encode']:.2f} s to encode and {seconds['decode']:.2f} s to decode. On the 30 photographs held out from "
         f"training the default needs {rates[0]:+.1f} % bits against `dct-bands` and {rates[1]:+.1f} % against that model's "
         f"first weights ({low}–{high} bpp, `benchmarks/held-out/`).",
-        f"\nOf `dct-bands` on Kodak: {_by_interval(smaller, load('kodak'))}",
+        f"\n`dct-bands` on Kodak: {_by_interval(smaller, load('kodak'))}",
     ]
 
 

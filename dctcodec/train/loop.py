@@ -249,15 +249,14 @@ def _average_gradients(model: nn.Module, world: int) -> None:
     if world == 1:
         return
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    gradients = [parameter.grad for parameter in parameters]
-    # one process's batch may not need a part of the network that another's does
-    needed = parameters[0].new_tensor([float(gradient is not None) for gradient in gradients])
-    parts = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
-    message = torch.cat([needed, *[part.flatten() for part in parts]])
+    # one process's batch may not need a part of the network that another's does; what none needs keeps no gradient
+    needed = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    message = torch.cat([needed, *[gradient.flatten() for gradient in gradients]])
     distributed.all_reduce(message)
-    needed, *averages = message.split([len(parts), *[part.numel() for part in parts]])
-    for parameter, part, average, by in zip(parameters, parts, averages, needed.tolist(), strict=True):
-        parameter.grad = part.copy_(average.view_as(part)).div_(world) if by else None
+    needed, *sums = message.split([len(parameters), *[p.numel() for p in parameters]])
+    for parameter, gradient, total, processes_needing in zip(parameters, gradients, sums, needed.tolist(), strict=True):
+        parameter.grad = gradient.copy_(total.view_as(gradient)).div_(world) if processes_needing else None
 
 
 def _agree(seconds: float, world: int) -> float:

@@ -64,6 +64,7 @@ class LogisticMixture:
     def _split(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Logits (B, M, H, W), and means, log-scales, coefficients (B, 3, M, H, W)."""
         batch, _, height, width = parameters.shape
+        # parts of channels-last rows are slow to compute with
         logits, rest = parameters.float().contiguous().split([MIXTURES, 9 * MIXTURES], 1)
         means, log_scales, coefficients = rest.reshape(batch, 3, 3, MIXTURES, height, width).unbind(1)
         return logits, means, log_scales.clamp_min(_LOG_SCALE_MIN), torch.tanh(coefficients)
