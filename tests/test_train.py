@@ -251,6 +251,24 @@ def test_processes_have_equal_parts_of_a_batch(monkeypatch: pytest.MonkeyPatch):
         loop.share(6)
 
 
+@pytest.mark.parametrize("part", ["prior", "latents"])
+def test_a_batch_is_of_all_processes_together(photos: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    decoder_run = ["--decoder", checkpoint(runs, "decoder")] if part == "latents" else []
+    words = map(str, [part, "--photos", photos, "--run", tmp_path / "run", "--steps", 1, "--batch", 6, *decoder_run])
+    result = CliRunner().invoke(train, list(words))
+    assert isinstance(result.exception, ConfigError) and "4 processes" in str(result.exception)
+
+
+def test_a_process_without_a_gpu_of_its_own_is_told(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    words = ["prior", "--photos", photos, "--run", tmp_path / "run", "--steps", 1, "--device", "cuda"]
+    result = CliRunner().invoke(train, [str(word) for word in words])
+    assert result.exit_code == 2 and "this machine has 2" in result.output
+
+
 def test_the_forecast_is_trained_alone(photos: Path, small_crops: None, flagship_config: Path, tmp_path: Path):
     model = models.find("dct-bands")
     start = ["--start", model.path / models.FLOAT_PRIOR, "--seed", 1]

@@ -12,7 +12,7 @@ from dctcodec.models import DECODER, TUNED_DECODER, TUNES
 
 def _run_options(command):
     options = [
-        click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Crops a step (a process)."),
+        click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Crops a step."),
         click.option("--learning-rate", type=float, default=1.5e-3, show_default=True, help="Peak, in root mean square a step."),
     ]
     return _photo_options(_with(options, command))
@@ -44,12 +44,14 @@ def _with(options, command):
     return command
 
 
-def _photo_settings(run: Path, steps: int | None, minutes: float | None, crops: int = 0, **rest):
-    """`crops`: the length of the run where neither option gives it; 0 for none."""
+def _photo_settings(run: Path, steps: int | None, minutes: float | None, batch: int, crops: int = 0, **rest):
+    """`batch`: of all processes together. `crops`: the length of the run where neither option gives it; 0 for none."""
+    from dctcodec.train.loop import share
+
     own = crops if steps is None and minutes is None and crops else None
     if [own, steps, minutes].count(None) != 2:
         raise click.UsageError("give the length of the run: either --steps or --minutes")
-    return _settings(run, steps, minutes, crops=own, **rest)
+    return _settings(run, steps, minutes, crops=own, batch=share(batch), **rest)
 
 
 def _settings(run: Path, steps: int | None, minutes: float | None, threads: int | None, **rest):
@@ -63,8 +65,16 @@ def _settings(run: Path, steps: int | None, minutes: float | None, threads: int 
     if threads:
         torch.set_num_threads(threads)
     if rest["device"] == "cuda":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))  # torchrun's
+        _take_gpu(int(os.environ.get("LOCAL_RANK", 0)))  # torchrun's
     return Settings(run, steps=steps, minutes=minutes, **rest)
+
+
+def _take_gpu(number: int) -> None:
+    import torch
+
+    if number >= (there := torch.cuda.device_count()):
+        raise click.UsageError(f"every process needs a GPU, and this machine has {there}: start no more of them than that")
+    torch.cuda.set_device(number)
 
 
 @click.group()
@@ -141,10 +151,9 @@ def flagship_command(config: Path, photos: Path, **options) -> None:
     """Train prior and decoder together as CONFIG says (models/configs/flagship.toml), on symbols of which a share may be chosen by
     effort. The length of the run is CONFIG's crops, if it says them, unless --steps or --minutes are given."""
     from dctcodec.train.flagship import read, train_flagship
-    from dctcodec.train.loop import share
 
     settings = read(config)
-    sizes = {"batch": share(settings.training.batch), "learning_rate": settings.training.learning_rate}
+    sizes = {"batch": settings.training.batch, "learning_rate": settings.training.learning_rate}
     train_flagship(settings, photos, _photo_settings(**options, **sizes, crops=settings.training.crops))
 
 
