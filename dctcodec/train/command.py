@@ -153,8 +153,9 @@ def flagship_command(config: Path, photos: Path, **options) -> None:
     from dctcodec.train.flagship import read, train_flagship
 
     settings = read(config)
-    sizes = {"batch": settings.training.batch, "learning_rate": settings.training.learning_rate}
-    train_flagship(settings, photos, _photo_settings(**options, **sizes, crops=settings.training.crops))
+    training = settings.training
+    sizes = {"batch": training.batch, "learning_rate": training.learning_rate, "crops": training.crops}
+    train_flagship(settings, photos, _photo_settings(**options, **sizes))
 
 
 @train.command()
