@@ -16,6 +16,7 @@ _CHOICES = {
 }
 _POSITIVE = {"side", "latents", "width", "widths", "hidden", "channels", "latent_width", "size", "bits", "steps", "batch"}
 _POSITIVE |= {"learning_rate", "epochs", "clip", "skip", "scales", "prior_images", "blocks", "crop", "draws", "reveals"}
+_POSITIVE |= {"prior_learning_rate"}
 
 Config = TypeVar("Config")
 
@@ -54,13 +55,12 @@ def make(kind: type, values: dict[str, Any], where: str) -> Any:
     """The dataclass `kind` of some values, which the table `where` holds. Raises ConfigError."""
     if not isinstance(values, dict):
         raise ConfigError(f"[[{where}]] must be a table, or several")
-    known = {field.name for field in fields(kind)}
-    check_names(values, known, where)
+    check_names(values, {field.name for field in fields(kind)}, where)
     for field in fields(kind):
         if field.name in values:
             _check_value(field.name, values[field.name], field.type, where)
     try:
-        return kind(**values)
+        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
     except TypeError as error:
         raise ConfigError(f"[{where}]: {str(error).replace(f'{kind.__name__}.__init__() ', '')}") from error
 
@@ -75,6 +75,8 @@ def _check_value(name: str, value: Any, kind: Any, where: str) -> None:
     if kind in (int, float, str, bool):
         if type(value) is not kind and not (kind is float and type(value) is int):
             raise ConfigError(f"[{where}] {name} = {value!r} should be of type {kind.__name__}")
+    if kind == tuple[int, ...] and not (isinstance(value, list) and all(type(v) is int and v > 0 for v in value)):
+        raise ConfigError(f"[{where}] {name} = {value!r} should be a list of whole numbers above 0")
     if kind in (int, float) and (value < 0 or value == 0 and name in _POSITIVE):
         raise ConfigError(f"[{where}] {name} = {value} is too small")
     if name in _CHOICES and value not in _CHOICES[name]:

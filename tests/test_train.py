@@ -31,6 +31,7 @@ from dctcodec.vae.model import ModelShape, PaperModel
 from dctcodec.vae.network import NetworkShape, Scale
 
 SIDE, CROP = 96, 64
+CONFIGS = Path(__file__).parent.parent / "models" / "configs"
 
 
 @pytest.fixture(scope="module")
@@ -279,15 +280,28 @@ def test_the_forecast_is_trained_alone(photos: Path, small_crops: None, flagship
     assert after["forecast.paint.weight"].any() and after["forecast.pool.weight"].any()  # both begin as 0
 
 
-def test_without_a_forecast_it_cannot_be_trained_alone(photos: Path, tmp_path: Path):
-    arguments = ["prior", "--photos", str(photos), "--run", str(tmp_path / "run"), "--steps", "1", "--part", "forecast"]
-    result = CliRunner().invoke(train, arguments)
+@pytest.mark.parametrize("asked", [("--part", "forecast"), ("--forecast", __file__)])
+def test_a_prior_without_a_forecast_cannot_train_one(photos: Path, tmp_path: Path, asked: tuple[str, str]):
+    words = ["prior", "--photos", str(photos), "--run", str(tmp_path / "run"), "--steps", "1", *asked]
+    result = CliRunner().invoke(train, words)
     assert result.exit_code == 2 and "--config" in result.output
+
+
+def test_a_prior_begins_with_the_forecast_of_another(photos: Path, small_crops: None, tmp_path: Path):
+    own, other = models.find("dct-bands"), models.find("flagship")
+    words = ["--start", own.path / models.FLOAT_PRIOR, "--forecast", other.path / models.FLOAT_PRIOR, "--learning-rate", 0]
+    command("prior", photos, tmp_path / "prior", 1, "--config", CONFIGS / "flagship.toml", *words)
+    first, second = (shipped_prior(model).state_dict() for model in (own, other))
+    for name, tensor in tensors(checkpoint(tmp_path, "prior"), "model.").items():
+        if name.startswith("forecast.pool."):
+            assert not tensor.any()
+        else:
+            assert torch.equal(tensor, (second if name.startswith("forecast.") else first)[name])
 
 
 @pytest.mark.parametrize(("name", "forecast"), [("flagship", ForecastShape()), ("dct-bands", None)])
 def test_the_configurations_are_those_of_the_models(name: str, forecast: ForecastShape | None):
-    config = flagship.read(Path(__file__).parent.parent / "models" / "configs" / f"{name}.toml")
+    config = flagship.read(CONFIGS / f"{name}.toml")
     model = models.find(name)
     assert config.description == model.description
     assert config.shape == flagship.FlagshipShape(PriorShape(forecast=forecast), DecoderShape())
@@ -328,9 +342,10 @@ def test_a_round_of_effort_lowers_what_symbols_cost(photos: Path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[decoder]\nblocks = [1, 2]\n", "four whole numbers"),
-        ("[decoder]\nblocks = 3\n", "four whole numbers"),
+        ("[decoder]\nblocks = [1, 2]\n", "four numbers"),
+        ("[decoder]\nblocks = 3\n", "list of whole numbers"),
         ("[training]\nchosen = 2\n", "share"),
+        ("[training]\nprior_steps = [10, 0]\n", "list of whole numbers"),
         ("[prior]\ndepth = 2\n", "depth"),
         ("", "description"),
     ],

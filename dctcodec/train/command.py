@@ -97,16 +97,17 @@ _shape_option = click.option(
 @train.command()
 @_start_option
 @_shape_option
+@click.option("--forecast", type=click.Path(path_type=Path, exists=True), help="Another prior, whose forecast to begin with.")
 @click.option("--part", type=click.Choice(["all", "forecast"]), default="all", show_default=True, help="What to train.")
 @_run_options
-def prior(photos: Path, config: Path | None, part: str, **options) -> None:
+def prior(photos: Path, config: Path | None, forecast: Path | None, part: str, **options) -> None:
     """Train the masked-diffusion prior."""
     from dctcodec.train.prior import train_prior
 
     shape = _configuration(config).shape.prior
-    if part == "forecast" and not shape.forecast:
-        raise click.UsageError("--part forecast needs the --config of a prior that has a forecast: models/configs/flagship.toml")
-    train_prior(photos, _photo_settings(**options), shape, part == "forecast")
+    if (forecast or part == "forecast") and not shape.forecast:
+        raise click.UsageError("a forecast needs the --config of a prior that has one: models/configs/flagship.toml")
+    train_prior(photos, _photo_settings(**options), shape, forecast, part == "forecast")
 
 
 @train.command()

@@ -38,7 +38,8 @@ class FlagshipTraining:
     """`crop`: side of a training picture, pixels; `batch`: pictures a step, of all processes; `reveals`: of each picture, that the
     prior learns from; `chosen`: the share of the pictures whose symbols are chosen by a round of effort; `learning_rate`: peak, in
     root mean square a step; `crops` and `latent_crops`: pictures of a whole run and of the decoder's latents after it, 0 where that
-    is not said."""
+    is not said; `prior_steps`: lengths of the runs of the prior alone that follow, each from the weights of the one before, and
+    `prior_learning_rate`, their peak."""
 
     crop: int = 256
     batch: int = 8
@@ -47,6 +48,8 @@ class FlagshipTraining:
     learning_rate: float = 1e-3
     crops: int = 0
     latent_crops: int = 0
+    prior_steps: tuple[int, ...] = ()
+    prior_learning_rate: float = 7e-4
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,13 @@ def read(path: Path) -> FlagshipConfig:
 def _from_table(table: dict[str, Any]) -> FlagshipConfig:
     check_names(table, {"description", "prior", "forecast", "decoder", "training"}, "the file")
     parts = dict(table)
-    sizes = {name: tuple(v) if isinstance(v, list) else v for name, v in parts.pop("decoder", {}).items()}
     prior_shape = make(PriorShape, parts.pop("prior", {}), "prior")
     if "forecast" in parts:
         prior_shape = replace(prior_shape, forecast=make(ForecastShape, parts.pop("forecast"), "forecast"))
-    shape = FlagshipShape(prior_shape, make(DecoderShape, sizes, "decoder"))
+    shape = FlagshipShape(prior_shape, make(DecoderShape, parts.pop("decoder", {}), "decoder"))
     for name, values in vars(shape.decoder).items():
-        if not isinstance(values, tuple) or len(values) != 4 or any(type(v) is not int or v < 1 for v in values):
-            raise ConfigError(f"[decoder] {name} = {values!r} should be four whole numbers above 0, one for each scale")
+        if len(values) != 4:
+            raise ConfigError(f"[decoder] {name} = {list(values)} should be four numbers, one for each scale")
     training = make(FlagshipTraining, parts.pop("training", {}), "training")
     if training.chosen > 1:
         raise ConfigError(f"[training] chosen = {training.chosen} should be a share, at most 1")

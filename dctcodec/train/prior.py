@@ -102,13 +102,31 @@ def optimiser_of(model: PriorNetwork, rate: float) -> Optimiser:
     return Optimiser(model, rate, 1 / 3, adam_only=ADAM_ONLY)
 
 
-def train_prior(photos: Path, settings: Settings, shape: PriorShape = PriorShape(), forecast_alone: bool = False) -> PriorNetwork:
-    """Train (or take up) a prior, or its forecast alone, on the photographs of a folder. It may start from one without forecast."""
+def take_forecast(model: PriorNetwork, path: Path) -> None:
+    """Give the model the forecast of another prior's float weights. What that added to the other's scales, beside which it was
+    trained, begins at 0. Raises ModelError where it does not fit."""
+    other = load_weights(path, PriorNetwork(model.shape))
+    model.forecast.load_state_dict(other.forecast.state_dict())
+    for parameter in model.forecast.pool.parameters():
+        torch.nn.init.zeros_(parameter)
+
+
+def train_prior(
+    photos: Path,
+    settings: Settings,
+    shape: PriorShape = PriorShape(),
+    forecast: Path | None = None,
+    forecast_alone: bool = False,
+) -> PriorNetwork:
+    """Train (or take up) a prior, or its forecast alone, on the photographs of a folder. It may start from one without a forecast,
+    and with the forecast of another."""
     torch.manual_seed(settings.seed)
     training, held_out = photo_files(photos)
     model = PriorNetwork(shape)
     if settings.start:
         load_weights(settings.start, model, new=("forecast.",))
+    if forecast:
+        take_forecast(model, forecast)
     model.requires_grad_(not forecast_alone)
     if model.forecast:
         model.forecast.requires_grad_()
