@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -213,6 +214,40 @@ def test_the_flagship_is_trained_from_a_model_and_is_a_codec(
         monkeypatch.setattr(models, "_PLACES", (tmp_path / "models",))
         codec, image = Codec("large", "cpu"), make_picture(70, 50)
         assert np.abs(np.asarray(codec.decode(codec.encode(image)), float) - np.asarray(image, float)).mean() < 12
+
+
+def test_a_whole_model_is_trained_in_parts_and_a_part_begins_anew_after_a_change_of_the_one_before(
+    photos: Path, small_crops: None, flagship_config: Path, tmp_path: Path, make_picture, monkeypatch: pytest.MonkeyPatch
+):
+    config, run = tmp_path / "small.toml", tmp_path / "run"
+    def parts(*prior_steps: int) -> dict[str, list[int]]:
+        config.write_text(f"{flagship_config.read_text()}prior_steps = {list(prior_steps)}\n")
+        invoke("model", config, "--photos", photos, "--run", run)
+        return {path.parent.name: [row["step"] for row in log(run, path.parent.name)] for path in run.glob("*/log.jsonl")}
+
+    first = {"joint": [2], "latents": [1], "prior-1": [1], "prior-2": [2]}
+    assert parts(1, 2) == first == parts(1, 2)  # all have ended
+    before = (run / "model" / models.PRIOR).read_bytes()
+    monkeypatch.setattr(models, "_PLACES", (run,))
+    codec, image = Codec("model", "cpu"), make_picture(70, 50)
+    assert np.abs(np.asarray(codec.decode(codec.encode(image)), float) - np.asarray(image, float)).mean() < 12
+    changed = parts(2, 2)
+    (aside,) = changed.keys() - first.keys()
+    assert aside.startswith("prior-2-until-") and changed == first | {"prior-1": [1, 2], aside: [2]}
+    assert (run / "model" / models.PRIOR).read_bytes() != before
+
+
+def test_a_whole_model_needs_lengths(photos: Path, tmp_path: Path):
+    (tmp_path / "short.toml").write_text("description = 'short'\n[training]\ncrops = 2\n")
+    with pytest.raises(ConfigError, match="latent_crops"):
+        invoke("model", tmp_path / "short.toml", "--photos", photos, "--run", tmp_path / "run")
+
+
+def test_one_run_is_not_trained_twice_at_a_time(photos: Path, tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / loop.LOCK), pytest.raises(ConfigError, match="another process"):
+        command("prior", photos, tmp_path / "run", 1)
+    assert not (tmp_path / "run" / loop.CHECKPOINT).exists()
 
 
 def test_processes_that_torchrun_starts_train_one_model(photos: Path, flagship_config: Path, tmp_path: Path):

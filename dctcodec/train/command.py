@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dctcodec.memory import keep_freed
-from dctcodec.models import DECODER, TUNED_DECODER, TUNES
+from dctcodec.models import TUNES
 
 
 def _run_options(command):
@@ -159,6 +159,20 @@ def flagship_command(config: Path, photos: Path, **options) -> None:
     train_flagship(settings, photos, _photo_settings(**options, **sizes))
 
 
+@train.command("model")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--photos", type=click.Path(path_type=Path), required=True, help="Folder with bsds/*.jpg and others.")
+@click.option("--run", type=click.Path(path_type=Path), required=True, help="Folder of the parts' runs; resumed if it exists.")
+@_machine_options
+def model_command(config: Path, photos: Path, run: Path, **options) -> None:
+    """Train a whole model from nothing but photographs, for as long as CONFIG (models/configs/dct-bands.toml) says, and export it
+    to RUN/model."""
+    from dctcodec.train.flagship import read
+    from dctcodec.train.model import train_model
+
+    train_model(read(config), photos, _settings(run, None, None, **options))
+
+
 @train.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of the data set's usual files.")
@@ -169,7 +183,7 @@ def flagship_command(config: Path, photos: Path, **options) -> None:
 @click.option("--part", type=click.Choice(["both", "vae", "prior"]), default="both", show_default=True, help="What to train.")
 @_machine_options
 def vae(config: Path, data: Path, run: Path, steps: int | None, hours: float | None, part: str, **options) -> None:
-    """Train one of the paper's models as CONFIG (models/configs/*.toml) says: cifar10, mnist or omniglot."""
+    """Train one of the paper's models as CONFIG (models/configs/*.toml) says: cifar10, mnist, omniglot or photos."""
     from dctcodec.train.vae import train_vae
     from dctcodec.vae.config import read
 
@@ -185,19 +199,14 @@ def vae(config: Path, data: Path, run: Path, steps: int | None, hours: float | N
 @click.option("--tuned", type=click.Path(path_type=Path, exists=True), help="The same of a decoder trained for MS-SSIM, if any.")
 @click.option("--description", help="One line for `dctcodec models`.  [default: that of --config]")
 @click.option("-o", "--model", type=click.Path(path_type=Path), required=True, help="Folder of the model, models/NAME.")
-def export(config: Path | None, prior: Path, decoder: Path, tuned: Path | None, description: str | None, model: Path) -> None:
+def export(config: Path | None, description: str | None, model: Path, **checkpoints: Path | None) -> None:
     """Write trained weights in the form that is shipped: the prior as integers, with the proof of their bounds."""
-    from dctcodec.train.export import export_decoder, export_prior, write_config
+    from dctcodec.train.export import export
 
     if not (config or description):
         raise click.UsageError("give --description, one line for `dctcodec models`, or --config, which holds one")
     settings = _configuration(config)
-    shape = settings.shape
-    export_prior(prior, model, shape.prior)
-    export_decoder(decoder, model / DECODER, shape.decoder)
-    if tuned:
-        export_decoder(tuned, model / TUNED_DECODER, shape.decoder)
-    write_config(model, description or settings.description, shape.prior, shape.decoder)
+    export(model, description or settings.description, settings.shape, **checkpoints)
 
 
 @train.command("export-vae")

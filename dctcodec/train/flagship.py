@@ -99,7 +99,7 @@ def loss(model: Flagship, batch: Tensor, chosen: float, reveals: int) -> Tensor:
     steps = prior.random_steps(len(batch)).to(batch.device)
     original = batch.float()
     symbols = quantise(analyse(original), steps[:, None, None, None])
-    count = round(chosen * len(batch))
+    count = int(chosen * len(batch) + torch.rand(()).item())  # on average, however many processes share a batch
     if count:
         symbols[:count] += round_of_effort(model, original[:count], symbols[:count], steps[:count])
     return prior.objective(model.prior, symbols, steps, reveals) + decoder.distortion(model.decoder, original, symbols, steps)

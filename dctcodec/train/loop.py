@@ -1,18 +1,21 @@
 """The training loop both networks share: budget, schedule, average of weights, checkpoints, log.
 
-A run lives in a folder: `checkpoint.safetensors` (weights, their average, optimiser, progress) and `log.jsonl`. Starting it
-again takes it up where the checkpoint left it. Under `torchrun` gradients are averaged over the processes.
+A run lives in a folder: `checkpoint.safetensors` (weights, their average, optimiser, progress), `log.jsonl`, and `lock`, which only
+one process holds. Starting it again takes it up where the checkpoint left it. Under `torchrun` gradients are averaged over the
+processes.
 """
 
 import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed, nn
@@ -22,6 +25,7 @@ from dctcodec.errors import ConfigError, ModelError
 from dctcodec.train.optimiser import Optimiser
 
 CHECKPOINT = "checkpoint.safetensors"
+LOCK = "lock"
 AVERAGE = "average."
 EXPONENT = ".exponent"
 """Of a layer whose weights are stored as whole numbers: weight = whole / 2^exponent, one for each row."""
@@ -82,17 +86,24 @@ def train(
     """Train `model` in place to the end of the budget; returns the averaged weights as a model of its kind.
 
     `loss(model, batch)` gives a scalar; `batches(n)` uint8 (n, 3, H, W); `validate(average)` figures for the log. `model.shape` is
-    the argument that makes another model of its kind.
+    the argument that makes another model of its kind. Raises ConfigError where another process trains in the run's folder.
     """
-    rank, world = _join_processes(settings.device)
-    schedule = settings.schedule or rate_factor
     settings.folder.mkdir(parents=True, exist_ok=True)
+    with _held(settings.folder):
+        return _train(model, optimiser, loss, validate, batches, settings)
+
+
+def _train(
+    model: nn.Module, optimiser: torch.optim.Optimizer, loss: Callable, validate: Callable, batches: Callable, settings: Settings
+) -> nn.Module:
+    world = _join_processes(settings.device)
+    schedule = settings.schedule or rate_factor
     average = type(model)(model.shape).to(settings.device)
     average.load_state_dict(model.state_dict())
     progress = _resume(settings.folder / CHECKPOINT, model, average, optimiser)
-    torch.manual_seed(settings.seed + 1000 * rank + progress.step)
+    torch.manual_seed(settings.seed + 1000 * rank() + progress.step)
     begun = saved = validated = time.monotonic()
-    bar = tqdm(total=100, unit="%", disable=None if rank == 0 else True)
+    bar = tqdm(total=100, unit="%", disable=None if rank() == 0 else True)
     recent = []
     while (fraction := progress.fraction(settings)) < 1 and _agree(time.monotonic() - begun, world) < 60 * settings.piece:
         started = time.monotonic()
@@ -111,19 +122,33 @@ def train(
         progress.seconds = _agree(progress.seconds + now - started, world)
         bar.update(min(100, round(100 * progress.fraction(settings), 2)) - bar.n)
         bar.set_postfix(loss=f"{sum(recent) / len(recent):.4f}", step=progress.step)
-        if rank == 0 and now - saved > settings.save_every:
+        if rank() == 0 and now - saved > settings.save_every:
             _save(settings.folder / CHECKPOINT, model, average, optimiser, progress)
             _log(settings.folder, progress, recent, {})
             saved = now
-        if rank == 0 and now - validated > settings.validate_every:
+        if rank() == 0 and now - validated > settings.validate_every:
             _log(settings.folder, progress, recent, validate(average))
             validated = time.monotonic()
-    if rank == 0 and recent:
+    if rank() == 0 and recent:
         # before the last checkpoint, with which the run has ended: an interruption can be made up for
         figures = validate(average) if progress.fraction(settings) >= 1 else {}
-        _save(settings.folder / CHECKPOINT, model, average, optimiser, progress)
         _log(settings.folder, progress, recent, figures)
+        _save(settings.folder / CHECKPOINT, model, average, optimiser, progress)
+    meet()
     return average
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other processes, but those that train together with this one, from training in a folder meanwhile."""
+    if rank() > 0:
+        yield
+        return
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            yield
+    except Timeout as error:
+        raise ConfigError(f"another process trains in {folder}: wait for its end, or stop it") from error
 
 
 def rate_factor(step: int, fraction: float) -> float:
@@ -236,12 +261,23 @@ def share(batch: int) -> int:
     return batch // processes()
 
 
-def _join_processes(device: str) -> tuple[int, int]:
-    """Rank and number of processes; joins them when started by torchrun."""
+def rank() -> int:
+    """Which of the processes that train together this one is: the first, 0, writes."""
+    return int(os.environ.get("RANK", 0))
+
+
+def meet() -> None:
+    """Wait for all processes that train together, so that each sees what the first has written."""
+    if processes() > 1:
+        distributed.barrier()
+
+
+def _join_processes(device: str) -> int:
+    """Number of processes; joins them when started by torchrun."""
     world = processes()
     if world > 1 and not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    return int(os.environ.get("RANK", 0)), world
+    return world
 
 
 def _average_gradients(model: nn.Module, world: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dctcodec.errors import ConfigError
-from dctcodec.train.loop import Settings, cosine, load_weights, processes, train
+from dctcodec.train.loop import Settings, cosine, load_weights, train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.sets import ImageSet, load
 from dctcodec.vae.config import Config, Training
@@ -108,7 +108,7 @@ def validate(model: PaperModel, images: ImageSet) -> dict[str, float]:
 def _complete(settings: Settings, training: Training, images: int) -> Settings:
     """The run's settings with what the configuration says of it."""
     if settings.steps is None and settings.minutes is None:
-        settings = replace(settings, steps=round(training.epochs * images / (training.batch * processes())))
+        settings = replace(settings, crops=round(training.epochs * images))
     return replace(
         settings,
         batch=training.batch,

@@ -40,7 +40,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Config:
-    """`data`: cifar10, mnist or omniglot."""
+    """`data`: cifar10, mnist, omniglot or photos."""
 
     data: str
     description: str

@@ -172,18 +172,9 @@ class HierarchicalVae(nn.Module):
         """Parameters of the likelihood and all latents, coarse to fine, drawn from their posteriors. `context`: its image."""
         return self.top_down(context, len(images), self.encoder(images), noise=noise)
 
-    def generate(
-        self,
-        context: Tensor | None,
-        batch: int,
-        temperature: float = 1.0,
-        noise: Noise | None = None,
-        encoded: list[Tensor] | None = None,
-        given: int = 0,
-    ) -> Tensor:
-        """Expected image of what the top `given` latents (from the features `encoded` of an image) and the context leave to the
-        prior, drawn at `temperature` >= 0; 0 takes every mean."""
-        return self.likelihood.mean(self.top_down(context, batch, encoded, temperature, noise, given)[0])
+    def generate(self, context: Tensor | None, batch: int, temperature: float = 1.0, noise: Noise | None = None) -> Tensor:
+        """Expected image of what the context leaves to the prior, drawn at `temperature` >= 0; 0 takes every mean."""
+        return self.likelihood.mean(self.top_down(context, batch, None, temperature, noise)[0])
 
     def top_down(
         self,
