@@ -38,6 +38,7 @@ LIKELIHOODS = {
     "vae-omniglot": "",
 }
 """Models with a row in the table of likelihoods, and the paper's figure, of networks trained for 600 and 8,000 epochs."""
+SHIPPED = (*BANDS_RESULTS, *LIKELIHOODS)
 
 
 def load(name: str) -> dict:
@@ -300,10 +301,12 @@ def _likelihood(result: dict, paper: str) -> str:
 
 def main() -> None:
     path = ROOT / "README.md"
-    path.write_text(readme(path.read_text()))
-    for file in MODELS.glob("*/config.json"):
-        config = json.loads(file.read_text())
-        file.write_text(json.dumps(config | {"figures": figures(file.parent.name)}, indent=1) + "\n")
+    texts = {path: readme(path.read_text())}
+    for name in SHIPPED:
+        file = MODELS / name / "config.json"
+        texts[file] = json.dumps(_read(file) | {"figures": figures(name)}, indent=1) + "\n"
+    for file, text in texts.items():
+        file.write_text(text)
 
 
 if __name__ == "__main__":

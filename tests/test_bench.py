@@ -290,8 +290,9 @@ def test_baselines_in_colour_and_grey(baseline):
 
 def test_json_has_compressai_s_form_and_no_infinity():
     results = [report.Result(name, "text", [row(1, 0.1, 30), row(2, 0.3, math.inf, 1.0)]) for name in ("a", "b")]
-    document = json.loads(json.dumps(report.document(results, "some", {"cpu": "x"}), allow_nan=False))
+    document = json.loads(json.dumps(report.document(results, 0xABCDE, "some", {"cpu": "x"}), allow_nan=False))
     codec = document["codecs"][0]
+    assert document["model_id"] == "000abcde"
     assert (codec["name"], codec["description"]) == ("a", "text")
     assert codec["results"] == {
         "quality": [1, 2],

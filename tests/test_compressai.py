@@ -46,7 +46,7 @@ def test_compressai_s_plot_reads_a_codec_of_our_json(tmp_path: Path, metric: str
 
     photo(192, 176).save(tmp_path / "a.png")
     result = report.Result("JPEG", "", measure(JPEG, [tmp_path / "a.png"], [10, 50]))
-    (codec,) = report.document([result], "one", {})["codecs"]
+    (codec,) = report.document([result], 1, "one", {})["codecs"]
     (tmp_path / "jpeg.json").write_text(json.dumps(codec))
     parsed = parse_json_file(tmp_path / "jpeg.json", metric)
     bpp, values = zip(*result.curve(metric.replace("-", "_")), strict=True)

@@ -9,7 +9,9 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from dctcodec.bench import extra
 from dctcodec.cli import main
+from dctcodec.errors import DctcodecError
 from dctcodec.eval import collapse, likelihood
 from dctcodec.eval.source import load
 from dctcodec.eval.source import test_images as images_of
@@ -136,6 +138,12 @@ def test_binary_test_images_are_always_the_same_drawing(paper_runs: Path):
 
 
 # --- collapse
+
+
+def test_a_plot_without_matplotlib_is_refused_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(extra, "find_spec", lambda package: None)
+    with pytest.raises(DctcodecError, match="--plot needs matplotlib: pip install"):
+        collapse.run([], tmp_path, 10, "cpu", None, tmp_path / "plot.png")
 
 
 def test_collapse_compares_runs(paper_runs: Path, tmp_path: Path):

@@ -167,6 +167,8 @@ def test_tune_says_how_a_file_is_painted(codec, crop, files, tmp_path: Path):
     assert dctcodec(*command, "--target-size", 700).exit_code == 0
     assert container.parse((tmp_path / "a.dct").read_bytes())[0].tuned
     assert_one_error(dctcodec(*command, "--model", "dct-bands"), 1, "leave --tune out")
+    bench = ("bench", "kodak", "--data", tmp_path, "--tune", "ms-ssim")
+    assert_one_error(dctcodec(*bench, "--model", "dct-bands"), 1, "leave --tune out")
     with pytest.raises(ValueError, match="not tuned for 'vmaf'"):
         codec.encode(crop, tune="vmaf")
 

@@ -102,6 +102,13 @@ def test_damaged_files_are_said(tmp_path: Path):
         sets.load("omniglot", tmp_path)
 
 
+def test_an_archive_of_another_kind_is_said(tmp_path: Path):
+    for name in ("images_background.npz", "images_evaluation.npz"):
+        np.savez(tmp_path / name, np.array(["words"]))
+    with pytest.raises(DataError, match="cannot read omniglot"):
+        sets.load("omniglot", tmp_path)
+
+
 def test_a_set_needs_more_than_what_is_held_out(tmp_path: Path):
     for name in ("train", "t10k"):
         (tmp_path / f"{name}-images-idx3-ubyte").write_bytes(idx(levels(HELD_OUT, 28, 28)))

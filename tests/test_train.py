@@ -104,7 +104,7 @@ def test_a_run_leaves_a_checkpoint_and_a_log(runs: Path, kind: str, figure: str)
     average = tensors(checkpoint(runs, kind), loop.AVERAGE)
     assert weights.keys() == average.keys() and not same(weights, average)
     assert all(tensor.isfinite().all() for tensor in [*weights.values(), *average.values()])
-    assert {path.name for path in (runs / kind).iterdir()} == {loop.CHECKPOINT, "log.jsonl"}
+    assert {path.name for path in (runs / kind).iterdir()} == {loop.CHECKPOINT, loop.LOCK, "log.jsonl"}
 
 
 @pytest.mark.parametrize(("kind", "model"), [("prior", PriorNetwork), ("decoder", Decoder)])
@@ -382,6 +382,7 @@ def test_a_round_of_effort_lowers_what_symbols_cost(photos: Path):
         ("[training]\nchosen = 2\n", "share"),
         ("[training]\nprior_steps = [10, 0]\n", "list of whole numbers"),
         ("[prior]\ndepth = 2\n", "depth"),
+        ("[prior.forecast]\nwidth = 8\n", "table of its own"),
         ("", "description"),
     ],
 )
@@ -609,6 +610,24 @@ def test_missing_photographs_are_said(tmp_path: Path):
 def test_photographs_that_are_too_small_are_said(photos: Path):
     with pytest.raises(DataError, match="400 pixels"):
         data.Photos(sorted((photos / "bsds").iterdir()), 400)
+
+
+def test_a_damaged_photograph_is_named(photos: Path, tmp_path: Path):
+    (tmp_path / "half.jpg").write_bytes((photos / "bsds" / "00.jpg").read_bytes()[:700])
+    for opened in (data.centre_crops, lambda files: data.Photos(files, CROP)):
+        with pytest.raises(DataError, match=r"cannot read the photograph .*half\.jpg"):
+            opened([tmp_path / "half.jpg"])
+
+
+def test_held_out_photographs_are_cropped_to_the_same_tiles(tmp_path: Path, make_picture):
+    for number, size in enumerate([(500, 400), (330, 500), (300, 170)]):
+        make_picture(*size).save(tmp_path / f"{number}.png")
+    files = sorted(tmp_path.iterdir())
+    assert data.centre_crops(files[:2]).shape == (2, 3, 320, 480)
+    assert data.centre_crops(files).shape == (3, 3, 160, 288)
+    make_picture(20, 90).save(tmp_path / "3.png")
+    with pytest.raises(DataError, match="smaller than 32 pixels"):
+        data.centre_crops(sorted(tmp_path.iterdir()))
 
 
 def test_a_tenth_is_held_out_and_other_folders_are_only_trained_on(photos: Path, tmp_path: Path, make_picture):

@@ -53,6 +53,8 @@ def kodak(data, qualities, model, device, json_path, plot_path, baselines, paper
     """Rate, distortion and time on the 24 Kodak pictures, and BD-rates against JPEG, WebP and AVIF."""
     from dctcodec.bench.run import run
 
+    if paper and (effort or tune != TUNES[0] or published or not baselines):
+        raise click.UsageError("--paper measures what figure 9 shows: leave --effort, --tune, --published and --no-baselines out")
     distinct = sorted({quality for several in qualities for quality in several})
     if find(model).family == "dct-vae":
         if distinct:

@@ -101,10 +101,11 @@ def emit(figures: dict[str, object], path: Path | None) -> None:
 
 
 def document(
-    results: Sequence[Result], pictures: str, machine: dict[str, object], published: Sequence[Curve] = ()
+    results: Sequence[Result], model_id: int, pictures: str, machine: dict[str, object], published: Sequence[Curve] = ()
 ) -> dict[str, object]:
-    """The whole run for JSON: each codec in CompressAI's result form with its per-image rows beside it."""
+    """The whole run for JSON: each codec in CompressAI's result form with its per-image rows beside it. `model_id`: the first's."""
     return {
+        "model_id": f"{model_id:08x}",
         "pictures": pictures,
         "machine": machine,
         "bd_rate_interval_bpp": INTERVAL,

@@ -2,21 +2,19 @@
 
 import json
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from dctcodec.bench import machine, report
 from dctcodec.bench.baselines import BASELINES
+from dctcodec.bench.extra import need
 from dctcodec.bench.kodak import Pictures, find
 from dctcodec.bench.measure import Setting, Subject, measure
 from dctcodec.bench.published import Published, read
 from dctcodec.bench.report import Result
 from dctcodec.errors import DataError, DctcodecError
 from dctcodec.files import check_output, write_output
-
-EXTRA = ("bjontegaard", "matplotlib")
 
 
 def run(
@@ -39,8 +37,7 @@ def run(
     """
     from dctcodec.codec import Codec
 
-    if missing := [package for package in EXTRA if find_spec(package) is None]:
-        raise DctcodecError(f"bench needs {', '.join(missing)}: pip install 'dctcodec[bench]'")
+    need("bench", "bjontegaard", "matplotlib")
     for path in filter(None, (json_path, plot_path)):
         check_output(path)
     pictures = _first(find(data), limit)
@@ -50,7 +47,10 @@ def run(
 
         run_paper(pictures, Codec(model, device), f"vae-{model.removeprefix('dct-vae-')}", json_path, plot_path)
         return
-    ours = Setting(Codec(model, device), effort, tune)
+    codec = Codec(model, device)
+    if tune not in codec.scheme.tunes:
+        raise DctcodecError(f"the model {model} has no weights for {tune}: leave --tune out")
+    ours = Setting(codec, effort, tune)
     subjects = [("dctcodec", f"model {model}, device {device}, effort {effort}, tune {tune}", ours, qualities)]
     if baselines:
         subjects += [(codec.name, codec.description, codec, codec.qualities) for codec in BASELINES]
@@ -61,7 +61,7 @@ def run(
     if baselines or curves:
         click.echo(f"\n{report.bd_lines([*results, *curves])}")
     if json_path:
-        document = report.document(results, pictures.description, machine.describe(), curves)
+        document = report.document(results, codec.model.model_id, pictures.description, machine.describe(), curves)
         write_output(json_path, json.dumps(document, indent=1).encode() + b"\n")
     if plot_path:
         from dctcodec.bench.plot import draw

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dctcodec.bench import machine
+from dctcodec.bench.extra import need
 from dctcodec.errors import DataError
 from dctcodec.eval.source import prepared, test_images
 from dctcodec.files import check_output, write_output
@@ -52,6 +53,8 @@ def run(
     for path in (json_path, plot_path):
         if path:
             check_output(str(path))
+    if plot_path:
+        need("--plot", "matplotlib")
     sets = {config.data for _, config, _ in models}
     if len(sets) > 1:
         raise DataError(f"models of different data sets cannot be compared: {', '.join(sorted(sets))}")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX
+from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX, nearest
 from dctcodec.prior.unet import UNet
 
 SCALES = 128
@@ -182,7 +182,7 @@ class ContextPrior(nn.Module):
         shift, log = self.network(features(standard), row).float().chunk(2, 1)
         base_log, origin = self.base_log[row], self._origin[row]
         mean = self.base_gain[row] * y + self.base_bias[row] + base_log.exp() * shift
-        index = _round((base_log - origin + log) * SCALE_STEPS).clamp(0, SCALES - 1)
+        index = nearest((base_log - origin + log) * SCALE_STEPS).clamp(0, SCALES - 1)
         return mean, origin + index / SCALE_STEPS
 
     def noisy(self, values: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -279,10 +279,6 @@ def gaussian_divergence(mean: Tensor, log: Tensor, other_mean: Tensor, other_log
 
 def _log_density(x: Tensor) -> Tensor:
     return -0.5 * x**2 - 0.5 * math.log(2 * math.pi)
-
-
-def _round(x: Tensor) -> Tensor:
-    return x + (torch.floor(x + 0.5) - x).detach()
 
 
 def _column(values: Iterable[float]) -> Tensor:

@@ -61,6 +61,11 @@ def on_grid(values: Tensor, lowest: int = -ACTIVATION_MAX) -> Tensor:
     return torch.fake_quantize_per_tensor_affine(values.float(), 2.0**-ACTIVATION_BITS, 0, lowest, ACTIVATION_MAX)
 
 
+def nearest(x: Tensor) -> Tensor:
+    """The nearest whole numbers; gradients pass straight through."""
+    return x + (torch.floor(x + 0.5) - x).detach()
+
+
 class Conditioning(nn.Module):
     """Biases for each of `count` reveals (or bands) and for each step: (B,) index and (B,) ln step to (B, layers, width, 1, 1)."""
 

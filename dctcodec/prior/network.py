@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dctcodec.prior.forecast import FIRST_BAND, Forecast, Forecasts, ForecastShape, known_before
-from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX, Conditioning, ExactConv, activation
+from dctcodec.prior.layers import ACTIVATION_BITS, ACTIVATION_MAX, Conditioning, ExactConv, activation, nearest
 from dctcodec.schedule import CHANNELS, PARTS, REVEALS, Reveal
 
 MEAN_BITS = 4
@@ -150,8 +150,8 @@ class PriorNetwork(nn.Module):
             mean, log_scale = (raw.float() * HEAD_GAIN).chunk(2, 1)
             channels = slice(REVEALS[number].start, REVEALS[number].stop)
             more = F.conv2d(magnitudes[where], skip[channels, :, None, None]) + self.skip.bias[channels, None, None]
-            mean = _round(mean * 2**MEAN_BITS)
-            scale = _round((log_scale - LOG_SCALE_MIN) * 2**SCALE_BITS) + _round(more.float() * 2**SCALE_BITS)
+            mean = nearest(mean * 2**MEAN_BITS)
+            scale = nearest((log_scale - LOG_SCALE_MIN) * 2**SCALE_BITS) + nearest(more.float() * 2**SCALE_BITS)
             for position, sample in enumerate(where.tolist()):
                 outputs[sample] = (mean[position], scale[position])
         return outputs
@@ -163,7 +163,7 @@ class PriorNetwork(nn.Module):
             now = REVEALS[int(reveal[row])]
             channels, (mean, scale) = slice(now.start, now.stop), outputs[row]
             more = F.conv2d(pooled, weight[channels, :, None, None]) + bias[channels, None, None]
-            outputs[row] = (mean + _round(painted[channels] * 2**MEAN_BITS), scale + _round(more.float() * 2**SCALE_BITS))
+            outputs[row] = (mean + nearest(painted[channels] * 2**MEAN_BITS), scale + nearest(more.float() * 2**SCALE_BITS))
 
 
 def code_bits(symbols: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
@@ -183,7 +183,3 @@ def _logistic_log_mass(centred: Tensor, inverse: Tensor) -> Tensor:
     """ln of a logistic's mass on centred +- 1/2, stable far out."""
     upper, lower = (centred + 0.5) * inverse, (centred - 0.5) * inverse
     return torch.log(-torch.expm1(-inverse)) - F.softplus(-upper) - F.softplus(lower)
-
-
-def _round(x: Tensor) -> Tensor:
-    return x + (torch.floor(x + 0.5) - x).detach()

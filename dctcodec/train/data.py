@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dctcodec.errors import DataError
+from dctcodec.schedule import TILE
 from dctcodec.train.drawings import drawings
 
 VALIDATION_STRIDE = 10
@@ -29,9 +30,16 @@ def photo_files(root: Path) -> tuple[list[Path], list[Path]]:
     return [f for f in bsds if f not in set(held_out)] + others, held_out
 
 
+def _opened(file: Path) -> Image.Image:
+    try:
+        return Image.open(file).convert("RGB")
+    except OSError as error:
+        raise DataError(f"cannot read the photograph {file} ({error}): replace it, or take it away") from error
+
+
 def _variants(file: Path) -> list[np.ndarray]:
     """The picture at the sizes it is trained on. JPEG artefacts of the larger, more compressed sets shrink away."""
-    image = Image.open(file).convert("RGB")
+    image = _opened(file)
     factors = (1.0, 0.8) if file.parent.name == "bsds" else (0.9, 0.7)
     sizes = [(round(image.width * f), round(image.height * f)) for f in factors]
     return [np.asarray(image.resize(size, Image.Resampling.LANCZOS)) for size in sizes]
@@ -67,10 +75,12 @@ class Photos:
 
 
 def centre_crops(files: list[Path], height: int = 320, width: int = 480) -> Tensor:
-    """Held-out pictures, landscape, cropped to one size: uint8 (n, 3, height, width)."""
-    crops = []
-    for file in files:
-        image = np.asarray(Image.open(file).convert("RGB"))
-        image = image if image.shape[1] > image.shape[0] else image.transpose(1, 0, 2)
-        crops.append(torch.from_numpy(image[:height, :width].transpose(2, 0, 1).copy()))
-    return torch.stack(crops)
+    """Held-out pictures, landscape, cropped to one size, the same whole tiles of all: uint8 (n, 3, height, width) or less, where a
+    picture is smaller. Raises DataError."""
+    images = [np.asarray(_opened(file)) for file in files]
+    images = [image if image.shape[1] > image.shape[0] else image.transpose(1, 0, 2) for image in images]
+    smallest = np.min([image.shape[:2] for image in images], 0)
+    height, width = (int(side) // TILE * TILE for side in np.minimum(smallest, (height, width)))
+    if not height or not width:
+        raise DataError(f"a held-out photograph is smaller than {TILE} pixels: training needs larger ones")
+    return torch.stack([torch.from_numpy(image[:height, :width].transpose(2, 0, 1).copy()) for image in images])

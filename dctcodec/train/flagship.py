@@ -67,6 +67,8 @@ def read(path: Path) -> FlagshipConfig:
 def _from_table(table: dict[str, Any]) -> FlagshipConfig:
     check_names(table, {"description", "prior", "forecast", "decoder", "training"}, "the file")
     parts = dict(table)
+    if "forecast" in parts.get("prior", {}):
+        raise ConfigError("[prior] cannot hold forecast: it has a table of its own, [forecast]")
     prior_shape = make(PriorShape, parts.pop("prior", {}), "prior")
     if "forecast" in parts:
         prior_shape = replace(prior_shape, forecast=make(ForecastShape, parts.pop("forecast"), "forecast"))

@@ -55,13 +55,17 @@ class ImageSet:
         return draw
 
 
+_UNREADABLE = (OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, BadZipFile, zlib.error, ModuleNotFoundError)
+"""What NumPy, SciPy, zipfile and the readers raise for files that are missing, damaged or of another kind."""
+
+
 def load(name: str, folder: Path) -> ImageSet:
     """A data set: cifar10, mnist, omniglot or photos. Raises DataError, which says where its files come from."""
     if name not in _READERS:
         raise DataError(f"there is no data set {name!r}: use one of {', '.join(_READERS)}")
     try:
         training, test = _READERS[name](folder)
-    except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile, zlib.error, ModuleNotFoundError) as error:
+    except _UNREADABLE as error:
         raise DataError(f"cannot read {name} in {folder} ({error}); put there {_SOURCES[name]}") from error
     if len(training) <= HELD_OUT:
         raise DataError(f"{name} in {folder} has {len(training)} training images, of which {HELD_OUT} are held out: it needs more")
