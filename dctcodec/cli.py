@@ -102,7 +102,7 @@ def main() -> None:
 
 
 main.add_command(Deferred("bench", "dctcodec.bench.command:bench", "Measure against JPEG, WebP and AVIF."))
-main.add_command(Deferred("train", "dctcodec.train.command:train", "Train the prior or the decoder."))
+main.add_command(Deferred("train", "dctcodec.train.command:train", "Train the networks of a model."))
 main.add_command(Deferred("eval", "dctcodec.eval.command:evaluate", "Measure the paper's models: likelihood, collapse."))
 
 
@@ -133,10 +133,7 @@ def encode(inputs, output, quality, effort, tune, target_bpp, target_size, targe
 
         with _picture_bar() as tick:
             codec = loaded(model, device)
-            if effort > codec.scheme.most_effort:
-                raise DctcodecError(f"the model {model} knows no effort: leave --effort out")
-            if tune not in codec.scheme.tunes:
-                raise DctcodecError(f"the model {model} has no weights for {tune}: leave --tune out")
+            codec.check(effort, tune)
             if targets:
                 data = encode_to(codec, picture, **targets, seed=seed, effort=effort, tune=tune, tick=tick)
             else:

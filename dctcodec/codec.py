@@ -78,6 +78,13 @@ class Codec:
         self.device = device_of(device)
         self.scheme = _scheme(self.model, self.device)
 
+    def check(self, effort: int, tune: str) -> None:
+        """Raises ModelError where the model knows no effort, or has no weights for a measure: `encode` of a command's options."""
+        if effort > self.scheme.most_effort:
+            raise ModelError(f"the model {self.model.name} knows no effort: leave --effort out")
+        if tune not in self.scheme.tunes:
+            raise ModelError(f"the model {self.model.name} has no weights for {tune}: leave --tune out")
+
     def encode(
         self,
         picture: Image.Image,

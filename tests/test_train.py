@@ -1,8 +1,11 @@
 """Training, a few steps of each kind on small pictures: it resumes, it exports, and what it exports is a codec."""
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +29,7 @@ from dctcodec.train import data, decoder, flagship, latents, loop, optimiser, pr
 from dctcodec.train.command import train
 from dctcodec.train.drawings import drawings
 from dctcodec.train.export import shipped_prior
+from dctcodec.train.model import BEGINNING, begun
 from dctcodec.vae.config import Training, read
 from dctcodec.vae.context import ContextShape
 from dctcodec.vae.model import ModelShape, PaperModel
@@ -104,7 +108,7 @@ def test_a_run_leaves_a_checkpoint_and_a_log(runs: Path, kind: str, figure: str)
     average = tensors(checkpoint(runs, kind), loop.AVERAGE)
     assert weights.keys() == average.keys() and not same(weights, average)
     assert all(tensor.isfinite().all() for tensor in [*weights.values(), *average.values()])
-    assert {path.name for path in (runs / kind).iterdir()} == {loop.CHECKPOINT, loop.LOCK, "log.jsonl"}
+    assert {path.name for path in (runs / kind).iterdir()} - {loop.LOCK} == {loop.CHECKPOINT, "log.jsonl"}
 
 
 @pytest.mark.parametrize(("kind", "model"), [("prior", PriorNetwork), ("decoder", Decoder)])
@@ -235,6 +239,22 @@ def test_a_whole_model_is_trained_in_parts_and_a_part_begins_anew_after_a_change
     (aside,) = changed.keys() - first.keys()
     assert aside.startswith("prior-2-until-") and changed == first | {"prior-1": [1, 2], aside: [2]}
     assert (run / "model" / models.PRIOR).read_bytes() != before
+
+
+def begin_of_one_process(rank: int, folder: Path) -> None:
+    """Where the first process comes late."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    time.sleep(2 * (rank == 0))
+    run = begun(folder / "part", folder / "checkpoint")
+    (folder / f"{rank}").write_text((run / BEGINNING).read_text())
+    torch.distributed.destroy_process_group()
+
+
+def test_no_process_begins_a_part_before_the_first_has_made_its_folder(tmp_path: Path):
+    (tmp_path / "checkpoint").write_bytes(b"weights")
+    torch.multiprocessing.spawn(begin_of_one_process, (tmp_path,), nprocs=2)
+    assert (tmp_path / "0").read_text() == (tmp_path / "1").read_text() == hashlib.sha256(b"weights").hexdigest()
 
 
 def test_a_whole_model_needs_lengths(photos: Path, tmp_path: Path):
@@ -382,6 +402,7 @@ def test_a_round_of_effort_lowers_what_symbols_cost(photos: Path):
         ("[training]\nchosen = 2\n", "share"),
         ("[training]\nprior_steps = [10, 0]\n", "list of whole numbers"),
         ("[prior]\ndepth = 2\n", "depth"),
+        ("prior = 3\n", "must be a table"),
         ("[prior.forecast]\nwidth = 8\n", "table of its own"),
         ("", "description"),
     ],
@@ -406,6 +427,13 @@ def test_what_is_exported_is_a_codec(runs: Path, make_picture, monkeypatch: pyte
     assert 0 <= 8 * len(data) - codec.ideal_bits(data) < 8 * 28 + 64 + 0.01 * codec.ideal_bits(data)
     back = codec.decode(data)
     assert np.abs(np.asarray(back, float) - np.asarray(image, float)).mean() < 12
+
+
+def test_nothing_is_exported_where_a_checkpoint_does_not_fit(runs: Path, tmp_path: Path):
+    words = ["--prior", checkpoint(runs, "prior"), "--decoder", checkpoint(runs, "prior"), "--description", "wrong"]
+    with pytest.raises(ModelError, match="not of this configuration"):
+        invoke("export", *words, "-o", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_decoder_may_be_trained_for_ms_ssim_and_exported_beside_the_other(

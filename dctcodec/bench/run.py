@@ -13,7 +13,7 @@ from dctcodec.bench.kodak import Pictures, find
 from dctcodec.bench.measure import Setting, Subject, measure
 from dctcodec.bench.published import Published, read
 from dctcodec.bench.report import Result
-from dctcodec.errors import DataError, DctcodecError
+from dctcodec.errors import DataError
 from dctcodec.files import check_output, write_output
 
 
@@ -48,8 +48,7 @@ def run(
         run_paper(pictures, Codec(model, device), f"vae-{model.removeprefix('dct-vae-')}", json_path, plot_path)
         return
     codec = Codec(model, device)
-    if tune not in codec.scheme.tunes:
-        raise DctcodecError(f"the model {model} has no weights for {tune}: leave --tune out")
+    codec.check(effort, tune)
     ours = Setting(codec, effort, tune)
     subjects = [("dctcodec", f"model {model}, device {device}, effort {effort}, tune {tune}", ours, qualities)]
     if baselines:

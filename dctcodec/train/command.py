@@ -97,7 +97,9 @@ _shape_option = click.option(
 @train.command()
 @_start_option
 @_shape_option
-@click.option("--forecast", type=click.Path(path_type=Path, exists=True), help="Another prior, whose forecast to begin with.")
+@click.option(
+    "--forecast", type=click.Path(path_type=Path, exists=True), help="Begin with the forecast of this prior-float.safetensors."
+)
 @click.option("--part", type=click.Choice(["all", "forecast"]), default="all", show_default=True, help="What to train.")
 @_run_options
 def prior(photos: Path, config: Path | None, forecast: Path | None, part: str, **options) -> None:

@@ -42,6 +42,8 @@ def export(
             files[name] = save(_halves(load_average(checkpoint, Decoder(shape.decoder), "decoder")))
     shapes = {"prior": asdict(shape.prior), "decoder": asdict(shape.decoder)}
     _write(model, files, {"family": "dct-bands", "description": description} | shapes | {"figures": {}})
+    if not tuned:
+        (model / models.TUNED_DECODER).unlink(missing_ok=True)
 
 
 def _prior_files(checkpoint: Path, shape: PriorShape) -> dict[str, bytes]:

@@ -38,8 +38,8 @@ class FlagshipTraining:
     """`crop`: side of a training picture, pixels; `batch`: pictures a step, of all processes; `reveals`: of each picture, that the
     prior learns from; `chosen`: the share of the pictures whose symbols are chosen by a round of effort; `learning_rate`: peak, in
     root mean square a step; `crops` and `latent_crops`: pictures of a whole run and of the decoder's latents after it, 0 where that
-    is not said; `prior_steps`: lengths of the runs of the prior alone that follow, each from the weights of the one before, and
-    `prior_learning_rate`, their peak."""
+    is not said; `prior_steps`: lengths, in steps of 8 pictures, of the runs of the prior alone that follow, each from the weights
+    of the one before, and `prior_learning_rate`, their peak."""
 
     crop: int = 256
     batch: int = 8
@@ -67,9 +67,9 @@ def read(path: Path) -> FlagshipConfig:
 def _from_table(table: dict[str, Any]) -> FlagshipConfig:
     check_names(table, {"description", "prior", "forecast", "decoder", "training"}, "the file")
     parts = dict(table)
-    if "forecast" in parts.get("prior", {}):
-        raise ConfigError("[prior] cannot hold forecast: it has a table of its own, [forecast]")
     prior_shape = make(PriorShape, parts.pop("prior", {}), "prior")
+    if prior_shape.forecast is not None:
+        raise ConfigError("[prior] cannot hold forecast: it has a table of its own, [forecast]")
     if "forecast" in parts:
         prior_shape = replace(prior_shape, forecast=make(ForecastShape, parts.pop("forecast"), "forecast"))
     shape = FlagshipShape(prior_shape, make(DecoderShape, parts.pop("decoder", {}), "decoder"))

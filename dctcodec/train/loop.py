@@ -88,8 +88,7 @@ def train(
     `loss(model, batch)` gives a scalar; `batches(n)` uint8 (n, 3, H, W); `validate(average)` figures for the log. `model.shape` is
     the argument that makes another model of its kind. Raises ConfigError where another process trains in the run's folder.
     """
-    settings.folder.mkdir(parents=True, exist_ok=True)
-    with _held(settings.folder):
+    with held(settings.folder):
         return _train(model, optimiser, loss, validate, batches, settings)
 
 
@@ -139,8 +138,10 @@ def _train(
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Keep other processes, but those that train together with this one, from training in a folder meanwhile."""
+def held(folder: Path) -> Iterator[None]:
+    """Make a folder, and keep other processes, but those that train together with this one, from training in it meanwhile. Raises
+    ConfigError where one does."""
+    folder.mkdir(parents=True, exist_ok=True)
     if rank() > 0:
         yield
         return

@@ -17,7 +17,7 @@ from dctcodec.prior.network import PriorNetwork
 from dctcodec.train.export import export, float_prior
 from dctcodec.train.flagship import FlagshipConfig, train_flagship
 from dctcodec.train.latents import train_latents
-from dctcodec.train.loop import CHECKPOINT, Settings, load_average, meet, rank, share
+from dctcodec.train.loop import CHECKPOINT, Settings, held, load_average, meet, rank, share
 from dctcodec.train.prior import train_prior
 
 BATCH = 8
@@ -29,39 +29,57 @@ BEGINNING = "beginning"
 
 def train_model(config: FlagshipConfig, photos: Path, settings: Settings) -> None:
     """Train (or take up) all parts, in folders of `settings.folder`, on the photographs of a folder, and write the model to its
-    folder `model`. Raises ConfigError where the configuration does not say how long."""
-    training, folder, together = config.training, settings.folder, share(BATCH)
+    folder `model`. Raises ConfigError where the configuration does not say how long, or another process trains there."""
+    training = config.training
     if not (training.crops and training.latent_crops):
         raise ConfigError("the configuration should say crops and latent_crops in [training], the lengths of its parts")
-    joint = replace(settings, folder=folder / "joint", crops=training.crops, batch=share(training.batch))
-    train_flagship(config, photos, replace(joint, learning_rate=training.learning_rate))
-    prior = joint.folder / CHECKPOINT
-
-    latents = replace(settings, folder=folder / "latents", crops=training.latent_crops, batch=together, learning_rate=LATENTS_RATE)
-    _begin(latents.folder, prior)
-    train_latents(photos, load_average(prior, Decoder(config.shape.decoder), "decoder"), latents)
-
-    alone = replace(settings, batch=together, learning_rate=training.prior_learning_rate)
-    for number, steps in enumerate(training.prior_steps, 1):
-        run = replace(alone, folder=folder / f"prior-{number}", steps=steps, seed=number)
-        _begin(run.folder, prior)
-        start = run.folder / "start.safetensors"
-        if rank() == 0 and not start.exists():
-            write_output(start, float_prior(load_average(prior, PriorNetwork(config.shape.prior), "prior")))
-        meet()
-        train_prior(photos, replace(run, start=start), config.shape.prior)
-        prior = run.folder / CHECKPOINT
-
-    if rank() == 0:
-        export(folder / "model", config.description, config.shape, prior, latents.folder / CHECKPOINT)
+    share(BATCH)  # told before the first hours, not after
+    with held(settings.folder):
+        joint = _joint(config, photos, settings)
+        latents = _latents(config, photos, settings, joint)
+        prior = joint
+        for number, steps in enumerate(training.prior_steps, 1):
+            prior = _prior(config, photos, replace(settings, steps=steps, seed=settings.seed + number), prior, number)
+        if rank() == 0:
+            export(settings.folder / "model", config.description, config.shape, prior, latents)
 
 
-def _begin(run: Path, checkpoint: Path) -> None:
-    """Make the folder of a part that begins with `checkpoint`; one that began with another is put aside."""
+def _joint(config: FlagshipConfig, photos: Path, settings: Settings) -> Path:
+    """Prior and decoder together; like each part, returns its checkpoint."""
+    training, run = config.training, settings.folder / "joint"
+    own = {"crops": training.crops, "batch": share(training.batch), "learning_rate": training.learning_rate}
+    train_flagship(config, photos, replace(settings, folder=run, **own))
+    return run / CHECKPOINT
+
+
+def _latents(config: FlagshipConfig, photos: Path, settings: Settings, joint: Path) -> Path:
+    run = begun(settings.folder / "latents", joint)
+    decoder = load_average(joint, Decoder(config.shape.decoder), "decoder")
+    own = {"crops": config.training.latent_crops, "batch": share(BATCH), "learning_rate": LATENTS_RATE}
+    train_latents(photos, decoder, replace(settings, folder=run, **own))
+    return run / CHECKPOINT
+
+
+def _prior(config: FlagshipConfig, photos: Path, settings: Settings, before: Path, number: int) -> Path:
+    """The prior alone, from the checkpoint `before`."""
+    run = begun(settings.folder / f"prior-{number}", before)
+    start = run / "start.safetensors"
+    if rank() == 0 and not start.exists():
+        write_output(start, float_prior(load_average(before, PriorNetwork(config.shape.prior), "prior")))
+    meet()
+    own = {"start": start, "batch": share(BATCH), "learning_rate": config.training.prior_learning_rate}
+    train_prior(photos, replace(settings, folder=run, **own), config.shape.prior)
+    return run / CHECKPOINT
+
+
+def begun(run: Path, checkpoint: Path) -> Path:
+    """`run`, the folder of a part that begins with `checkpoint`; one that began with another is put aside."""
     if rank() == 0:
         digest, note = hashlib.sha256(checkpoint.read_bytes()).hexdigest(), run / BEGINNING
-        if run.exists() and not (note.exists() and note.read_text() == digest):
-            run.rename(run.with_name(f"{run.name}-until-{time.strftime('%Y%m%d-%H%M%S')}"))
-        run.mkdir(exist_ok=True)
-        note.write_text(digest)
+        if not (note.exists() and note.read_text() == digest):
+            if run.exists():
+                run.rename(run.with_name(f"{run.name}-until-{time.strftime('%Y%m%d-%H%M%S')}"))
+            run.mkdir()
+            write_output(note, digest.encode())
     meet()
+    return run
