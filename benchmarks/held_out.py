@@ -1,0 +1,25 @@
+"""The photographs that no model was trained on, as a folder for `dctcodec bench kodak --data`.
+
+    python benchmarks/held_out.py PHOTOS FOLDER
+"""
+
+import shutil
+from pathlib import Path
+
+import click
+
+from dctcodec.train.data import photo_files
+
+
+@click.command()
+@click.argument("photos", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def main(photos: Path, folder: Path) -> None:
+    """Copy every tenth picture of PHOTOS/bsds to FOLDER."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in photo_files(photos)[1]:
+        shutil.copy(file, folder)
+
+
+if __name__ == "__main__":
+    main()
