@@ -15,8 +15,8 @@ _CHOICES = {
     "schedule": ("linear", "cosine", "geometric"),
 }
 _POSITIVE = {"side", "latents", "width", "widths", "hidden", "channels", "latent_width", "size", "bits", "steps", "batch"}
-_POSITIVE |= {"learning_rate", "epochs", "clip", "skip", "scales", "prior_images", "blocks", "crop", "draws", "reveals"}
-_POSITIVE |= {"prior_learning_rate"}
+_POSITIVE |= {"learning_rate", "prior_learning_rate", "epochs", "clip", "skip", "scales", "prior_images", "blocks", "crop"}
+_POSITIVE |= {"draws", "reveals"}
 
 Config = TypeVar("Config")
 

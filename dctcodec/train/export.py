@@ -73,9 +73,9 @@ def export_paper(config: Path, checkpoint: Path, model: Path, prior: Path | None
         network.prior = load_average(prior, PaperModel(network.shape)).prior
     trained = {name for name, _ in network.named_parameters()}
     tensors = {k: v.half() if k in trained else v for k, v in network.state_dict().items()}
-    files, family = {models.VAE: _contiguous(tensors)}, "vae"
+    files, family = {models.VAE: _packed(tensors)}, "vae"
     if network.prior:
-        files[models.PRIOR], family = _contiguous(gaussian_export.to_integers(network.prior)), "dct-vae"
+        files[models.PRIOR], family = _packed(gaussian_export.to_integers(network.prior)), "dct-vae"
     table = configuration.table(config)
     facts = {"family": family, "description": description, "temperature": PAPER_TEMPERATURE, "config": table, "figures": {}}
     _write(model, files, facts)
@@ -104,5 +104,5 @@ def _halves(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
 
 
-def _contiguous(tensors: dict[str, Tensor]) -> bytes:
+def _packed(tensors: dict[str, Tensor]) -> bytes:
     return save({name: tensor.contiguous() for name, tensor in tensors.items()})
