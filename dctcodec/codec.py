@@ -200,6 +200,6 @@ def _picture(rgb: Tensor, grey: bool) -> Image.Image:
 
 def _scheme(model: models.ModelInfo, device: torch.device) -> Scheme:
     if model.family not in _SCHEMES:
-        raise ModelError(f"the model {model.name} has no context, so it makes no files: use it with `dctcodec eval`")
+        raise ModelError(f"the model {model.name} has no prior to code with, so it makes no files: use it with `dctcodec eval`")
     module, name = _SCHEMES[model.family].split(":")
     return getattr(import_module(module), name)(model, device)

@@ -9,9 +9,10 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from dctcodec import Codec, models
 from dctcodec.bench import extra
 from dctcodec.cli import main
-from dctcodec.errors import DctcodecError
+from dctcodec.errors import DctcodecError, ModelError
 from dctcodec.eval import collapse, likelihood
 from dctcodec.eval.source import load
 from dctcodec.eval.source import test_images as images_of
@@ -43,6 +44,20 @@ def test_likelihood_of_a_run(paper_runs: Path, tmp_path: Path):
     assert figures["elbo_nats"] == pytest.approx(parts)
     assert figures["nll_nats"] < figures["elbo_nats"] and figures["nll_nats_standard_error"] > 0
     assert figures["machine"]["threads"] and "bits" not in output
+
+
+def test_a_model_may_be_exported_to_be_measured_alone(paper_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(models, "_PLACES", (tmp_path,))
+    for name, more in (("whole", []), ("measured", ["--no-codec"])):
+        words = ["train", "export-vae", paper_runs / "tiny.toml", "--run", paper_runs / "tiny", "-o", tmp_path / name, *more]
+        result = CliRunner().invoke(main, list(map(str, words)))
+        assert result.exit_code == 0, result.output
+    assert models.find("whole").model_id is not None and models.find("measured").model_id is None
+    words = ["--data", paper_runs / "data", "--samples", 3, "--images", 4]
+    whole, measured = (evaluate("likelihood", name, *words) for name in ("whole", "measured"))
+    assert json.loads(whole)["nll_nats"] == json.loads(measured)["nll_nats"]
+    with pytest.raises(ModelError, match="makes no files"):
+        Codec("measured", "cpu")
 
 
 def test_the_bound_of_a_whole_test_set_is_estimated(paper_runs: Path):

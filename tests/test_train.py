@@ -504,6 +504,13 @@ def test_a_run_of_the_papers_model_is_taken_up(paper_runs: Path, tmp_path: Path)
     assert CliRunner().invoke(train, list(map(str, words))).exit_code == 2
 
 
+def test_processes_share_a_batch_of_the_papers_model(paper_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    words = ["vae", paper_runs / "tiny.toml", "--data", paper_runs / "data", "--run", tmp_path / "run", "--steps", 1]
+    with pytest.raises(ConfigError, match="batch = 8 cannot be shared equally by 3 processes"):
+        train.main(list(map(str, words)), standalone_mode=False)
+
+
 def test_a_run_of_another_network_is_not_taken_up(paper_runs: Path):
     words = ["vae", paper_runs / "plain.toml", "--data", paper_runs / "data", "--run", paper_runs / "tiny", "--steps", 9]
     before = checkpoint(paper_runs, "tiny").read_bytes()

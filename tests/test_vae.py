@@ -408,7 +408,7 @@ def test_configurations_have_the_sizes_of_table_6(path: Path):
     rates = (training.learning_rate, training.final_rate, training.weight_decay)
     assert rates == ((4e-4, 5e-5, 1e-2) if colours else (1e-3, 1e-5, 1e-2))
     rest = (training.epochs, training.batch, training.clip, training.skip, training.average, training.optimiser)
-    assert rest == ((8000, 96, 0.2, 100, 0, "adamw") if colours else (600, 128, 1, 100, 0, "adamw"))
+    assert rest == ((8000, 4 * 96, 0.2, 100, 0, "adamw") if colours else (600, 128, 1, 100, 0, "adamw"))
     if prior:
         sizes = (prior.steps, prior.scales, prior.blocks, prior.width, prior.schedule)
         assert sizes == ((40, 2, 3, 64, "linear") if colours else (7, 1, 3, 32, "linear"))

@@ -215,10 +215,11 @@ def export(config: Path | None, description: str | None, model: Path, **checkpoi
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--run", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of the run.")
 @click.option("--prior-run", type=click.Path(path_type=Path, exists=True), help="Take the prior from this run.  [default: RUN]")
+@click.option("--codec/--no-codec", default=True, help="With the prior as integers, or only to evaluate.  [default: codec]")
 @click.option("-o", "--model", type=click.Path(path_type=Path), required=True, help="Folder of the model, models/NAME.")
-def export_vae(config: Path, run: Path, prior_run: Path | None, model: Path) -> None:
+def export_vae(config: Path, run: Path, prior_run: Path | None, codec: bool, model: Path) -> None:
     """Write one of the paper's models, trained as CONFIG says, in the form that is shipped; its prior as integers, with proofs."""
     from dctcodec.train.export import export_paper
     from dctcodec.train.loop import CHECKPOINT
 
-    export_paper(config, run / CHECKPOINT, model, prior_run and prior_run / CHECKPOINT)
+    export_paper(config, run / CHECKPOINT, model, prior_run and prior_run / CHECKPOINT, codec)

@@ -63,10 +63,10 @@ def shipped_prior(model: models.ModelInfo) -> PriorNetwork:
     return load_weights(model.path / models.FLOAT_PRIOR, PriorNetwork(PriorShape(**shape | {"forecast": forecast})))
 
 
-def export_paper(config: Path, checkpoint: Path, model: Path, prior: Path | None = None) -> None:
+def export_paper(config: Path, checkpoint: Path, model: Path, prior: Path | None = None, codec: bool = True) -> None:
     """Write one of the paper's models, made as a TOML file says, to the folder `model`: trained weights in float16, statistics as
-    they are, the configuration, and the diffusion prior as integers. `prior`: checkpoint of a run for the prior alone, if any.
-    Raises ConfigError, ExportError."""
+    they are, the configuration, and, for a `codec`, the diffusion prior as integers. `prior`: checkpoint of a run for the prior
+    alone, if any. Raises ConfigError, ExportError."""
     network, description = PaperModel(read(config).shape), read(config).description
     load_average(checkpoint, network)
     if prior:
@@ -74,7 +74,7 @@ def export_paper(config: Path, checkpoint: Path, model: Path, prior: Path | None
     trained = {name for name, _ in network.named_parameters()}
     tensors = {k: v.half() if k in trained else v for k, v in network.state_dict().items()}
     files, family = {models.VAE: _packed(tensors)}, "vae"
-    if network.prior:
+    if codec and network.prior:
         files[models.PRIOR], family = _packed(gaussian_export.to_integers(network.prior)), "dct-vae"
     table = configuration.table(config)
     facts = {"family": family, "description": description, "temperature": PAPER_TEMPERATURE, "config": table, "figures": {}}

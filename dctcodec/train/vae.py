@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dctcodec.errors import ConfigError
-from dctcodec.train.loop import Settings, cosine, load_weights, train
+from dctcodec.train.loop import Settings, cosine, load_weights, share, train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.sets import ImageSet, load
 from dctcodec.vae.config import Config, Training
@@ -30,7 +30,8 @@ def train_vae(config: Config, data: Path, settings: Settings, part: str = "both"
     """Train (or take up) the model of a configuration on the data set in a folder; `settings` say how long and where.
 
     `part`: "vae" or "prior" trains that term of the objective alone, which is as good, since the two share no parameter. Raises
-    ConfigError for a part where the configuration's bound has several draws: that has no such terms.
+    ConfigError for a part where the configuration's bound has several draws, which has no such terms, and for a batch that the
+    processes cannot share.
     """
     if part != "both" and config.training.draws > 1:
         raise ConfigError("[training] draws above 1 trains all of the model: leave --part out")
@@ -111,7 +112,7 @@ def _complete(settings: Settings, training: Training, images: int) -> Settings:
         settings = replace(settings, crops=round(training.epochs * images))
     return replace(
         settings,
-        batch=training.batch,
+        batch=share(training.batch),
         learning_rate=training.learning_rate,
         schedule=cosine(training.final_rate / training.learning_rate),
         average=training.average,

@@ -16,7 +16,8 @@ from dctcodec.vae.network import NetworkShape, Scale
 
 @dataclass(frozen=True)
 class Training:
-    """How a model is trained. `epochs`: length of a run that is given no other; `optimiser`: "adamw" (decoupled `weight_decay`) or
+    """How a model is trained. `epochs`: length of a run that is given no other; `batch`: images a step of the VAE, of all processes
+    together; `optimiser`: "adamw" (decoupled `weight_decay`) or
     "muon" (`train.optimiser`); the rate falls from `learning_rate` to `final_rate` along a cosine; gradients are clipped to
     the norm `clip`, a step whose norm exceeds `skip` is not taken; `average`: decay of the moving average of weights, 0 for none;
     `prior_images`: images that the diffusion prior sees for each one of the VAE; `paint`: weight of the squared error of what the
