@@ -5,6 +5,7 @@ from functools import cache
 import torch
 
 from dctcodec.errors import ModelError
+from dctcodec.memory import keep_freed
 
 
 def device_of(name: str) -> torch.device:
@@ -14,6 +15,15 @@ def device_of(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ModelError("there is no CUDA device here: use --device cpu")
     return torch.device(name)
+
+
+def prepare(name: str, threads: int | None) -> None:
+    """What a long run on the device of a name needs first. `threads`: of the processor; None leaves them as they are. Raises
+    ModelError where there is no such device."""
+    keep_freed()
+    device_of(name)
+    if threads:
+        torch.set_num_threads(threads)
 
 
 def fast_convolutions(device: torch.device) -> torch.autocast:

@@ -53,6 +53,16 @@ def check_output(destination: str | Path) -> None:
         raise OutputError(f"cannot write {destination}: permission denied")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where they are missing. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f"cannot make the folder {folder}: there is a file of that name; give another") from error
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {reason(error)}") from error
+
+
 def write_output(destination: str | Path, data: bytes) -> None:
     """Write `data` to a file, or to stdout for `-`.
 

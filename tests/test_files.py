@@ -11,7 +11,7 @@ import pytest
 
 from dctcodec import files
 from dctcodec.errors import InputError, OutputError
-from dctcodec.files import check_output, read_input, write_output
+from dctcodec.files import check_output, make_folder, read_input, write_output
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files")
 not_root = pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
@@ -138,6 +138,16 @@ def test_impossible_places_are_said(act, name, message, tmp_path):
     with pytest.raises(OutputError, match=f"cannot write .*{message}"):
         act(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_folders_that_cannot_be_are_said(tmp_path):
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    (tmp_path / "file").write_bytes(b"")
+    reasons = {"file": "there is a file of that name; give another", "file/b": "not a directory", "x" * 300: "name too long"}
+    for name, message in reasons.items():
+        with pytest.raises(OutputError, match=f"cannot make the folder .*{name}: .*{message}"):
+            make_folder(tmp_path / name)
 
 
 def test_a_name_that_is_too_long_is_said(tmp_path):

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import click
 
-from dctcodec.memory import keep_freed
-
 PATH = click.Path(path_type=Path)
 
 
@@ -26,12 +24,9 @@ def _shared(command):
 def _prepare(threads: int | None, seed: int, device: str) -> None:
     import torch
 
-    from dctcodec.device import device_of
+    from dctcodec.device import prepare
 
-    keep_freed()
-    device_of(device)
-    if threads:
-        torch.set_num_threads(threads)
+    prepare(device, threads)
     torch.manual_seed(seed)
 
 

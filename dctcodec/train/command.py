@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from dctcodec.memory import keep_freed
 from dctcodec.models import TUNES
 
 
@@ -55,15 +54,10 @@ def _photo_settings(run: Path, steps: int | None, minutes: float | None, batch: 
 
 
 def _settings(run: Path, steps: int | None, minutes: float | None, threads: int | None, **rest):
-    import torch
-
-    from dctcodec.device import device_of
+    from dctcodec.device import prepare
     from dctcodec.train.loop import Settings
 
-    keep_freed()
-    device_of(rest["device"])
-    if threads:
-        torch.set_num_threads(threads)
+    prepare(rest["device"], threads)
     if rest["device"] == "cuda":
         _take_gpu(int(os.environ.get("LOCAL_RANK", 0)))  # torchrun's
     return Settings(run, steps=steps, minutes=minutes, **rest)

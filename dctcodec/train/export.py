@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dctcodec import configuration, models
 from dctcodec.coder import integer_tables
 from dctcodec.decoder import Decoder
-from dctcodec.files import write_output
+from dctcodec.files import make_folder, write_output
 from dctcodec.prior import gaussian_export
 from dctcodec.prior.export import to_integers
 from dctcodec.prior.forecast import ForecastShape
@@ -83,7 +83,7 @@ def export_paper(config: Path, checkpoint: Path, model: Path, prior: Path | None
 
 def _write(model: Path, files: dict[str, bytes], config: dict[str, Any]) -> None:
     """Write a model: its files, and last config.json, what it is; benchmarks/publish.py adds the figures."""
-    model.mkdir(parents=True, exist_ok=True)
+    make_folder(model)
     for name, data in (files | {models.CONFIG: f"{json.dumps(config, indent=1)}\n".encode()}).items():
         write_output(model / name, data)
 

@@ -22,6 +22,7 @@ from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
 from dctcodec.errors import ConfigError, ModelError
+from dctcodec.files import make_folder
 from dctcodec.train.optimiser import Optimiser
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -140,8 +141,8 @@ def _train(
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Make a folder, and keep other processes, but those that train together with this one, from training in it meanwhile. Raises
-    ConfigError where one does."""
-    folder.mkdir(parents=True, exist_ok=True)
+    ConfigError where one does, OutputError where there can be no such folder."""
+    make_folder(folder)
     if rank() > 0:
         yield
         return
