@@ -244,11 +244,12 @@ def _paper() -> str:
     mean, times = kodak["means"], load("paper/times-dct-vae-cifar10")
     machine, results = times["machine"], times["codecs"][0]["results"]
     lines.append(
-        f"\nPayload over −L_vlb of the same noise: {mean['payload_over_bound']:.4f} (worst picture "
+        f"\nThe context by −L_vlb: {mean['bound_bpp']:.4f} bits a pixel, as payload of the file {mean['payload_bpp']:.4f}; "
+        f"payload over −L_vlb of the same noise {mean['payload_over_bound']:.4f} (worst picture "
         f"{mean['worst_payload_over_bound']:.4f}), initial bits {100 * mean['initial_bpp'] / mean['payload_bpp']:.1f} % of it; "
         f"{mean['plain_tiles']:.0f} tiles of a picture are coded plainly. "
         f"Encoding takes {results['encoding_time'][0]:.1f} s and decoding {results['decoding_time'][0]:.1f} s a picture "
-        f"({machine['threads']} threads of an {machine['cpu']}, torch {machine['versions']['torch']}).\n"
+        f"(the first four; {machine['threads']} threads of an {machine['cpu']}, torch {machine['versions']['torch']}).\n"
     )
     lines.append("| test likelihood | images, samples | bound | by importance weighting | paper |\n|---|---|---|---|---|")
     lines += [_likelihood(load(f"paper/likelihood-{name}"), paper) for name, paper in LIKELIHOODS.items()]
@@ -295,7 +296,7 @@ def _likelihood(result: dict, paper: str) -> str:
     estimate = f" ({result['images_with_all_samples']} with all)" if "pilot" in result else ""
     return (
         f"| `{result['model']}` | {result['images']}{estimate}, {result['samples']} | {bound:.2f} {unit} | "
-        f"{weighted:.2f} ± {error:.2f} {unit} | {paper} |"
+        f"{weighted:.2f} ± {error:.2f} {unit} | {paper or '–'} |"
     )
 
 

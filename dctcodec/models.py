@@ -26,7 +26,8 @@ _PLACES = (_PACKAGE / "models", _PACKAGE.parent / "models")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """One installed model. `family`: dct-bands and dct-vae are codecs, vae (the paper's baseline) is none; `model_id`: first 32
+    """One installed model. `family`: dct-bands and dct-vae are codecs, vae (the paper's
+    baseline, and what is only to be measured) is none; `model_id`: first 32
     bits of the SHA-256 of its prior's file, None where it has none; `figures`: measured, from its card; `config`: config.json."""
 
     name: str

@@ -61,7 +61,7 @@ def kodak(data, qualities, model, device, json_path, plot_path, baselines, paper
             raise click.UsageError(f"The model {model} has one quality: leave --quality out.")
         distinct = [None]
     elif paper:
-        raise click.UsageError(f"--paper is for dct-vae models, and {model} is none.")
+        raise click.UsageError(f"--paper is for codecs of the family dct-vae, and {model} is none.")
     run(data, distinct or QUALITIES, model, device, json_path, plot_path, baselines, paper, limit, published, effort, tune)
 
 

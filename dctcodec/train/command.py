@@ -175,11 +175,14 @@ def model_command(config: Path, photos: Path, run: Path, **options) -> None:
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Folder of the run; resumed if it exists.")
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the run in optimiser steps.  [default: CONFIG's epochs]")
 @click.option("--hours", type=click.FloatRange(min=0.001), help="Length of the run in hours, over all restarts.")
-@click.option("--start", type=click.Path(path_type=Path, exists=True), help="A model's vae.safetensors to begin with.")
+@click.option("--start", type=click.Path(path_type=Path, exists=True), help="A model's vae.safetensors to begin a new RUN with.")
 @click.option("--part", type=click.Choice(["both", "vae", "prior"]), default="both", show_default=True, help="What to train.")
 @_machine_options
 def vae(config: Path, data: Path, run: Path, steps: int | None, hours: float | None, part: str, **options) -> None:
-    """Train one of the paper's models as CONFIG (models/configs/*.toml) says: cifar10, mnist, omniglot or photos."""
+    """Train one of the paper's models as CONFIG (models/configs/*.toml) says: cifar10, mnist, omniglot or photos.
+
+    Its batch is of all processes together. A RUN that exists goes on from its own weights.
+    """
     from dctcodec.train.vae import train_vae
     from dctcodec.vae.config import read
 

@@ -66,7 +66,7 @@ def shipped_prior(model: models.ModelInfo) -> PriorNetwork:
 def export_paper(config: Path, checkpoint: Path, model: Path, prior: Path | None = None, codec: bool = True) -> None:
     """Write one of the paper's models, made as a TOML file says, to the folder `model`: trained weights in float16, statistics as
     they are, the configuration, and, for a `codec`, the diffusion prior as integers. `prior`: checkpoint of a run for the prior
-    alone, if any. Raises ConfigError, ExportError."""
+    alone, if any. Raises ConfigError, ModelError where a checkpoint does not fit, ExportError, OutputError."""
     network, description = PaperModel(read(config).shape), read(config).description
     load_average(checkpoint, network)
     if prior:
@@ -79,6 +79,8 @@ def export_paper(config: Path, checkpoint: Path, model: Path, prior: Path | None
     table = configuration.table(config)
     facts = {"family": family, "description": description, "temperature": PAPER_TEMPERATURE, "config": table, "figures": {}}
     _write(model, files, facts)
+    if models.PRIOR not in files:
+        (model / models.PRIOR).unlink(missing_ok=True)
 
 
 def _write(model: Path, files: dict[str, bytes], config: dict[str, Any]) -> None:

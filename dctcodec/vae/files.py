@@ -1,5 +1,5 @@
-"""Models of the paper in their folders: `vae.safetensors` (float weights, all of the model), `config.json`, and, where there is a
-context, `prior.safetensors` (the diffusion prior as integers, which alone decides a file's symbols)."""
+"""Models of the paper in their folders: `vae.safetensors` (float weights, all of the model), `config.json`, and of a codec
+`prior.safetensors` (the diffusion prior as integers, which alone decides a file's symbols)."""
 
 import torch
 from safetensors import SafetensorError
