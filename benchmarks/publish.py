@@ -110,7 +110,8 @@ def _results(kodak: dict, speed: dict) -> str:
     ours = kodak["codecs"][0]["results"]
     columns = ("quality", "bpp", "ideal-bpp", "psnr-rgb", "ms-ssim-rgb")
     lines = [
-        f"{len(kodak['codecs'][0]['images']) // len(ours['bpp'])} Kodak images, real files, means of per-image values:\n",
+        _summary(kodak, speed),
+        f"\n{len(kodak['codecs'][0]['images']) // len(ours['bpp'])} Kodak images, real files, means of per-image values:\n",
         "| quality | bpp (file) | bpp (ideal code length) | PSNR, dB | MS-SSIM |\n|---|---|---|---|---|",
     ]
     for quality, bpp, ideal, psnr, ms_ssim in zip(*(ours[c] for c in columns), strict=True):
@@ -118,8 +119,9 @@ def _results(kodak: dict, speed: dict) -> str:
     low, high = kodak["bd_rate_interval_bpp"]
     lines.append(f"\nBits at equal quality (BD-rate, {low}–{high} bpp; negative is fewer bits):\n")
     lines.append("| against | by PSNR | by MS-SSIM |\n|---|---|---|")
-    lines += [f"| {name} | {r['psnr']:+.1f} % | {r['ms_ssim']:+.1f} % |" for name, r in _measured(kodak).items()]
-    lines.append(f"\n{_by_interval(ours, kodak)}")
+    for codec, rates in zip(kodak["codecs"][1:], _measured(kodak).values(), strict=True):
+        lines.append(f"| {codec['name']} ({codec['description']}) | {rates['psnr']:+.1f} % | {rates['ms_ssim']:+.1f} % |")
+    lines.append(f"\n{_by_interval(ours, kodak)} {_ends(kodak)}")
     lines += _more_effort(kodak) + _tuned(kodak)
     lines += _published(kodak)
     lines += _models()
@@ -127,6 +129,28 @@ def _results(kodak: dict, speed: dict) -> str:
     lines.append("\n![Rate–distortion curves on Kodak](benchmarks/kodak.png)\n")
     lines.append(_speed(speed) + "\n")
     return "\n".join(lines)
+
+
+def _summary(kodak: dict, speed: dict) -> str:
+    """What most people want to know."""
+    rates = _measured(kodak)
+    told = [", ".join(f"{_bits(rate[key])} than {name}" for name, rate in rates.items()) for key in ("psnr", "ms_ssim")]
+    size, seconds = "×".join(map(str, speed["size"])), speed["median_seconds"]["dctcodec"]
+    return (
+        f"Bits at equal PSNR: {told[0]}; at equal MS-SSIM {told[1]}; all without effort. A {size} picture takes "
+        f"{seconds['encode']:.1f} s to encode and {seconds['decode']:.1f} s to decode on two cores, without a GPU."
+    )
+
+
+def _bits(rate: float) -> str:
+    """A BD-rate in words."""
+    return f"{abs(rate):.1f} % {'fewer' if rate < 0 else 'more'}"
+
+
+def _ends(kodak: dict) -> str:
+    """How far intervals of bits reach: as far as both curves do."""
+    ends = ", ".join(f"{codec['name']} {max(codec['results']['psnr-rgb']):.1f} dB" for codec in kodak["codecs"][1:])
+    return f"An interval counts as far as both curves go, at the top to where the other ends: {ends}."
 
 
 def _measured(kodak: dict) -> dict[str, dict]:
@@ -158,7 +182,10 @@ def _more_effort(kodak: dict) -> list[str]:
 
 def _tuned(kodak: dict) -> list[str]:
     """What tuning for MS-SSIM gives."""
-    title = "\nTuned for MS-SSIM (`--tune ms-ssim`), BD-rate by MS-SSIM; effort 0 paints otherwise; times on a busy machine:\n"
+    title = (
+        "\nTuned for MS-SSIM (`--tune ms-ssim`), BD-rate by MS-SSIM; effort 0: the default's symbols, painted by the other "
+        "decoder; times on a busy machine:\n"
+    )
     return [title, *_effort_rows(kodak, TUNED_EFFORTS, "ms-ssim-rgb")]
 
 
@@ -182,7 +209,8 @@ def _published(kodak: dict) -> list[str]:
     ours = _curve(kodak["codecs"][0]["results"])
     curves = map(_read, sorted((ROOT / "benchmarks" / "published").glob("*.json")))
     rates = ", ".join(f"{curve['name']} {bd_rate(_curve(curve['results']), ours):+.0f} %" for curve in curves)
-    return [f"\nAgainst curves that others published (`benchmarks/published/`), by PSNR, effort 0: {rates}."]
+    source = "curves that others published (`benchmarks/published/`), of other encoders and settings than the table's"
+    return [f"\nAgainst {source}, by PSNR, effort 0: {rates}."]
 
 
 def _models() -> list[str]:
@@ -194,10 +222,10 @@ def _models() -> list[str]:
     more = bd_rate(_curve(kodak), _curve(smaller))
     low, high = HELD_OUT_INTERVAL
     return [
-        f"\nThe model `dct-bands` needs {more:+.1f} % bits against the default on Kodak; it takes "
+        f"\nThe model `dct-bands` needs {_bits(more)} bits than the default on Kodak; it takes "
         f"{seconds['encode']:.2f} s to encode and {seconds['decode']:.2f} s to decode. On the 30 photographs held out from "
-        f"training the default needs {rates[0]:+.1f} % bits against `dct-bands` and {rates[1]:+.1f} % against that model's "
-        f"first weights ({low}–{high} bpp, `benchmarks/held-out/`).",
+        f"training, on which choices were made, the default needs {_bits(rates[0])} bits than `dct-bands`, {_bits(rates[1])} than "
+        f"that model's first weights (commit `6c0094e`; {low}–{high} bpp, `benchmarks/held-out/`).",
         f"\n`dct-bands` on Kodak: {_by_interval(smaller, load('kodak'))}",
     ]
 

@@ -110,7 +110,7 @@ main.add_command(Deferred("eval", "dctcodec.eval.command:evaluate", "Measure the
 @inputs_argument
 @output_option
 @click.option("--quality", type=FiniteRange(1, 100), help="1 smallest, 100 best.  [default: 50; dct-vae models have one]")
-@click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Up to 9: longer search, smaller files.")
+@click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Up to 9: longer search, nearer picture.")
 @click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="The measure that should be best.")
 @click.option("--target-bpp", type=FiniteRange(0, min_open=True), help="The best quality of at most so many bits a pixel.")
 @click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="The best quality of at most so many bytes.")
