@@ -159,8 +159,9 @@ def _check_quality(model: str, quality: float | None, targets: dict[str, float])
 @click.option("--partial", is_flag=True, help="Decode what is there of a file that breaks off, as a coarser picture.")
 @click.option("--upto", type=click.IntRange(min=1), metavar="BYTES", help="Decode as if the file broke off there.")
 @click.option("--latents", type=click.IntRange(min=1), metavar="K", help="Decode only the K coarsest of 8 bands of frequencies.")
+@click.option("--model", metavar="NAME", help="Another model of the same prior, to paint with.  [default: the file's]")
 @device_option
-def decode(inputs, output, temperature, partial, upto, latents, device) -> None:
+def decode(inputs, output, temperature, partial, upto, latents, model, device) -> None:
     """Decode .dct files to pictures. The format is that of OUT's ending, PNG for - and for a directory."""
     pairs = _pairs(inputs, output, ".png")
     from dctcodec.image import check_ending, write_image
@@ -176,9 +177,9 @@ def decode(inputs, output, temperature, partial, upto, latents, device) -> None:
             _say("warning", _named(source, f"the file breaks off: {share:.0f} % of it is decoded, unchecked for damage"))
         data = data[:upto]
         part = partial or upto is not None
-        from dctcodec.codec import codec_for
+        from dctcodec.codec import codec_for, loaded
 
-        codec = codec_for(data, device, part)
+        codec = loaded(model, device) if model else codec_for(data, device, part)
         if latents and latents > codec.scheme.latents:
             raise DctcodecError(f"the model {codec.model.name} has {codec.scheme.latents} latents: --latents {latents} is too many")
         with _picture_bar() as tick:
@@ -334,7 +335,8 @@ def _about(source: str) -> Iterator[None]:
 
 
 def _named(source: str, message: str) -> str:
-    return message if source in message else f"{source}: {message}"
+    told = message.startswith((f"{source} ", f"{source}: ", f"cannot read {source}: "))
+    return message if told else f"{source}: {message}"
 
 
 def _failure_message(error: Exception) -> str:

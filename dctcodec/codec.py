@@ -7,9 +7,10 @@ A model's family says how each arrow is drawn: `bands` (whole pictures, all freq
 """
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -67,6 +68,17 @@ class Scheme(Protocol):
         """RGB float32 (3, at least H, at least W), nominally in [0, 255]."""
 
 
+def _outside_autocast(method: Callable) -> Callable:
+    """A method of Codec as without the caller's autocast, whose bfloat16 sums would not be exact."""
+
+    @wraps(method)
+    def exact(self: "Codec", *args: Any, **options: Any) -> Any:
+        with torch.autocast("cpu", enabled=False), torch.autocast(self.device.type, enabled=False):
+            return method(self, *args, **options)
+
+    return exact
+
+
 class Codec:
     """A model, loaded. `model`: a name that `dctcodec models` lists; `device`: auto, cpu or cuda.
 
@@ -85,6 +97,7 @@ class Codec:
         if tune not in self.scheme.tunes:
             raise ModelError(f"the model {self.model.name} has no weights for {tune}: leave --tune out")
 
+    @_outside_autocast
     def encode(
         self,
         picture: Image.Image,
@@ -120,6 +133,7 @@ class Codec:
             tick(1 - coding)
         return container.write(header, self.scheme.encode(symbols, header, lambda share: tick(coding * share)))
 
+    @_outside_autocast
     def decode(
         self,
         data: bytes,
@@ -145,6 +159,7 @@ class Codec:
         tick(1 - CODING_SHARE)
         return _picture(rgb[:, : header.height, : header.width], header.grey)
 
+    @_outside_autocast
     def symbols(self, data: bytes, partial: bool = False, tick: Tick = no_tick) -> tuple[container.Header, Tensor]:
         """Header and symbols of a file, int32 on the CPU: the part of decoding that is exact. dct-bands has symbols
         (CHANNELS, h, w) on the grid of tiles, dct-vae (tiles, 3, 6, 6)."""
@@ -158,6 +173,7 @@ class Codec:
             raise FormatError(f"the file is to be painted by weights that its model {self.model.name} does not have")
         return header, self.scheme.decode(payload, header, tick)
 
+    @_outside_autocast
     def ideal_bits(self, data: bytes) -> float:
         """Code length of a file's symbols under the exact model, in bits: its size but for header and coder overhead."""
         header, symbols = self.symbols(data)

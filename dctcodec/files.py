@@ -13,7 +13,7 @@ from dctcodec.errors import InputError, OutputError
 STANDARD_STREAM = "-"
 """The name that means stdin for an input and stdout for an output."""
 MAX_INPUT_BYTES = 1 << 30
-"""No .dct file comes near this; a larger input is refused before it fills the memory."""
+"""No .dct file comes near this, nor most pictures; a larger input is refused before it fills the memory."""
 
 
 def read_input(source: str | Path) -> bytes:
@@ -109,7 +109,9 @@ def _write_stdout(data: bytes) -> None:
     if sys.stdout is None:
         raise OutputError("cannot write -: stdout is closed")
     try:
-        sys.stdout.buffer.write(data)
+        left = memoryview(data)
+        while left:  # unbuffered, it may take a part
+            left = left[sys.stdout.buffer.write(left) or 0 :]
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from dctcodec.errors import DctcodecWarning, ImageError, OutputError
-from dctcodec.files import STANDARD_STREAM, open_input, reason, write_output
+from dctcodec.files import MAX_INPUT_BYTES, STANDARD_STREAM, open_input, reason, write_output
 
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
@@ -60,7 +60,8 @@ def normalise(image: Image.Image) -> Image.Image:
 
     EXIF orientation is applied. 16-bit grey is scaled, 0..65535 to 0..255; floats are taken with white at 1, 255 or
     65535, the first that is no less than all of them, and a warning says which. Transparency is flattened on white with
-    a warning. Raises ImageError for a picture without pixels, with values outside those ranges, or that does not load.
+    a warning. Metadata stay behind: what has been applied is not applied again. Raises ImageError for a picture without pixels,
+    with values outside those ranges, or that does not load.
     """
     if 0 in image.size:
         raise ImageError("the picture has no pixels")
@@ -71,7 +72,9 @@ def normalise(image: Image.Image) -> Image.Image:
         image = _eight_bits(image)
     if image.has_transparency_data:
         image = _flatten(image)
-    return image if image.mode in ("L", "RGB") else image.convert(_opaque_mode(image))
+    plain = image.copy() if image.mode in ("L", "RGB") else image.convert(_opaque_mode(image))
+    plain.info = {}
+    return plain
 
 
 def check_ending(destination: str | Path) -> None:
@@ -88,7 +91,9 @@ def write_image(image: Image.Image, destination: str | Path) -> None:
     encoded = BytesIO()
     try:
         image.save(encoded, name, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except KeyError as error:
+        raise OutputError(f"cannot write {destination}: Pillow was built without {name} here; use another ending") from error
+    except (OSError, ValueError, RuntimeError, SyntaxError) as error:
         width, height = image.size
         raise OutputError(f"cannot write {destination}: {name} cannot hold a picture of {width}x{height}") from error
     write_output(destination, encoded.getvalue())
@@ -106,18 +111,30 @@ def _format(destination: str | Path) -> tuple[str, dict]:
 
 def _read_stream(stream: BinaryIO, name: str) -> Image.Image:
     if not stream.seekable():
-        stream = BytesIO(stream.read())
+        stream = BytesIO(stream.read(MAX_INPUT_BYTES + 1))
+        if stream.getbuffer().nbytes > MAX_INPUT_BYTES:
+            raise ImageError(f"cannot read {name}: it is larger than {MAX_INPUT_BYTES >> 20} MiB")
     if not stream.read(1):
         raise ImageError(f"cannot read {name}: the file is empty")
     stream.seek(0)
     with _reading(name):
         image = Image.open(stream)
-        # the further frames of a camera's MPO file are previews of the first
-        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        frames = _frames(image)
         image.load()
     if frames > 1:
         _warn(f"{name} has {frames} frames; the first is taken")
     return image
+
+
+def _frames(image: Image.Image) -> int:
+    """How many frames a picture file has, 1 where that cannot be told."""
+    if image.format in ("MPO", "PSD"):  # a camera's previews of the first; layers of it
+        return 1
+    try:
+        return getattr(image, "n_frames", 1)
+    except Exception:  # damage further on in the file
+        image.seek(0)
+        return 1
 
 
 @contextmanager

@@ -20,8 +20,8 @@ FLOAT_PRIOR = "prior-float.safetensors"
 _WEIGHTS = {"dct-bands": (PRIOR, DECODER), "dct-vae": (PRIOR, VAE), "vae": (VAE,)}
 """What each family needs."""
 _PACKAGE = Path(__file__).resolve().parent
-_PLACES = (_PACKAGE / "models", _PACKAGE.parent / "models")
-"""Inside an installed wheel, and beside the package in a checkout."""
+_PLACES = (_PACKAGE / "models" if (_PACKAGE / "models").is_dir() else _PACKAGE.parent / "models",)
+"""Inside an installed wheel, or beside the package in a checkout."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +42,37 @@ class ModelInfo:
 
 def installed() -> list[ModelInfo]:
     """Every installed model, by name. Raises ModelError for a damaged one."""
-    folders = {f.parent.name: f.parent for place in reversed(_PLACES) for f in place.glob(f"*/{CONFIG}")}
-    return [_read(folders[name]) for name in sorted(folders)]
+    return [_read(folder) for folder in _folders().values()]
 
 
 def find(name: str) -> ModelInfo:
-    """The model of a name. Raises ModelError where it is not installed."""
-    known = installed()
-    for model in known:
-        if model.name == name:
-            return model
-    raise ModelError(f"there is no model {name!r}; installed: {', '.join(m.name for m in known) or 'none'}")
+    """The model of a name. Raises ModelError where it is not installed, or damaged."""
+    folders = _folders()
+    if name not in folders:
+        raise ModelError(f"there is no model {name!r}; installed: {', '.join(folders) or 'none'}")
+    return _read(folders[name])
 
 
 def find_by_id(model_id: int) -> ModelInfo:
-    """The model whose prior has this identity. Raises ModelError where it is not installed."""
-    for model in installed():
+    """The model whose prior has this identity. Raises ModelError where it is not installed, or may be one that is damaged."""
+    damage = None
+    for folder in _folders().values():
+        try:
+            model = _read(folder)
+        except ModelError as error:
+            damage = error
+            continue
         if model.model_id == model_id:
             return model
+    if damage:
+        raise damage
     raise ModelError(f"the file was made with model {model_id:08x}, which is not installed: install the dctcodec that has it")
+
+
+def _folders() -> dict[str, Path]:
+    """The folder of each model, by name."""
+    folders = {config.parent.name: config.parent for place in reversed(_PLACES) for config in place.glob(f"*/{CONFIG}")}
+    return dict(sorted(folders.items()))
 
 
 @cache
@@ -72,7 +84,7 @@ def _read(folder: Path) -> ModelInfo:
         size = sum(file.stat().st_size for file in weights)
         identity = _identity(folder / PRIOR) if folder / PRIOR in weights else None
         return ModelInfo(folder.name, folder, config["family"], identity, size, config["description"], config["figures"], config)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"the model in {folder} is damaged or incomplete ({error}): install it again") from error
 
 

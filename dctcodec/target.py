@@ -1,5 +1,6 @@
 """The quality that meets a target: a file of at most so many bits, or a picture of at least so many decibels, by bisection."""
 
+import math
 import warnings
 from bisect import bisect_left, bisect_right
 
@@ -33,9 +34,11 @@ def encode_to(
 
     `bpp`: bits of the file over pixels, at most; `size`: bytes of the file, at most; `psnr`: dB of the picture that it decodes
     to at temperature 0, at least. Warns where the best quality is far below a `bpp` or `size`, or the worst above a `psnr`.
-    Raises TargetError where no quality of the model meets the target, and what `Codec.encode` raises.
+    Raises TargetError where no quality of the model meets the target, ValueError for none, several or one that is no number, and
+    what `Codec.encode` raises.
     """
-    if sum(value is not None for value in (bpp, size, psnr)) != 1:
+    given = [value for value in (bpp, size, psnr) if value is not None]
+    if len(given) != 1 or math.isnan(given[0]):
         raise ValueError("give one target: bpp, size or psnr")
     if codec.scheme.one_quality:
         raise TargetError(f"the model {codec.model.name} has one quality, so it meets no target")
@@ -67,14 +70,16 @@ class _Trials:
 
 
 def _at_most(trials: _Trials, limit: float, unit: str, scale: float) -> bytes:
+    form = ".0f" if scale == 1 else ".4g"
+
     def figure(number: int) -> float:
         return scale * len(trials.file(number))
 
     number = bisect_right(range(trials.count), limit, key=figure) - 1
     if number < 0:
-        raise TargetError(f"{limit:g} {unit} is out of reach: quality {WORST} takes {figure(0):.4g}")
+        raise TargetError(f"{limit:{form}} {unit} is out of reach: quality {WORST} takes {figure(0):{form}}")
     if number == trials.count - 1 and figure(number) < 0.99 * limit:
-        warnings.warn(f"quality {BEST} takes only {figure(number):.4g} {unit}", DctcodecWarning, stacklevel=3)
+        warnings.warn(f"quality {BEST} takes only {figure(number):{form}} {unit}", DctcodecWarning, stacklevel=3)
     return trials.file(number)
 
 

@@ -278,6 +278,12 @@ def test_means_are_those_of_the_per_image_values():
     assert (second.bpp, second.psnr, second.ms_ssim, second.ideal_bpp) == (1.5, 55, None, None)
 
 
+def test_a_picture_too_large_for_a_format_is_said():
+    (webp,) = (baseline for baseline in BASELINES if baseline.name == "WebP")
+    with pytest.raises(ImageError, match="WebP cannot hold a picture of 16384x1"):
+        webp.encode(Image.new("RGB", (16384, 1)), 5)
+
+
 @pytest.mark.parametrize("baseline", BASELINES, ids=lambda baseline: baseline.name)
 def test_baselines_in_colour_and_grey(baseline):
     for image in (photo(70, 50), photo(70, 50).convert("L")):

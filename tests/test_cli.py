@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from dctcodec import models
+from dctcodec import ModelError, models
 from dctcodec.cli import main
 
 COMMAND = [sys.executable, "-c", "from dctcodec.cli import main; main()"]
@@ -100,6 +100,38 @@ def test_one_pixel_goes_out_and_comes_back(tmp_path):
     assert dctcodec("encode", tmp_path / "dot.png", "-o", tmp_path / "dot.dct").exit_code == 0
     assert dctcodec("decode", tmp_path / "dot.dct", "-o", tmp_path / "back.png").exit_code == 0
     assert Image.open(tmp_path / "back.png").size == (1, 1)
+
+
+def test_every_failure_names_its_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "file"):
+        Path(name).write_bytes(b"no .dct")
+    lines = dctcodec("decode", "a", "file", "-o", "out/").stderr.splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [["error", "a"], ["error", "file"]]
+
+
+def test_a_model_of_the_same_prior_may_paint(dct, tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "twin").symlink_to(models.find(models.DEFAULT).path)
+    monkeypatch.setattr(models, "_PLACES", (*models._PLACES, tmp_path / "models"))
+    for name, more in (("own", []), ("twins", ["--model", "twin"])):
+        assert dctcodec("decode", dct, "-o", tmp_path / f"{name}.png", *more).exit_code == 0
+    assert (tmp_path / "own.png").read_bytes() == (tmp_path / "twins.png").read_bytes()
+    result = dctcodec("decode", dct, "-o", tmp_path / "other.png", "--model", "dct-bands")
+    assert_one_error(result, 1, f"made with model {models.DEFAULT}, not dct-bands")
+
+
+def test_a_damaged_model_harms_no_other(tmp_path, monkeypatch):
+    default = models.find(models.DEFAULT)
+    for name, text in (("bert", "{}"), ("list", "[]"), ("text", "?")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / models.CONFIG).write_text(text)
+        monkeypatch.setattr(models, "_PLACES", (*models._PLACES, tmp_path))
+        with pytest.raises(ModelError, match=f"{name} is damaged"):
+            models.find(name)
+    assert models.find(models.DEFAULT) == default == models.find_by_id(default.model_id)
+    with pytest.raises(ModelError, match="is damaged"):
+        models.find_by_id(default.model_id ^ 1)
 
 
 def test_stdin_and_stdout(png, encoded):

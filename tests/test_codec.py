@@ -106,6 +106,14 @@ def test_threads_and_other_calls_in_between_make_no_difference(codec, crop, make
     assert np.abs(pixels(codec.decode(data)) - pixels(picture)).max() <= 1
 
 
+def test_a_callers_autocast_makes_no_difference(codec, crop):
+    data, picture = codec.encode(crop), codec.decode(codec.encode(crop))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert codec.encode(crop) == data
+        assert np.array_equal(pixels(codec.decode(data)), pixels(picture))
+        assert codec.ideal_bits(data) < 8 * len(data)
+
+
 def test_a_codec_loaded_again_gives_the_same_bytes_and_pixels(codec, crop):
     data = codec.encode(crop)
     again = Codec(device="cpu")

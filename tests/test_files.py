@@ -44,6 +44,17 @@ def test_dash_is_stdin_and_stdout(monkeypatch):
     assert out.getvalue() == b"out"
 
 
+def test_a_standard_output_that_takes_little_at_once_gets_all(monkeypatch):
+    class Slow(io.BytesIO):
+        def write(self, data):
+            return super().write(bytes(data[:7]))
+
+    out = Slow()
+    monkeypatch.setattr(sys, "stdout", Stream(out))
+    write_output("-", bytes(range(100)))
+    assert out.getvalue() == bytes(range(100))
+
+
 def test_closed_standard_streams_are_said(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setattr(sys, "stdout", None)

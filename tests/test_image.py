@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from dctcodec import image
 from dctcodec.errors import DctcodecWarning, ImageError, OutputError
 from dctcodec.image import check_ending, normalise, read_image, write_image
 
@@ -136,6 +137,13 @@ def test_exif_orientation_is_applied(name, orientation):
     result = normalise(read_image(saved(stored, name, exif=exif)))
     assert result.size == upright.size
     assert np.abs(pixels(result) - pixels(upright)).mean() < 12
+    assert np.array_equal(pixels(normalise(result)), pixels(result))
+
+
+def test_metadata_stay_behind():
+    image = gradient()
+    image.info = {"icc_profile": b"of a display", "comment": b"whose", "exif": b""}
+    assert normalise(image).info == {} and image.info["comment"] == b"whose"
 
 
 def test_unreadable_exif_is_ignored_with_a_warning():
@@ -176,6 +184,25 @@ def test_a_stream_that_cannot_seek_is_read():
     with os.fdopen(reading, "rb") as stream:
         assert np.array_equal(pixels(read_image(stream)), pixels(gradient()))
     thread.join()
+
+
+def test_a_stream_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(image, "MAX_INPUT_BYTES", 5000)
+    reading, writing = os.pipe()
+    os.write(writing, bytes(6000))
+    with os.fdopen(reading, "rb") as stream, pytest.raises(ImageError, match="it is larger than"):
+        read_image(stream)
+    os.close(writing)
+
+
+def test_damage_in_further_frames_is_no_concern(tmp_path):
+    path = tmp_path / "two.gif"
+    frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    data = path.read_bytes()
+    descriptor = data.rindex(b"\x2c\0\0\0\0")  # of the second frame, at 0, 0
+    path.write_bytes(data[: descriptor + 3])
+    assert pixels(read_image(path).convert("RGB")).reshape(-1, 3).min(0).tolist() == [255, 0, 0]
 
 
 def test_the_first_of_several_frames_is_taken_with_a_warning(tmp_path):

@@ -53,11 +53,25 @@ def test_a_psnr_is_met_and_the_quality_below_falls_short(codec, crop, next_to, m
         assert psnr(image, codec.decode(next_to(data, -0.1))) < 31
 
 
+def test_a_picture_on_its_side_is_turned_upright_once(codec, crop):
+    stored = crop.transpose(Image.Transpose.ROTATE_90)
+    stored.info["exif"] = Image.Exif()
+    stored.info["exif"][0x0112] = 6
+    stored.info["exif"] = stored.info["exif"].tobytes()
+    for target in ({"psnr": 30}, {"bpp": 0.9}):
+        picture = codec.decode(encode_to(codec, stored, **target))
+        assert picture.size == crop.size and psnr(crop, picture) > 27
+
+
 def test_targets_beyond_the_qualities_are_refused(codec, crop):
     with pytest.raises(TargetError, match=r"0.01 bits a pixel is out of reach: quality 1 takes 0\.\d+"):
         encode_to(codec, crop, bpp=0.01)
     with pytest.raises(TargetError, match=r"30 bytes is out of reach: quality 1 takes \d+"):
         encode_to(codec, crop, size=30)
+    with pytest.warns(DctcodecWarning, match=r"quality 100 takes only \d+ bytes"):
+        encode_to(codec, crop, size=12345678)
+    with pytest.raises(ValueError, match="one target"):
+        encode_to(codec, crop, bpp=float("nan"))
     with pytest.raises(TargetError, match=r"70 dB is out of reach: quality 100 reaches \d+\.\d+"):
         encode_to(codec, crop, psnr=70)
 

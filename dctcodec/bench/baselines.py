@@ -6,6 +6,8 @@ from typing import Any
 
 from PIL import Image
 
+from dctcodec.errors import ImageError
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -18,9 +20,13 @@ class Baseline:
     qualities: tuple[int, ...]
 
     def encode(self, image: Image.Image, quality: float) -> bytes:
-        """The whole file of an RGB or grey picture. `quality`: the format's own scale, 0..100, as an integer."""
+        """The whole file of an RGB or grey picture. `quality`: the format's own scale, 0..100, as an integer. Raises ImageError for
+        a picture that is too large for the format."""
         buffer = io.BytesIO()
-        image.save(buffer, self.format, quality=int(quality), **self.options)
+        try:
+            image.save(buffer, self.format, quality=int(quality), **self.options)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ImageError(f"{self.name} cannot hold a picture of {image.width}x{image.height} ({error})") from error
         return buffer.getvalue()
 
     def decode(self, data: bytes) -> Image.Image:

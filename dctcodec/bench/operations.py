@@ -31,6 +31,7 @@ def count(model: str) -> dict[str, float]:
 
 
 def _multiply_adds(work: Callable[[], object]) -> float:
+    work()  # what is done once only, such as trying int8 products, does not count
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten._int_mm: _product}) as counter:
         work()
     return counter.get_total_flops() / 2

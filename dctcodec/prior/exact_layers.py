@@ -67,7 +67,7 @@ class Arithmetic:
     def product(self, activations: Tensor, weight: Tensor) -> Tensor:
         """(positions, terms) @ (terms, outputs), both `operand` or exactly convertible to it, as int32 or `dtype`."""
         if self.kind == "int8" and int8_is_exact(min(len(activations), TRIAL_ROWS), *weight.shape):
-            return torch._int_mm(activations.to(torch.int8), weight)
+            return torch._int_mm(activations.to(torch.int8), weight.contiguous())  # laid out as it was tried
         return activations.to(self.dtype) @ weight.to(self.dtype)
 
 
