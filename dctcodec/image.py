@@ -14,6 +14,8 @@ from dctcodec.errors import DctcodecWarning, ImageError, OutputError
 from dctcodec.files import MAX_INPUT_BYTES, STANDARD_STREAM, open_input, reason, write_output
 
 _ORIENTATION_TAG = 0x0112
+_BITS_TAG = 258
+"""Of a TIFF, bits of a sample."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -58,8 +60,8 @@ def read_image(source: str | Path | BinaryIO) -> Image.Image:
 def normalise(image: Image.Image) -> Image.Image:
     """The picture as the codec takes it: mode "L" where it was grey, else "RGB"; upright, 8 bits, opaque.
 
-    EXIF orientation is applied. 16-bit grey is scaled, 0..65535 to 0..255; floats are taken with white at 1, 255 or
-    65535, the first that is no less than all of them, and a warning says which. Transparency is flattened on white with
+    EXIF orientation is applied. 16-bit grey is scaled, 0..65535 to 0..255, a TIFF's of 12 bits from 0..4095; floats are taken
+    with white at 1, 255 or 65535, the first that is no less than all of them, and a warning says which. Transparency is flattened on white with
     a warning. Metadata stay behind: what has been applied is not applied again. Raises ImageError for a picture without pixels,
     with values outside those ranges, or that does not load.
     """
@@ -67,9 +69,10 @@ def normalise(image: Image.Image) -> Image.Image:
         raise ImageError("the picture has no pixels")
     with _reading("the picture"):
         image.load()
+    white = 4095 if getattr(image, "tag_v2", {}).get(_BITS_TAG) == (12,) else 65535
     image = _upright(image)
     if image.mode in _DEEP_MODES:
-        image = _eight_bits(image)
+        image = _eight_bits(image, white)
     if image.has_transparency_data:
         image = _flatten(image)
     plain = image.copy() if image.mode in ("L", "RGB") else image.convert(_opaque_mode(image))
@@ -165,8 +168,8 @@ def _upright(image: Image.Image) -> Image.Image:
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits a pixel to "L", or to "LA" where one value is declared transparent."""
+def _eight_bits(image: Image.Image, white: int) -> Image.Image:
+    """Grey of 12 to 32 bits a pixel to "L", or to "LA" where one value is declared transparent."""
     values = np.asarray(image)
     if values.dtype.kind == "f":
         white = _white_of_floats(values)
@@ -174,7 +177,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     else:
         if values.min() < 0 or values.max() > 65535:
             raise ImageError("the picture has values outside 0 to 65535; scale them first")
-        levels = (values.astype(np.int32) + 128) // 257
+        levels = (values.astype(np.int32) * 255 + white // 2) // white
     grey = Image.fromarray(levels.astype(np.uint8))
     if "transparency" in image.info:
         grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))

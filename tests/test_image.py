@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import threading
 import warnings
 
@@ -138,6 +139,18 @@ def test_exif_orientation_is_applied(name, orientation):
     assert result.size == upright.size
     assert np.abs(pixels(result) - pixels(upright)).mean() < 12
     assert np.array_equal(pixels(normalise(result)), pixels(result))
+
+
+def test_a_tiff_of_12_bits_is_as_bright_as_it_was():
+    levels = (0, 4095, 2048, 1000)
+    packed = int("".join(f"{level:012b}" for level in levels), 2).to_bytes(6, "big")
+    size, bits, one, shorts = 2, 12, 1, 3
+    entries = [(256, 4, size), (257, 4, size), (258, shorts, bits), (259, shorts, one), (262, shorts, one), (273, 4, 8)]
+    entries += [(277, shorts, one), (278, 4, size), (279, 4, len(packed))]
+    fields = [struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries]
+    directory = struct.pack("<H", len(entries)) + b"".join(fields)
+    data = b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + directory + bytes(4)
+    assert pixels(normalise(read_image(io.BytesIO(data)))).ravel().tolist() == [0, 255, 128, 62]
 
 
 def test_metadata_stay_behind():
