@@ -61,9 +61,9 @@ def normalise(image: Image.Image) -> Image.Image:
     """The picture as the codec takes it: mode "L" where it was grey, else "RGB"; upright, 8 bits, opaque.
 
     EXIF orientation is applied. 16-bit grey is scaled, 0..65535 to 0..255, a TIFF's of 12 bits from 0..4095; floats are taken
-    with white at 1, 255 or 65535, the first that is no less than all of them, and a warning says which. Transparency is flattened on white with
-    a warning. Metadata stay behind: what has been applied is not applied again. Raises ImageError for a picture without pixels,
-    with values outside those ranges, or that does not load.
+    with white at 1, 255 or 65535, the first that is no less than all of them, and a warning says which. Transparency is
+    flattened on white with a warning. Metadata stay behind: what has been applied is not applied again. Raises ImageError for
+    a picture without pixels, with values outside those ranges, or that does not load.
     """
     if 0 in image.size:
         raise ImageError("the picture has no pixels")
