@@ -32,6 +32,7 @@ HELD_OUT_INTERVAL = (0.1, 0.8)
 LIKELIHOODS = {
     "dct-vae-mnist": "76.62 nats",
     "vae-mnist": "",
+    "dct-vae-cifar10-bound": "3.26 bits/dim",
     "dct-vae-cifar10": "3.26 bits/dim",
     "vae-cifar10": "3.28 bits/dim",
     "dct-vae-omniglot": "86.11 nats",
@@ -286,10 +287,10 @@ def _paper() -> str:
 
 def _table_5() -> list[str]:
     """Our rows and the published ones."""
-    ours = (load(f"paper/likelihood-{name}") for name in ("dct-vae-cifar10", "vae-cifar10"))
+    ours = (load(f"paper/likelihood-{name}") for name in ("dct-vae-cifar10-bound", "dct-vae-cifar10", "vae-cifar10"))
     rows = [(f"`{row['model']}`", f"{row['parameters'] / 1e6:.1f}M", row["latents"], row["nll_bits_per_dim"]) for row in ours]
     rows += [tuple(row.values()) for row in load("paper/table-5")["rows"]]
-    lines = ["\nTable 5, CIFAR-10: ours, of six and four hours on a CPU core, and the paper's rows as it gives them.\n"]
+    lines = ["\nTable 5, CIFAR-10: ours, of four to six hours on a CPU core, and the paper's rows as it gives them.\n"]
     lines.append("| model | size | L | bits/dim ≤ |\n|---|---|---|---|")
     return lines + [f"| {model} | {size or '–'} | {latents} | {bits:.2f} |" for model, size, latents, bits in rows]
 
