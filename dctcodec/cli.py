@@ -15,7 +15,7 @@ import click
 
 from dctcodec.container import parse
 from dctcodec.errors import DctcodecError, DctcodecWarning, ModelError
-from dctcodec.files import STANDARD_STREAM, check_output, read_input, write_output
+from dctcodec.files import STANDARD_STREAM, check_output, make_folder, read_input, write_output
 from dctcodec.models import DEFAULT, TUNES, find, find_by_id, installed
 from dctcodec.quality import quality_of_step
 
@@ -281,10 +281,7 @@ def _pairs_in_directory(inputs: tuple[str, ...], output: str, ending: str) -> li
         if destination in pairs:
             raise click.UsageError(f"{pairs[destination]} and {source} would both be written to {destination}.")
         pairs[destination] = source
-    try:
-        os.makedirs(output, exist_ok=True)
-    except OSError as error:
-        raise DctcodecError(f"cannot make the directory {output}: {error.strerror}") from error
+    make_folder(Path(output))
     return [(source, destination) for destination, source in pairs.items()]
 
 

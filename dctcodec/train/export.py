@@ -42,8 +42,6 @@ def export(
             files[name] = save(_halves(load_average(checkpoint, Decoder(shape.decoder), "decoder")))
     shapes = {"prior": asdict(shape.prior), "decoder": asdict(shape.decoder)}
     _write(model, files, {"family": "dct-bands", "description": description} | shapes | {"figures": {}})
-    if not tuned:
-        (model / models.TUNED_DECODER).unlink(missing_ok=True)
 
 
 def _prior_files(checkpoint: Path, shape: PriorShape) -> dict[str, bytes]:
@@ -79,15 +77,16 @@ def export_paper(config: Path, checkpoint: Path, model: Path, prior: Path | None
     table = configuration.table(config)
     facts = {"family": family, "description": description, "temperature": PAPER_TEMPERATURE, "config": table, "figures": {}}
     _write(model, files, facts)
-    if models.PRIOR not in files:
-        (model / models.PRIOR).unlink(missing_ok=True)
 
 
 def _write(model: Path, files: dict[str, bytes], config: dict[str, Any]) -> None:
-    """Write a model: its files, and last config.json, what it is; benchmarks/publish.py adds the figures."""
+    """Write a model: its files, and last config.json, what it is; benchmarks/publish.py adds the figures. Weights that an earlier
+    model left in the folder go."""
     make_folder(model)
     for name, data in (files | {models.CONFIG: f"{json.dumps(config, indent=1)}\n".encode()}).items():
         write_output(model / name, data)
+    for name in models.WEIGHTS - files.keys():
+        (model / name).unlink(missing_ok=True)
 
 
 def float_prior(network: PriorNetwork) -> bytes:
