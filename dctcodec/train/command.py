@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -175,10 +176,13 @@ def model_command(config: Path, photos: Path, run: Path, **options) -> None:
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Folder of the run; resumed if it exists.")
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the run in optimiser steps.  [default: CONFIG's epochs]")
 @click.option("--hours", type=click.FloatRange(min=0.001), help="Length of the run in hours, over all restarts.")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Peak of the rate.  [default: CONFIG's]")
 @click.option("--start", type=click.Path(path_type=Path, exists=True), help="A model's vae.safetensors to begin a new RUN with.")
 @click.option("--part", type=click.Choice(["both", "vae", "prior"]), default="both", show_default=True, help="What to train.")
 @_machine_options
-def vae(config: Path, data: Path, run: Path, steps: int | None, hours: float | None, part: str, **options) -> None:
+def vae(
+    config: Path, data: Path, run: Path, steps: int | None, hours: float | None, learning_rate: float | None, part: str, **options
+) -> None:
     """Train one of the paper's models as CONFIG (models/configs/*.toml) says: cifar10, mnist, omniglot or photos.
 
     Its batch is of all processes together. A RUN that exists goes on from its own weights.
@@ -188,7 +192,10 @@ def vae(config: Path, data: Path, run: Path, steps: int | None, hours: float | N
 
     if steps and hours:
         raise click.UsageError("give the length of the run either as --steps or as --hours")
-    train_vae(read(config), data, _settings(run, steps, hours and 60 * hours, **options), part)
+    whole = read(config)
+    if learning_rate:
+        whole = replace(whole, training=replace(whole.training, learning_rate=learning_rate))
+    train_vae(whole, data, _settings(run, steps, hours and 60 * hours, **options), part)
 
 
 @train.command()

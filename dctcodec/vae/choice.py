@@ -43,17 +43,19 @@ class Choice(nn.Module):
     def forward(self, bins: Tensor, width: Tensor) -> Tensor:
         """Coefficients (B, channels, size, size) in bins from zero, and the width of a bin (channels, size, size) in intensities,
         to integers in -reach .. reach - 1, int64."""
-        candidates = _candidates(bins).clamp(-self.reach, self.reach - 1)
-        error = ((candidates - bins) * width).square().sum(2)
-        best = (error + self.weight * self.lengths(candidates.long())).argmin(0)
-        return candidates.long().gather(0, best[None, :, None].expand(1, *bins.shape))[0]
+        candidates = self._candidates(bins)
+        best = (self._error(candidates, bins, width) + self.weight * self.lengths(candidates)).argmin(0)
+        return chosen(candidates, best)
 
-    def log_probabilities(self, bins: Tensor, width: Tensor) -> Tensor:
-        """ln of the posterior of each symbol of contexts of one channel, (B, 1, size, size, 2 reach); arguments as in the call."""
-        symbols = torch.arange(-self.reach, self.reach, device=bins.device)
-        error = ((symbols - bins[..., None]) * width[..., None]).square()
-        lengths = self.bits[..., self.reach : 3 * self.reach]
-        return torch.log_softmax(-math.log(2) * (error / self.weight + lengths), -1)
+    def posterior(self, bins: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+        """Symbols that may be drawn, int64 (K, B, channels, size, size), and ln of their probabilities, (K, B, size, size), the
+        channels of a frequency together; arguments as in the call. Of one channel all symbols, else the candidates."""
+        one = bins.shape[1] == 1
+        candidates = self._all(bins) if one else self._candidates(bins)
+        logs = -math.log(2) * (self._error(candidates, bins, width) / self.weight + self.lengths(candidates))
+        if not one:
+            logs = logs.masked_fill(_repeats(candidates), -math.inf)
+        return candidates, torch.log_softmax(logs, 0)
 
     def lengths(self, symbols: Tensor) -> Tensor:
         """Bits of each frequency, (..., size, size) of symbols (..., channels, size, size)."""
@@ -68,9 +70,29 @@ class Choice(nn.Module):
         differences[..., middle, :, :] = symbols[..., middle, :, :]
         return differences + 2 * self.reach
 
+    def _all(self, bins: Tensor) -> Tensor:
+        """Every symbol of each coefficient, (K, B, channels, size, size)."""
+        symbols = torch.arange(-self.reach, self.reach, device=bins.device)
+        return symbols.reshape(-1, 1, 1, 1, 1).expand(-1, *bins.shape)
 
-def _candidates(bins: Tensor) -> Tensor:
-    """(K, B, channels, size, size): every channel one of its two nearest bins; all in one bin near their mean; all zero."""
-    low, mean = torch.floor(bins), bins.mean(1, keepdim=True).expand_as(bins)
-    near = [low + bins.new_tensor(up)[:, None, None] for up in product((0, 1), repeat=bins.shape[1])]
-    return torch.stack([*near, torch.floor(mean), torch.ceil(mean), torch.zeros_like(bins)])
+    def _candidates(self, bins: Tensor) -> Tensor:
+        """(K, B, channels, size, size): every channel one of its two nearest bins; all in one bin near their mean; all zero."""
+        low, mean = torch.floor(bins), bins.mean(1, keepdim=True).expand_as(bins)
+        near = [low + bins.new_tensor(up)[:, None, None] for up in product((0, 1), repeat=bins.shape[1])]
+        every = torch.stack([*near, torch.floor(mean), torch.ceil(mean), torch.zeros_like(bins)])
+        return every.clamp(-self.reach, self.reach - 1).long()
+
+    @staticmethod
+    def _error(candidates: Tensor, bins: Tensor, width: Tensor) -> Tensor:
+        """Squared error of each frequency's channels together, (K, B, size, size)."""
+        return ((candidates - bins) * width).square().sum(2)
+
+
+def chosen(candidates: Tensor, which: Tensor) -> Tensor:
+    """(B, channels, size, size) of candidates (K, B, channels, size, size), by their numbers (B, size, size)."""
+    return candidates.gather(0, which[None, :, None].expand(1, *candidates.shape[1:]))[0]
+
+
+def _repeats(candidates: Tensor) -> Tensor:
+    """Where a candidate equals an earlier one, (K, B, size, size)."""
+    return torch.stack([(candidates[:number] == one).all(2).any(0) for number, one in enumerate(candidates)])

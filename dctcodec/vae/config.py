@@ -81,8 +81,8 @@ def _check(network: NetworkShape, context: ContextShape | None) -> None:
     weight = context and context.rate_weight
     if weight is not None and not (type(weight) in (int, float) and 0 <= weight < math.inf):
         raise ConfigError(f"[context] rate_weight = {weight!r} should be a number from 0 up")
-    if context and context.drawn and not (weight and network.channels == 1):
-        raise ConfigError("[context] drawn needs images of one channel and a rate_weight above 0")
+    if context and context.drawn and not weight:
+        raise ConfigError("[context] drawn needs a rate_weight above 0")
     sides = [network.side, *(scale.side for scale in network.scales)]
     if network.offset and not (network.context and network.likelihood == "logistic-mixture"):
         raise ConfigError("[network] offset needs a context and the likelihood logistic-mixture")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dctcodec.context import dct_basis
 from dctcodec.errors import ModelError
-from dctcodec.vae.choice import Choice
+from dctcodec.vae.choice import Choice, chosen
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class ContextShape:
     Else the bins move by half so that zero is a centre, a symbol is chosen by its squared error and its bits, each of which weighs
     that much (`choice.py`), and channels are told as differences from the middle one, modulo 2^bits.
 
-    `drawn` (of images of one channel, with a `rate_weight` above 0): training and likelihoods do not take the best symbol but
-    draw one. Near the edge of a bin a decoder cannot know on which side an image will fall; with a context that is a function of
-    the image it pays for that in probability of images whose context is another."""
+    `drawn` (with a `rate_weight` above 0): training and likelihoods do not take the best symbol but draw one. Near the edge of a
+    bin a decoder cannot know on which side an image will fall; with a context that is a function of the image it pays for that in
+    probability of images whose context is another."""
 
     kind: str
     size: int
@@ -73,11 +73,12 @@ class Context(nn.Module):
         if not self.shape.drawn:
             return self.symbols(images), images.new_zeros(len(images))
         with _in_full(images):
-            logs = self.choice.log_probabilities(self._values(images) * self.half, self.width)
+            symbols, logs = self.choice.posterior(self._values(images) * self.half, self.width)
+        logs = logs.movedim(0, -1).contiguous()
         # Gumbel's way to a categorical draw
-        chosen = (logs - torch.log(-torch.log(torch.rand_like(logs).clamp(1e-20, 1 - 1e-7)))).argmax(-1)
-        surprise = -logs.gather(-1, chosen[..., None]).flatten(1).sum(1)
-        return chosen, surprise
+        drawn = (logs - torch.log(-torch.log(torch.rand_like(logs).clamp(1e-20, 1 - 1e-7)))).argmax(-1)
+        surprise = -logs.gather(-1, drawn[..., None]).flatten(1).sum(1)
+        return self.of_bins(chosen(symbols, drawn)), surprise
 
     def image(self, symbols: Tensor) -> Tensor:
         """The image (B, channels, side, side) in [0, 1] that a context shows: each symbol at its bin's centre."""
