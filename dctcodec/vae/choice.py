@@ -50,12 +50,9 @@ class Choice(nn.Module):
     def posterior(self, bins: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
         """Symbols that may be drawn, int64 (K, B, channels, size, size), and ln of their probabilities, (K, B, size, size), the
         channels of a frequency together; arguments as in the call. Of one channel all symbols, else the candidates."""
-        one = bins.shape[1] == 1
-        candidates = self._all(bins) if one else self._candidates(bins)
+        candidates = self._all(bins) if bins.shape[1] == 1 else self._candidates(bins)
         logs = -math.log(2) * (self._error(candidates, bins, width) / self.weight + self.lengths(candidates))
-        if not one:
-            logs = logs.masked_fill(_repeats(candidates), -math.inf)
-        return candidates, torch.log_softmax(logs, 0)
+        return candidates, torch.log_softmax(logs.masked_fill(_repeats(candidates), -math.inf), 0)
 
     def lengths(self, symbols: Tensor) -> Tensor:
         """Bits of each frequency, (..., size, size) of symbols (..., channels, size, size)."""
