@@ -559,6 +559,70 @@ def test_what_the_context_paints_may_be_trained():
     assert losses[1] - losses[0] == pytest.approx(error / (2 * 0.05**2), rel=0.05)
 
 
+def test_a_warm_up_raises_the_weight_of_the_latents_to_one():
+    training = Training(epochs=1, batch=8, learning_rate=1e-3, final_rate=1e-4, warm_up=40)
+    assert [vae.kl_weight(step, training) for step in (0, 20, 40, 41)] == pytest.approx([1e-3, 1e-3**0.5, 1, 1])
+    assert vae.kl_weight(0, Training(epochs=1, batch=8, learning_rate=1e-3, final_rate=1e-4)) == 1
+
+
+def test_the_latents_weigh_what_they_are_told(paper_runs: Path):
+    config, data = read(paper_runs / "plain.toml"), sets.load("mnist", paper_runs / "data")
+    torch.manual_seed(0)
+    model, images, losses = PaperModel(config.shape), data.images(data.training[:8]), []
+    for weight in (0.0, 1.0, 0.25):
+        torch.manual_seed(1)
+        losses.append(vae.loss(model, images, config.training, weight=weight).item())
+    assert losses[2] - losses[0] == pytest.approx((losses[1] - losses[0]) / 4, rel=1e-3)
+    assert losses[1] > losses[0]
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["from nothing", "from weights"])
+def test_a_warm_up_goes_on_where_a_run_is_taken_up(paper_runs: Path, tmp_path: Path, monkeypatch, started: bool):
+    """A run from a model's weights has had its own: the latents weigh 1 from its first step."""
+    config = tmp_path / "warm.toml"
+    config.write_text((paper_runs / "plain.toml").read_text().replace("batch = 8", "batch = 8\nwarm_up = 3"))
+    save_file(PaperModel(read(config).shape).state_dict(), tmp_path / "vae.safetensors")
+    start = ["--start", tmp_path / "vae.safetensors"] if started else []
+    seen, plain = [], vae.loss
+    monkeypatch.setattr(vae, "loss", lambda *words: seen.append(words[-1]) or plain(*words))
+    for steps in (2, 5):
+        invoke("vae", config, "--data", paper_runs / "data", "--run", tmp_path / "run", "--steps", steps, *start)
+    assert seen == pytest.approx([1.0] * 5 if started else [1e-3, 1e-2, 1e-1, 1.0, 1.0])
+
+
+def test_a_vaes_weights_begin_a_dct_vae(paper_runs: Path, tmp_path: Path):
+    """One of fewer latents, whose context adds nothing at first."""
+    config, start = tmp_path / "tiny.toml", tmp_path / "vae.safetensors"
+    config.write_text((paper_runs / "tiny.toml").read_text().replace("latents = 2", "latents = 1"))
+    vae_weights = PaperModel(read(paper_runs / "plain.toml").shape).state_dict()
+    save_file(vae_weights, start)
+    words = ["vae", config, "--data", paper_runs / "data", "--start", start, "--learning-rate", 1e-12, "--steps", 1]
+    invoke(*words, "--run", tmp_path / "run")
+    begun = tensors(checkpoint(tmp_path, "run"), "model.")
+    common = begun.keys() & vae_weights.keys()
+    assert {name for name in begun if name.startswith("vae.") and not name.startswith("vae.context.")} == common
+    assert any(name.startswith("vae.blocks.1.1.") for name in vae_weights) and "vae.blocks.1.1.inject.weight" not in begun
+    for name in common:
+        assert torch.allclose(begun[name], vae_weights[name], atol=1e-9), name
+    assert all(tensor.abs().max() < 1e-9 for name, tensor in begun.items() if name.startswith("vae.context."))
+    assert torch.equal(begun["context.largest"], tensors(checkpoint(paper_runs, "tiny"), "model.")["context.largest"])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [(None, "cannot read the weights"), ("vae.start", "not of this network"), ("stem.weight", "not one has a name")],
+)
+def test_weights_that_cannot_begin_a_dct_vae_are_refused(paper_runs: Path, tmp_path: Path, name: str | None, said: str):
+    start = tmp_path / "vae.safetensors"
+    if name:
+        save_file({name: torch.zeros(1, 3, 2, 2)}, start)
+    else:
+        start.write_bytes(b"no weights")
+    words = ["vae", paper_runs / "tiny.toml", "--data", paper_runs / "data", "--run", tmp_path / "run", "--start", start]
+    with pytest.raises(ModelError, match=said):
+        train.main(list(map(str, words)), standalone_mode=False)
+
+
 def test_several_draws_train_a_nearer_bound_and_every_part(paper_runs: Path):
     torch.manual_seed(0)
     model, data = PaperModel(read(paper_runs / "tiny.toml").shape), sets.load("mnist", paper_runs / "data")
@@ -620,7 +684,7 @@ def test_gradients_are_clipped_and_bad_steps_skipped(tmp_path: Path, limits: dic
     settings = loop.Settings(tmp_path, steps=3, learning_rate=1.0, schedule=lambda step, fraction: 1.0, **limits)
     sgd = torch.optim.SGD(model.parameters(), 1.0)
     batches = lambda count: torch.zeros(count)  # noqa: E731
-    loop.train(model, sgd, lambda model, batch: slope * model.weight, lambda average: {}, batches, settings)
+    loop.train(model, sgd, lambda model, batch, step: slope * model.weight, lambda average: {}, batches, settings)
     assert model.weight.item() == pytest.approx(moved, rel=1e-4)
 
 
@@ -628,7 +692,7 @@ def test_a_last_validation_that_was_interrupted_is_made_up_for(tmp_path: Path):
     def run(validate) -> None:
         model, settings = Slope(), loop.Settings(tmp_path / "run", steps=3)
         sgd = torch.optim.SGD(model.parameters(), 1.0)
-        loop.train(model, sgd, lambda model, batch: model.weight.sum(), validate, torch.zeros, settings)
+        loop.train(model, sgd, lambda model, batch, step: model.weight.sum(), validate, torch.zeros, settings)
 
     def interrupted(average: Slope) -> dict[str, float]:
         raise KeyboardInterrupt

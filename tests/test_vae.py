@@ -17,7 +17,7 @@ from dctcodec.vae.config import from_table, read
 from dctcodec.vae.context import Context, ContextShape
 from dctcodec.vae.likelihood import Bernoulli, LogisticMixture
 from dctcodec.vae.model import ModelShape, PaperModel, bits_per_dim
-from dctcodec.vae.network import Latent, NetworkShape, Scale
+from dctcodec.vae.network import LOG_VARIANCE, Bounded, Latent, NetworkShape, Scale
 
 FOLDER = Path(__file__).parent.parent / "models" / "configs"
 CONFIGS = sorted(path for path in FOLDER.glob("*.toml") if path.stem not in ("flagship", "dct-bands"))
@@ -315,6 +315,28 @@ def test_divergence_and_log_ratio_are_those_of_normal_distributions():
     assert abs(ratios.mean() + exact) < 5 * ratios.std() / 5000**0.5
 
 
+def test_a_variance_beyond_its_range_learns_what_brings_it_back_alone():
+    low, high = LOG_VARIANCE
+    values = torch.tensor([low - 1, low - 1, low + 1, high - 1, high + 1, high + 1], requires_grad=True)
+    bounded = Bounded.apply(values, low, high)
+    assert torch.equal(bounded, values.clamp(low, high))
+    bounded.backward(torch.tensor([-2.0, 2.0, 2.0, -2.0, 2.0, -2.0]))  # a step goes the other way
+    assert values.grad.tolist() == [-2.0, 0.0, 2.0, -2.0, 2.0, 0.0]
+
+
+def test_a_latent_of_the_largest_variance_learns_of_a_smaller_one():
+    network, images = model().vae, torch.rand(8, 1, 8, 8)
+    block = network.blocks[0][0]
+    with torch.no_grad():
+        for layer in (block.prior[-1], block.posterior[-1]):
+            layer.bias[2:4] = 9.0
+    _, latents = network.reconstruct(images, torch.zeros(8, 1, 8, 8))
+    assert not latents[0].log_std.any() and not latents[0].prior_log_std.any()
+    (latents[0].log_std + latents[0].prior_log_std).sum().backward()
+    for layer in (block.prior[-1], block.posterior[-1]):
+        assert (layer.bias.grad[2:4] > 0).all()
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -473,6 +495,7 @@ def table() -> dict:
         ("training", "learning_rate", -1.0, r"\[training\] learning_rate"),
         ("training", "batch", None, r"\[training\].*batch"),
         ("training", "draws", 0, r"\[training\] draws = 0"),
+        ("training", "warm_up", -1, r"\[training\] warm_up = -1"),
         ("scale", "side", 3, r"sides of \[\[scale\]\]"),
         ("scale", "latents", None, r"\[scale\].*latents"),
     ],
@@ -505,8 +528,8 @@ def test_only_symbols_that_weigh_their_bits_are_drawn():
 def test_several_draws_are_of_images_that_all_of_the_model_sees():
     whole = table()
     from_table(whole | {"training": whole["training"] | {"draws": 3}})
-    for wrong in ({"prior_images": 2}, {"paint": 0.5}):
-        with pytest.raises(ConfigError, match="draws above 1 trains all of the model on the same images"):
+    for wrong in ({"prior_images": 2}, {"paint": 0.5}, {"warm_up": 9}):
+        with pytest.raises(ConfigError, match="draws above 1 has one bound of all images"):
             from_table(whole | {"training": whole["training"] | {"draws": 3} | wrong})
 
 

@@ -97,4 +97,4 @@ def train_decoder(photos: Path, settings: Settings, shape: DecoderShape = Decode
     crops = Photos(training, CROP, settings.device)
     validation = centre_crops(held_out).to(settings.device)
     optimiser = optimiser_of(model, settings.learning_rate)
-    return train(model, optimiser, lambda m, b: loss(m, b, tune), lambda m: gains(m, validation, tuned), crops.batch, settings)
+    return train(model, optimiser, lambda m, b, _: loss(m, b, tune), lambda m: gains(m, validation, tuned), crops.batch, settings)

@@ -152,4 +152,4 @@ def train_flagship(config: FlagshipConfig, photos: Path, settings: Settings) -> 
     def validate(average: Flagship) -> dict[str, float]:
         return prior.code_lengths(average.prior, validation) | decoder.gains(average.decoder, validation)
 
-    return train(model, optimiser, lambda m, b: loss(m, b, options.chosen, options.reveals), validate, crops.batch, settings)
+    return train(model, optimiser, lambda m, b, _: loss(m, b, options.chosen, options.reveals), validate, crops.batch, settings)

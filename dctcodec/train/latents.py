@@ -102,4 +102,4 @@ def train_latents(photos: Path, decoder: Decoder, settings: Settings) -> LatentT
     crops = Photos(training, CROP, settings.device)
     validation = centre_crops(held_out).to(settings.device)
     optimiser = Optimiser(model, settings.learning_rate)
-    return train(model, optimiser, loss, lambda m: figures(m, validation), crops.batch, settings)
+    return train(model, optimiser, lambda m, b, _: loss(m, b), lambda m: figures(m, validation), crops.batch, settings)

@@ -79,15 +79,16 @@ class Progress:
 def train(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    loss: Callable[[nn.Module, Tensor], Tensor],
+    loss: Callable[[nn.Module, Tensor, int], Tensor],
     validate: Callable[[nn.Module], dict[str, float]],
     batches: Callable[[int], Tensor],
     settings: Settings,
 ) -> nn.Module:
     """Train `model` in place to the end of the budget; returns the averaged weights as a model of its kind.
 
-    `loss(model, batch)` gives a scalar; `batches(n)` uint8 (n, 3, H, W); `validate(average)` figures for the log. `model.shape` is
-    the argument that makes another model of its kind. Raises ConfigError where another process trains in the run's folder.
+    `loss(model, batch, step)` gives a scalar, steps counted from 0 over all restarts; `batches(n)` uint8 (n, 3, H, W);
+    `validate(average)` figures for the log. `model.shape` is the argument that makes another model of its kind. Raises ConfigError
+    where another process trains in the run's folder.
     """
     with held(settings.folder):
         return _train(model, optimiser, loss, validate, batches, settings)
@@ -108,7 +109,7 @@ def _train(
     while (fraction := progress.fraction(settings)) < 1 and _agree(time.monotonic() - begun, world) < 60 * settings.piece:
         started = time.monotonic()
         _set_rate(optimiser, settings.learning_rate * schedule(progress.step, fraction))
-        value = loss(model, batches(settings.batch).to(settings.device))
+        value = loss(model, batches(settings.batch).to(settings.device), progress.step)
         optimiser.zero_grad()
         value.backward()
         _average_gradients(model, world)
@@ -174,15 +175,21 @@ def load_average(checkpoint: Path, model: nn.Module, part: str = "") -> nn.Modul
     return model
 
 
-def load_weights(path: Path, model: nn.Module, new: tuple[str, ...] = ()) -> nn.Module:
+def load_weights(path: Path, model: nn.Module, new: tuple[str, ...] = (), common: bool = False) -> nn.Module:
     """Put a shipped model's float weights into `model`, to train on from them. Parts whose names begin with one of `new` may be
-    missing there: they stay as they are. Raises ModelError where the weights do not fit."""
+    missing there: they stay as they are; so do, where `common` weights alone are wanted, all that only one of the two has. Raises
+    ModelError where the weights do not fit."""
     try:
         state = {name: tensor.float() for name, tensor in load_file(path).items()}
         for layer in [name.removesuffix(EXPONENT) for name in state if name.endswith(EXPONENT)]:
             state[f"{layer}.weight"] *= torch.exp2(-state.pop(layer + EXPONENT))[:, None]
-        own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(new) and new}
-        model.load_state_dict(own | state)
+        own = model.state_dict()
+        if common:
+            state = {name: tensor for name, tensor in state.items() if name in own}
+            if not state:
+                raise RuntimeError("not one has a name that is known here")
+        kept = {name: tensor for name, tensor in own.items() if common or new and name.startswith(new)}
+        model.load_state_dict(kept | state)
     except (RuntimeError, SafetensorError) as error:
         raise ModelError(f"the weights in {path} are not of this network: {str(error).splitlines()[0]}") from error
     return model

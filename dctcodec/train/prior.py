@@ -134,4 +134,4 @@ def train_prior(
     crops = Photos(training, CROP, settings.device)
     validation = centre_crops(held_out).to(settings.device)
     optimiser = optimiser_of(model, settings.learning_rate)
-    return train(model, optimiser, loss, lambda m: code_lengths(m, validation), crops.batch, settings)
+    return train(model, optimiser, lambda m, b, _: loss(m, b), lambda m: code_lengths(m, validation), crops.batch, settings)

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from dctcodec.errors import ConfigError
+from dctcodec.errors import ConfigError, ModelError
 from dctcodec.train.loop import Settings, cosine, load_weights, share, train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.sets import ImageSet, load
@@ -20,6 +21,8 @@ from dctcodec.vae.model import PaperModel, bits_per_dim, importance_bound
 FIT_IMAGES = 50_000
 """Training images that the context's range and the prior's statistics are taken from."""
 VALIDATION_BATCH = 100
+KL_START = 1e-3
+"""Weight of the latents' KL at the first step of a warm-up."""
 PAINTED = 4
 """One image in so many is painted from its context alone, where that is trained."""
 PAINT_DEVIATION = 0.05
@@ -38,28 +41,54 @@ def train_vae(config: Config, data: Path, settings: Settings, part: str = "both"
     torch.manual_seed(settings.seed)
     images = load(config.data, data)
     model = PaperModel(config.shape)
-    if settings.start:
-        load_weights(settings.start, model)
-    else:
-        model.fit(images.images(images.training[:FIT_IMAGES]))
+    _begin(model, settings.start, images)
     if part == "prior":  # which may begin with a model of other images
         model.prior.fit(model.context.draw(images.images(images.training[:FIT_IMAGES]))[0])
     model = model.to(settings.device, memory_format=torch.channels_last)
-    training = config.training
+    training = replace(config.training, warm_up=0) if settings.start else config.training
     settings = _complete(settings, training, len(images.training))
     draw = images.batches()
     return train(
         model,
         _optimiser(model, training),
-        lambda model, batch: loss(model, images.images(batch), training, part),
+        lambda model, batch, step: loss(model, images.images(batch), training, part, kl_weight(step, training)),
         lambda average: validate(average, images),
         lambda count: draw(count * training.prior_images),
         settings,
     )
 
 
-def loss(model: PaperModel, images: Tensor, training: Training, part: str = "both") -> Tensor:
-    """Mean nats a value: the context's prior sees all images, the VAE the first of every `prior_images`."""
+def _begin(model: PaperModel, start: Path | None, images: ImageSet) -> None:
+    """Of the weights in `start`, if any. Those of the VAE begin a DCT-VAE, too: latents that it has not are left out, and its
+    context adds nothing at first."""
+    plain = start and model.context and not _has_context(start)
+    if start and not plain:
+        load_weights(start, model)
+        return
+    model.fit(images.images(images.training[:FIT_IMAGES]))
+    if plain:
+        load_weights(start, model, common=True)
+        for layer in model.vae.context:
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+def _has_context(weights: Path) -> bool:
+    try:
+        with safe_open(weights, "pt") as file:
+            return any(name.startswith("context.") for name in file.keys())
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot read the weights in {weights}: {str(error).splitlines()[0]}") from error
+
+
+def kl_weight(step: int, training: Training) -> float:
+    """Weight of the latents' KL at a step, counted from 0: from KL_START to 1 over the warm-up, each step by the same factor."""
+    return KL_START ** max(0.0, 1 - step / training.warm_up) if training.warm_up else 1.0
+
+
+def loss(model: PaperModel, images: Tensor, training: Training, part: str = "both", weight: float = 1.0) -> Tensor:
+    """Mean nats a value, those of the latents' KL times `weight`: the context's prior sees all images, the VAE the first of every
+    `prior_images`."""
     images = images.contiguous(memory_format=torch.channels_last)
     if training.draws > 1:
         return _weighted(model, images, training.draws) / images[0].numel()
@@ -67,7 +96,7 @@ def loss(model: PaperModel, images: Tensor, training: Training, part: str = "bot
     total = images.new_zeros(())
     with torch.autocast(images.device.type, torch.bfloat16):
         if part != "prior":
-            total = total + model.bound(some).total().mean()
+            total = total + model.bound(some).total(weight).mean()
             if training.paint:
                 total = total + training.paint * _painting(model, some[::PAINTED])
         if part != "vae" and model.prior:

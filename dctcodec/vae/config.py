@@ -21,7 +21,9 @@ class Training:
     "muon" (`train.optimiser`); the rate falls from `learning_rate` to `final_rate` along a cosine; gradients are clipped to
     the norm `clip`, a step whose norm exceeds `skip` is not taken; `average`: decay of the moving average of weights, 0 for none;
     `prior_images`: images that the diffusion prior sees for each one of the VAE; `paint`: weight of the squared error of what the
-    context alone paints (not in the paper, whose objective trains no such picture); `draws`: of each image's latents, whose
+    context alone paints (not in the paper, whose objective trains no such picture); `warm_up`: steps over which the weight of the
+    latents' KL rises to 1 in a training from nothing (`train.vae.kl_weight`; not in the paper): begun at 1 it drives most latents
+    of a deep network to nothing before they have learnt anything, and they stay there; `draws`: of each image's latents, whose
     importance-weighted bound is trained (Burda et al. 2016), 1 for the paper's plain one. More cost as many decodings and come
     nearer to ln p: for the end of a training, from its weights."""
 
@@ -36,6 +38,7 @@ class Training:
     average: float = 0.0
     prior_images: int = 1
     paint: float = 0.0
+    warm_up: int = 0
     draws: int = 1
 
 
@@ -70,8 +73,8 @@ def from_table(table: dict[str, Any]) -> Config:
         prior = make(DiffusionShape, parts.pop("prior", {}) | sizes, "prior")
     training = make(Training, parts.pop("training", {}), "training")
     _check(network, context)
-    if training.draws > 1 and (training.prior_images > 1 or training.paint):
-        raise ConfigError("[training] draws above 1 trains all of the model on the same images: prior_images = 1, paint = 0")
+    if training.draws > 1 and (training.prior_images > 1 or training.paint or training.warm_up):
+        raise ConfigError("[training] draws above 1 has one bound of all images: prior_images = 1, paint = 0, warm_up = 0")
     return make(Config, parts | {"shape": ModelShape(network, context, prior), "training": training}, "the file")
 
 

@@ -30,8 +30,9 @@ class Bound(NamedTuple):
     reconstruction: Tensor
     divergences: list[Tensor]
 
-    def total(self) -> Tensor:
-        return self.reconstruction + sum(self.divergences)
+    def total(self, weight: float = 1.0) -> Tensor:
+        """Nats (B,), those of the latents times `weight`: 1 for the bound."""
+        return self.reconstruction + weight * sum(self.divergences)
 
 
 class PaperModel(nn.Module):

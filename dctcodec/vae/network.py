@@ -73,6 +73,23 @@ class Latent(NamedTuple):
         return (ours - _log_normal(self.value, self.mean, self.log_std)).flatten(1).sum(1)
 
 
+class Bounded(torch.autograd.Function):
+    """Values clamped to a range; one beyond it still learns what would bring it back. (Clamped plainly it never learns again: a
+    latent whose prior and posterior both reach the largest variance is noise for good.)"""
+
+    @staticmethod
+    def forward(context, values: Tensor, low: float, high: float) -> Tensor:
+        context.save_for_backward(values)
+        context.low, context.high = low, high
+        return values.clamp(low, high)
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (values,) = context.saved_tensors
+        outward = (values > context.high) & (gradient < 0) | (values < context.low) & (gradient > 0)
+        return gradient.masked_fill(outward, 0), None, None
+
+
 class Block(nn.Sequential):
     """Bottleneck of figure 8: 1x1, 3x3, 3x3, 1x1 convolutions, SiLU before each; 1x1 only where the grid is a point."""
 
@@ -116,7 +133,7 @@ class TopDown(nn.Module):
     def _gaussian(raw: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation; the variance is softplus_0.7, its logarithm kept in LOG_VARIANCE."""
         mean, spread = raw.float().contiguous().chunk(2, 1)  # halves of channels-last rows are slow to compute with
-        return mean, torch.log(F.softplus(spread, SOFTPLUS_BETA) + 1e-8).clamp(*LOG_VARIANCE) / 2
+        return mean, Bounded.apply(torch.log(F.softplus(spread, SOFTPLUS_BETA) + 1e-8), *LOG_VARIANCE) / 2
 
 
 class Encoder(nn.Module):
