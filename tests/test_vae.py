@@ -325,7 +325,7 @@ def test_a_variance_beyond_its_range_learns_what_brings_it_back_alone():
 
 
 def test_a_latent_of_the_largest_variance_learns_of_a_smaller_one():
-    network, images = model().vae, torch.rand(8, 1, 8, 8)
+    network, images = model().vae.requires_grad_(), torch.rand(8, 1, 8, 8)
     block = network.blocks[0][0]
     with torch.no_grad():
         for layer in (block.prior[-1], block.posterior[-1]):
