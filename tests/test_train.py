@@ -608,6 +608,45 @@ def test_a_vaes_weights_begin_a_dct_vae(paper_runs: Path, tmp_path: Path):
     assert torch.equal(begun["context.largest"], tensors(checkpoint(paper_runs, "tiny"), "model.")["context.largest"])
 
 
+def widened(text: str) -> str:
+    return text.replace("width = 8\nhidden = 8", "width = 12\nhidden = 20")
+
+
+@pytest.mark.parametrize("name", ["plain", "tiny"])
+@pytest.mark.parametrize("norm", ["false", "true"], ids=["", "weight norm"])
+def test_a_narrow_network_begins_a_wider_one_that_says_the_same(paper_runs: Path, tmp_path: Path, name: str, norm: str):
+    text = (paper_runs / f"{name}.toml").read_text().replace("side = 8\n", f"side = 8\nweight_norm = {norm}\n")
+    for file, content in (("narrow", text), ("wide", widened(text))):
+        (tmp_path / f"{file}.toml").write_text(content)
+    torch.manual_seed(0)
+    narrow, wide = (PaperModel(read(tmp_path / f"{file}.toml").shape) for file in ("narrow", "wide"))
+    images = sets.load("mnist", paper_runs / "data").images(torch.randint(256, (6, 1, 8, 8)))
+    narrow.fit(images)
+    for weight in narrow.vae.parameters():  # layers that begin as zero have something to say
+        weight.data.add_(torch.randn_like(weight) / 10)
+    save_file(narrow.state_dict(), tmp_path / "vae.safetensors")
+    words = ["vae", tmp_path / "wide.toml", "--data", paper_runs / "data", "--run", tmp_path / "run", "--steps", 1]
+    invoke(*words, "--start", tmp_path / "vae.safetensors", "--learning-rate", 1e-12)
+    wide.load_state_dict(tensors(checkpoint(tmp_path, "run"), "model."))
+    bounds = []
+    for model in (narrow, wide):
+        torch.manual_seed(1)
+        bounds.append(model.bound(images).total().detach())
+    assert wide.vae.blocks[0][0].residual[1].weight.shape[:2] == (20, 12)
+    assert torch.allclose(*bounds, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("before", "after"), [("hidden = 20", "hidden = 8"), ("latent_width = 1", "latent_width = 2")])
+def test_weights_of_more_channels_or_other_latents_begin_no_network(paper_runs: Path, tmp_path: Path, before: str, after: str):
+    text = widened((paper_runs / "plain.toml").read_text())
+    for file, content in (("before", text), ("after", text.replace(before, after))):
+        (tmp_path / f"{file}.toml").write_text(content)
+    save_file(PaperModel(read(tmp_path / "before.toml").shape).state_dict(), tmp_path / "vae.safetensors")
+    words = ["vae", tmp_path / "after.toml", "--data", paper_runs / "data", "--run", tmp_path / "run"]
+    with pytest.raises(ModelError, match="not of this network"):
+        train.main(list(map(str, [*words, "--start", tmp_path / "vae.safetensors"])), standalone_mode=False)
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [(None, "cannot read the weights"), ("vae.start", "not of this network"), ("stem.weight", "not one has a name")],

@@ -175,20 +175,14 @@ def load_average(checkpoint: Path, model: nn.Module, part: str = "") -> nn.Modul
     return model
 
 
-def load_weights(path: Path, model: nn.Module, new: tuple[str, ...] = (), common: bool = False) -> nn.Module:
+def load_weights(path: Path, model: nn.Module, new: tuple[str, ...] = ()) -> nn.Module:
     """Put a shipped model's float weights into `model`, to train on from them. Parts whose names begin with one of `new` may be
-    missing there: they stay as they are; so do, where `common` weights alone are wanted, all that only one of the two has. Raises
-    ModelError where the weights do not fit."""
+    missing there: they stay as they are. Raises ModelError where the weights do not fit."""
     try:
         state = {name: tensor.float() for name, tensor in load_file(path).items()}
         for layer in [name.removesuffix(EXPONENT) for name in state if name.endswith(EXPONENT)]:
             state[f"{layer}.weight"] *= torch.exp2(-state.pop(layer + EXPONENT))[:, None]
-        own = model.state_dict()
-        if common:
-            state = {name: tensor for name, tensor in state.items() if name in own}
-            if not state:
-                raise RuntimeError("not one has a name that is known here")
-        kept = {name: tensor for name, tensor in own.items() if common or new and name.startswith(new)}
+        kept = {name: tensor for name, tensor in model.state_dict().items() if new and name.startswith(new)}
         model.load_state_dict(kept | state)
     except (RuntimeError, SafetensorError) as error:
         raise ModelError(f"the weights in {path} are not of this network: {str(error).splitlines()[0]}") from error

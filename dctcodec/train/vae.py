@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from dctcodec.errors import ConfigError, ModelError
-from dctcodec.train.loop import Settings, cosine, load_weights, share, train
+from dctcodec.errors import ConfigError
+from dctcodec.train.grow import grow, has_context, read_weights
+from dctcodec.train.loop import Settings, cosine, share, train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.sets import ImageSet, load
 from dctcodec.vae.config import Config, Training
@@ -59,26 +59,12 @@ def train_vae(config: Config, data: Path, settings: Settings, part: str = "both"
 
 
 def _begin(model: PaperModel, start: Path | None, images: ImageSet) -> None:
-    """Of the weights in `start`, if any. Those of the VAE begin a DCT-VAE, too: latents that it has not are left out, and its
-    context adds nothing at first."""
-    plain = start and model.context and not _has_context(start)
-    if start and not plain:
-        load_weights(start, model)
-        return
-    model.fit(images.images(images.training[:FIT_IMAGES]))
-    if plain:
-        load_weights(start, model, common=True)
-        for layer in model.vae.context:
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-
-def _has_context(weights: Path) -> bool:
-    try:
-        with safe_open(weights, "pt") as file:
-            return any(name.startswith("context.") for name in file.keys())
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"cannot read the weights in {weights}: {str(error).splitlines()[0]}") from error
+    """With the weights in `start`, if any; the context's range and the prior's statistics from the images unless it has them."""
+    weights = read_weights(start) if start else {}
+    if not has_context(weights):
+        model.fit(images.images(images.training[:FIT_IMAGES]))
+    if start:
+        grow(model, weights, start)
 
 
 def kl_weight(step: int, training: Training) -> float:
