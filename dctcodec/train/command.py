@@ -185,8 +185,8 @@ def vae(
 ) -> None:
     """Train one of the paper's models as CONFIG (models/configs/*.toml) says: cifar10, mnist, omniglot or photos.
 
-    Its batch is of all processes together. A RUN that exists goes on from its own weights. A VAE's weights may begin a DCT-VAE:
-    its context adds nothing at first.
+    Its batch is of all processes together. A RUN that exists goes on from its own weights. A VAE's weights may begin a DCT-VAE, and
+    those of narrower layers wider ones: what is new adds nothing at first.
     """
     from dctcodec.train.vae import train_vae
     from dctcodec.vae.config import read
