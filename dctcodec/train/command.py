@@ -177,7 +177,11 @@ def model_command(config: Path, photos: Path, run: Path, **options) -> None:
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the run in optimiser steps.  [default: CONFIG's epochs]")
 @click.option("--hours", type=click.FloatRange(min=0.001), help="Length of the run in hours, over all restarts.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Peak of the rate.  [default: CONFIG's]")
-@click.option("--start", type=click.Path(path_type=Path, exists=True), help="A model's vae.safetensors to begin a new RUN with.")
+@click.option(
+    "--start",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A model's vae.safetensors to begin a new RUN with.",
+)
 @click.option("--part", type=click.Choice(["both", "vae", "prior"]), default="both", show_default=True, help="What to train.")
 @_machine_options
 def vae(

@@ -2,6 +2,7 @@
 al. 2016): what it has more is not listened to at first, and what it has not is left out."""
 
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from safetensors import SafetensorError
@@ -41,7 +42,8 @@ def grow(model: PaperModel, weights: dict[str, Tensor], path: Path) -> None:
             raise RuntimeError("not one has a name that is known here")
         model.load_state_dict(new | {name: _wider(name, tensor, own.get(name)) for name, tensor in weights.items()})
     except RuntimeError as error:
-        raise ModelError(f"the weights in {path} are not of this network: {str(error).splitlines()[0]}") from error
+        reason = shorten(str(error).splitlines()[-1], 120)
+        raise ModelError(f"the weights in {path} are not of this network, nor of a narrower one: {reason}") from error
 
 
 def _wider(name: str, weight: Tensor, own: Tensor | None) -> Tensor:
