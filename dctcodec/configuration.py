@@ -30,16 +30,19 @@ def read(path: Path, parse: Callable[[dict[str, Any]], Config]) -> Config:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def table(path: Path) -> dict[str, Any]:
+def table(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The table in a TOML file. One that says `like = "other.toml"` has what it does not say itself from that file beside it, which
-    stands for itself. Raises ConfigError."""
+    may say so, too. `before`: the files that led here. Raises ConfigError."""
     own = _parsed(path)
     if "like" not in own:
         return own
     other = own.pop("like")
     if not isinstance(other, str):
         raise ConfigError(f"{path}: like = {other!r} should be the name of a file beside it")
-    return _parsed(path.parent / other) | own
+    before = (*before, path.resolve())
+    if (path.parent / other).resolve() in before:
+        raise ConfigError(f"{path}: like = {other!r} leads back to itself")
+    return table(path.parent / other, before) | own
 
 
 def _parsed(path: Path) -> dict[str, Any]:

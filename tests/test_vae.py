@@ -552,7 +552,15 @@ def test_a_configuration_may_be_like_another_beside_it(tmp_path: Path):
     base, made = read(tmp_path / "base.toml"), read(own)
     assert (made.shape, made.data, made.training.batch, made.training.draws) == (base.shape, base.data, 3, 1)
     assert made.training.average == 0 != base.training.average  # a table stands for all of the other's
-    for line, said in (('like = "none.toml"', "cannot read .*none.toml"), ("like = 3", "own.toml: like = 3 should be the name")):
+    third = tmp_path / "third.toml"
+    third.write_text('like = "own.toml"\ndescription = "third"\n')
+    assert (read(third).training, read(third).description) == (made.training, "third")
+    for line, said in (
+        ('like = "none.toml"', "cannot read .*none.toml"),
+        ("like = 3", "own.toml: like = 3 should be the name"),
+        ('like = "third.toml"', "third.toml: like = 'own.toml' leads back to itself"),
+        ('like = "../own.toml"', "cannot read .*own.toml"),
+    ):
         own.write_text(line)
         with pytest.raises(ConfigError, match=said):
             read(own)
