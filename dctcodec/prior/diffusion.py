@@ -194,9 +194,8 @@ class ContextPrior(nn.Module):
     def loss(self, symbols: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Unbiased estimate of -L_vlb (equation 13), nats (B,): one step a sample, uniform, spread evenly over the batch."""
         count, steps = len(symbols), self.shape.steps
-        start = torch.rand((), generator=generator)
-        t = ((torch.arange(count) / count + start) % 1 * steps).long().clamp_max(steps - 1) + 1
-        t = t.to(symbols.device)
+        start = torch.rand((), generator=generator, device=symbols.device)
+        t = ((torch.arange(count, device=symbols.device) / count + start) % 1 * steps).long().clamp_max(steps - 1) + 1
         values = self.centres(symbols.float())
         return steps * self.terms(symbols, self.noisy(values, t, generator), t) + self.last_term(values)
 
@@ -212,15 +211,11 @@ class ContextPrior(nn.Module):
     def terms(self, symbols: Tensor, y: Tensor, t: Tensor) -> Tensor:
         """The term of step t in -L_vlb, nats (B,): -ln p(y_0 | y_1), or KL(q(y_{t-1} | y_t, y_0) || p(y_{t-1} | y_t))."""
         mean, log = self(y, t)
-        first = t == 1
-        result = torch.zeros(len(t), device=y.device)
-        result[first] = -self.log_bins(symbols[first], mean[first], log[first]).flatten(1).sum(1)
-        rest = ~first
-        from_first, from_next, spread = self._posterior[t[rest] - 1, :, None, None, None].unbind(1)
-        target = from_first * self.centres(symbols[rest].float()) + from_next * y[rest]
-        divergence = gaussian_divergence(target, 0.5 * torch.log(spread), mean[rest], log[rest])
-        result[rest] = divergence.flatten(1).sum(1)
-        return result
+        from_first, from_next, spread = self._posterior[t - 1, :, None, None, None].unbind(1)
+        target = from_first * self.centres(symbols.float()) + from_next * y
+        # both of every sample, so that nothing depends on which steps they are at; the spread of t = 1, which is none, is not used
+        divergence = gaussian_divergence(target, 0.5 * torch.log(spread.clamp_min(1e-12)), mean, log)
+        return torch.where((t == 1)[:, None, None, None], -self.log_bins(symbols, mean, log), divergence).flatten(1).sum(1)
 
     def last_term(self, values: Tensor) -> Tensor:
         """L_T: KL(q(y_T | y_0) || N(0, 1)), nats (B,)."""

@@ -41,7 +41,7 @@ class ExactConv(nn.Module):
 
     def rounded(self) -> Tensor:
         scale = torch.exp2(-weight_exponent(self.weight.detach()))
-        zero = torch.zeros_like(scale, dtype=torch.int32)
+        zero = torch.zeros_like(scale)  # whole numbers would be checked, and a GPU waited for
         return torch.fake_quantize_per_channel_affine(self.weight, scale, zero, 0, -WEIGHT_MAX, WEIGHT_MAX)
 
     def forward(self, x: Tensor) -> Tensor:

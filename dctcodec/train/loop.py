@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tqdm import tqdm
 from dctcodec.errors import ConfigError, ModelError
 from dctcodec.files import make_folder
 from dctcodec.train.optimiser import Optimiser
+from dctcodec.train.replay import Replay
 
 CHECKPOINT = "checkpoint.safetensors"
 LOCK = "lock"
@@ -39,7 +41,7 @@ class Settings:
     minutes), the minutes after which it is left to be taken up again, and so on.
 
     `schedule(step, fraction of the run)` gives the rate over its peak; `average`: decay of the moving average of weights; `clip`:
-    largest norm of the gradient; `skip`: norm above which a step is not taken.
+    largest norm of the gradient; `skip`: norm above which a step is not taken; `replay`: record a step on a GPU (`replay.py`).
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class Settings:
     batch: int = 8
     seed: int = 0
     device: str = "cpu"
+    replay: bool = False
     save_every: float = 180.0
     validate_every: float = 1200.0
     schedule: Callable[[int, float], float] | None = None
@@ -79,16 +82,15 @@ class Progress:
 def train(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    loss: Callable[[nn.Module, Tensor, int], Tensor],
+    loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
     validate: Callable[[nn.Module], dict[str, float]],
     batches: Callable[[int], Tensor],
     settings: Settings,
 ) -> nn.Module:
     """Train `model` in place to the end of the budget; returns the averaged weights as a model of its kind.
 
-    `loss(model, batch, step)` gives a scalar, steps counted from 0 over all restarts; `batches(n)` uint8 (n, 3, H, W);
-    `validate(average)` figures for the log. `model.shape` is the argument that makes another model of its kind. Raises ConfigError
-    where another process trains in the run's folder.
+    `loss(model, batch, step)` gives a scalar, steps counted from 0 over all restarts, float (); `batches(n)` uint8 (n, 3, H, W);
+    `validate(average)` figures for the log. Raises ConfigError where another process trains in the run's folder.
     """
     with held(settings.folder):
         return _train(model, optimiser, loss, validate, batches, settings)
@@ -99,22 +101,20 @@ def _train(
 ) -> nn.Module:
     world = _join_processes(settings.device)
     schedule = settings.schedule or rate_factor
-    average = type(model)(model.shape).to(settings.device)
-    average.load_state_dict(model.state_dict())
+    average = deepcopy(model)
     progress = _resume(settings.folder / CHECKPOINT, model, average, optimiser)
     torch.manual_seed(settings.seed + 1000 * rank() + progress.step)
+    stepper = _stepper(model, optimiser, loss, settings, world)
     begun = saved = validated = time.monotonic()
     bar = tqdm(total=100, unit="%", disable=None if rank() == 0 else True)
     recent = []
     while (fraction := progress.fraction(settings)) < 1 and _agree(time.monotonic() - begun, world) < 60 * settings.piece:
         started = time.monotonic()
         _set_rate(optimiser, settings.learning_rate * schedule(progress.step, fraction))
-        value = loss(model, batches(settings.batch).to(settings.device), progress.step)
-        optimiser.zero_grad()
-        value.backward()
-        _average_gradients(model, world)
-        if _clipped(model, settings):
-            optimiser.step()
+        batch = batches(settings.batch).to(settings.device)
+        value, norm = stepper.gradients(batch, torch.full((), float(progress.step), device=settings.device))
+        if norm <= settings.skip:  # nan is not
+            stepper.move()
         progress.step += 1
         progress.crops += settings.batch * world
         _follow(average, model, progress.step, settings.average)
@@ -137,6 +137,33 @@ def _train(
         _save(settings.folder / CHECKPOINT, model, average, optimiser, progress)
     meet()
     return average
+
+
+class Stepper:
+    """The two halves of a step: gradients, averaged over all processes and clipped, and the optimiser's move."""
+
+    def __init__(self, model: nn.Module, optimiser: Optimiser, loss: Callable, clip: float, world: int):
+        self.model, self.optimiser, self.loss, self.clip, self.world = model, optimiser, loss, clip, world
+
+    def gradients(self, batch: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss, and norm of the gradient before it is clipped."""
+        value = self.loss(self.model, batch, step)
+        self.optimiser.zero_grad()
+        value.backward()
+        _average_gradients(self.model, self.world)
+        return value.detach(), nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+
+    def move(self) -> None:
+        self.optimiser.step()
+
+
+def _stepper(model: nn.Module, optimiser: Optimiser, loss: Callable, settings: Settings, world: int) -> Stepper | Replay:
+    stepper = Stepper(model, optimiser, loss, settings.clip, world)
+    if not settings.replay:
+        return stepper
+    for group in optimiser.param_groups:
+        group["lr"] = torch.full((), settings.learning_rate, device=settings.device)
+    return Replay(model, stepper.gradients, stepper.move)
 
 
 @contextmanager
@@ -191,7 +218,10 @@ def load_weights(path: Path, model: nn.Module, new: tuple[str, ...] = ()) -> nn.
 
 def _set_rate(optimiser: Optimiser, rate: float) -> None:
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):  # which a recorded step reads
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def cosine(final: float) -> Callable[[int, float], float]:
@@ -201,14 +231,6 @@ def cosine(final: float) -> Callable[[int, float], float]:
         return min(1.0, (step + 1) / WARMUP_STEPS) * (final + (1 - final) * (1 + math.cos(math.pi * min(fraction, 1.0))) / 2)
 
     return factor
-
-
-def _clipped(model: nn.Module, settings: Settings) -> bool:
-    """Clip the gradients; False where the step is better not taken."""
-    if settings.clip == settings.skip == math.inf:
-        return True
-    norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-    return bool(norm <= settings.skip)  # nan is not
 
 
 @torch.no_grad()

@@ -37,27 +37,32 @@ class Optimiser(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
+        """Move by the gradients there are. Nothing here waits for a GPU, nor depends on numbers of Python's that change, so that a
+        step there may be recorded (`replay.py`) if `lr` is a tensor."""
         for group in self.param_groups:
             moved = [parameter for parameter in group["params"] if parameter.grad is not None]
-            updates = self._muon(moved) if group["muon"] else map(self._adam, moved)
-            for parameter, update in zip(moved, updates, strict=True):
-                parameter.sub_(update, alpha=group["lr"] * group["ratio"])
+            if moved:
+                updates = self._muon(moved) if group["muon"] else self._adam(moved)
+                torch._foreach_mul_(updates, group["lr"])
+                torch._foreach_add_(moved, updates, alpha=-group["ratio"])
 
-    def _adam(self, parameter: Tensor, beta1: float = 0.9, beta2: float = 0.99) -> Tensor:
-        state, grad = self.state[parameter], parameter.grad
-        if not state:
-            state["count"] = torch.zeros(())
-            state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        state["count"] += 1
-        state["mean"].lerp_(grad, 1 - beta1)
-        state["square"].lerp_(grad * grad, 1 - beta2)
-        count = state["count"].item()
-        mean, square = state["mean"] / (1 - beta1**count), state["square"] / (1 - beta2**count)
-        return mean / (square.sqrt() + 1e-8)
+    def _adam(self, parameters: list[Tensor], beta1: float = 0.9, beta2: float = 0.99) -> list[Tensor]:
+        gradients, first = [parameter.grad for parameter in parameters], self.state[parameters[0]]
+        means, squares = self._averages(parameters, "mean"), self._averages(parameters, "square")
+        # of all: the averages of one that is seldom needed are too small alike
+        count = first["count"] = first.get("count", parameters[0].new_zeros(())).add_(1)
+        torch._foreach_lerp_(means, gradients, 1 - beta1)
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - beta2)
+        roots = torch._foreach_sqrt(torch._foreach_div(squares, 1 - beta2**count))
+        torch._foreach_add_(roots, 1e-8)
+        return list(torch._foreach_div(torch._foreach_div(means, 1 - beta1**count), roots))
 
-    def _muon(self, parameters: list[Tensor]) -> list[Tensor]:
+    def _muon(self, parameters: list[Tensor], momentum: float = 0.95) -> list[Tensor]:
         """Updates of all parameters; matrices of one shape are orthogonalised together."""
-        matrices = [self._momentum(parameter).reshape(len(parameter), -1) for parameter in parameters]
+        gradients, means = [parameter.grad for parameter in parameters], self._averages(parameters, "mean")
+        torch._foreach_lerp_(means, gradients, 1 - momentum)
+        ahead = torch._foreach_lerp(gradients, means, momentum)
+        matrices = [one.reshape(len(one), -1) for one in ahead]
         updates: list[Tensor] = [None] * len(parameters)
         for shape in {matrix.shape for matrix in matrices}:
             alike = [number for number, matrix in enumerate(matrices) if matrix.shape == shape]
@@ -67,9 +72,9 @@ class Optimiser(torch.optim.Optimizer):
                 updates[number] = result.reshape(parameters[number].shape)
         return updates
 
-    def _momentum(self, parameter: Tensor, momentum: float = 0.95) -> Tensor:
-        state, grad = self.state[parameter], parameter.grad
-        if not state:
-            state["mean"] = torch.zeros_like(parameter)
-        state["mean"].lerp_(grad, 1 - momentum)
-        return grad.lerp(state["mean"], momentum)
+    def _averages(self, parameters: list[Tensor], name: str) -> list[Tensor]:
+        """Running averages of that name, zero at first."""
+        for parameter in parameters:
+            if name not in self.state[parameter]:
+                self.state[parameter][name] = torch.zeros_like(parameter)
+        return [self.state[parameter][name] for parameter in parameters]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dctcodec.errors import ConfigError
 from dctcodec.train.grow import grow, has_context, read_weights
-from dctcodec.train.loop import Settings, cosine, share, train
+from dctcodec.train.loop import Settings, cosine, processes, share, train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.sets import ImageSet, load
 from dctcodec.vae.config import Config, Training
@@ -67,12 +67,12 @@ def _begin(model: PaperModel, start: Path | None, images: ImageSet) -> None:
         grow(model, weights, start)
 
 
-def kl_weight(step: int, training: Training) -> float:
+def kl_weight(step: Tensor, training: Training) -> Tensor | float:
     """Weight of the latents' KL at a step, counted from 0: from KL_START to 1 over the warm-up, each step by the same factor."""
-    return KL_START ** max(0.0, 1 - step / training.warm_up) if training.warm_up else 1.0
+    return KL_START ** (1 - step / training.warm_up).clamp_min(0) if training.warm_up else 1.0
 
 
-def loss(model: PaperModel, images: Tensor, training: Training, part: str = "both", weight: float = 1.0) -> Tensor:
+def loss(model: PaperModel, images: Tensor, training: Training, part: str = "both", weight: Tensor | float = 1.0) -> Tensor:
     """Mean nats a value, those of the latents' KL times `weight`: the context's prior sees all images, the VAE the first of every
     `prior_images`."""
     images = images.contiguous(memory_format=torch.channels_last)
@@ -127,6 +127,7 @@ def _complete(settings: Settings, training: Training, images: int) -> Settings:
         settings = replace(settings, crops=round(training.epochs * images))
     return replace(
         settings,
+        replay=settings.device == "cuda" and processes() == 1 and training.optimiser == "muon",
         batch=share(training.batch),
         learning_rate=training.learning_rate,
         schedule=cosine(training.final_rate / training.learning_rate),

@@ -10,7 +10,6 @@ Gaussian noise of variance weight / (2 ln 2) hides. The choice is its mode; a tr
 """
 
 import math
-from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -74,9 +73,10 @@ class Choice(nn.Module):
 
     def _candidates(self, bins: Tensor) -> Tensor:
         """(K, B, channels, size, size): every channel one of its two nearest bins; all in one bin near their mean; all zero."""
-        low, mean = torch.floor(bins), bins.mean(1, keepdim=True).expand_as(bins)
-        near = [low + bins.new_tensor(up)[:, None, None] for up in product((0, 1), repeat=bins.shape[1])]
-        every = torch.stack([*near, torch.floor(mean), torch.ceil(mean), torch.zeros_like(bins)])
+        mean, channels = bins.mean(1, keepdim=True).expand_as(bins), torch.arange(bins.shape[1], device=bins.device)
+        ways = torch.arange(2 ** len(channels), device=bins.device)[:, None] >> channels.flip(0) & 1
+        near = torch.floor(bins) + ways[:, None, :, None, None]
+        every = torch.cat([near, torch.stack([torch.floor(mean), torch.ceil(mean), torch.zeros_like(bins)])])
         return every.clamp(-self.reach, self.reach - 1).long()
 
     @staticmethod

@@ -30,7 +30,7 @@ class Bound(NamedTuple):
     reconstruction: Tensor
     divergences: list[Tensor]
 
-    def total(self, weight: float = 1.0) -> Tensor:
+    def total(self, weight: Tensor | float = 1.0) -> Tensor:
         """Nats (B,), those of the latents times `weight`: 1 for the bound."""
         return self.reconstruction + weight * sum(self.divergences)
 
