@@ -28,7 +28,7 @@ from dctcodec.schedule import CHANNELS, REVEALS
 from dctcodec.train import data, decoder, flagship, latents, loop, optimiser, prior, sets, vae
 from dctcodec.train.command import train
 from dctcodec.train.drawings import drawings
-from dctcodec.train.export import shipped_prior
+from dctcodec.train.export import float_prior, shipped_prior
 from dctcodec.train.model import BEGINNING, begun
 from dctcodec.vae.config import Training, read
 from dctcodec.vae.context import ContextShape
@@ -325,11 +325,20 @@ def test_a_process_without_a_gpu_of_its_own_is_told(photos: Path, tmp_path: Path
     assert result.exit_code == 2 and "this machine has 2" in result.output
 
 
-def test_the_forecast_is_trained_alone(photos: Path, small_crops: None, flagship_config: Path, tmp_path: Path):
-    model = models.find("dct-bands")
-    start = ["--start", model.path / models.FLOAT_PRIOR, "--seed", 1]
+@pytest.fixture(scope="module")
+def plain_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prior without a forecast, to train on from."""
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("plain") / models.FLOAT_PRIOR
+    path.write_bytes(float_prior(PriorNetwork(PriorShape())))
+    return path
+
+
+def test_the_forecast_is_trained_alone(photos: Path, small_crops: None, flagship_config: Path, plain_prior: Path, tmp_path: Path):
+    start = ["--start", plain_prior, "--seed", 1]
     command("prior", photos, tmp_path / "prior", 2, "--config", flagship_config, "--part", "forecast", *start)
-    before, after = shipped_prior(model).state_dict(), tensors(checkpoint(tmp_path, "prior"), "model.")
+    before = loop.load_weights(plain_prior, PriorNetwork(PriorShape())).state_dict()
+    after = tensors(checkpoint(tmp_path, "prior"), "model.")
     still = {name for name in before if torch.equal(before[name], after[name])}
     assert still == before.keys() == {name for name in after if not name.startswith("forecast.")}
     assert after["forecast.paint.weight"].any() and after["forecast.pool.weight"].any()  # both begin as 0
@@ -342,11 +351,11 @@ def test_a_prior_without_a_forecast_cannot_train_one(photos: Path, tmp_path: Pat
     assert result.exit_code == 2 and "--config" in result.output
 
 
-def test_a_prior_begins_with_the_forecast_of_another(photos: Path, small_crops: None, tmp_path: Path):
-    own, other = models.find("dct-bands"), models.find("flagship")
-    words = ["--start", own.path / models.FLOAT_PRIOR, "--forecast", other.path / models.FLOAT_PRIOR, "--learning-rate", 0]
+def test_a_prior_begins_with_the_forecast_of_another(photos: Path, small_crops: None, plain_prior: Path, tmp_path: Path):
+    other = models.find("flagship")
+    words = ["--start", plain_prior, "--forecast", other.path / models.FLOAT_PRIOR, "--learning-rate", 0]
     command("prior", photos, tmp_path / "prior", 1, "--config", CONFIGS / "flagship.toml", *words)
-    first, second = (shipped_prior(model).state_dict() for model in (own, other))
+    first, second = loop.load_weights(plain_prior, PriorNetwork(PriorShape())).state_dict(), shipped_prior(other).state_dict()
     for name, tensor in tensors(checkpoint(tmp_path, "prior"), "model.").items():
         if name.startswith("forecast.pool."):
             assert not tensor.any()

@@ -48,7 +48,7 @@ class LogisticMixture:
         means = (image * 2 - 1).repeat_interleave(MIXTURES, 1)
         batch, _, height, width = means.shape
         logits, others = (means.new_zeros(batch, count * MIXTURES, height, width) for count in (1, 6))
-        return parameters.float() + torch.cat([logits, means, others], 1)
+        return parameters + torch.cat([logits, means, others], 1)
 
     @classmethod
     def mean(cls, parameters: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class LogisticMixture:
         """Logits (B, M, H, W), and means, log-scales, coefficients (B, 3, M, H, W)."""
         batch, _, height, width = parameters.shape
         # parts of channels-last rows are slow to compute with
-        logits, rest = parameters.float().contiguous().split([MIXTURES, 9 * MIXTURES], 1)
+        logits, rest = parameters.contiguous().split([MIXTURES, 9 * MIXTURES], 1)
         means, log_scales, coefficients = rest.reshape(batch, 3, 3, MIXTURES, height, width).unbind(1)
         return logits, means, log_scales.clamp_min(_LOG_SCALE_MIN), torch.tanh(coefficients)
 

@@ -66,7 +66,7 @@ class PaperModel(nn.Module):
     def bound(self, images: Tensor) -> Bound:
         """Of images (B, channels, side, side) in [0, 1], given their context: -L_vlb of the context is not in it."""
         parameters, latents = self.vae.reconstruct(images, self.context_image(images))
-        reconstruction = -self.vae.likelihood.log_likelihood(images, parameters.float())
+        reconstruction = -self.vae.likelihood.log_likelihood(images, parameters)
         return Bound(reconstruction, [latent.divergence().flatten(1).sum(1) for latent in latents])
 
     def log_weights(self, images: Tensor, samples: int, rows: int = 250) -> Tensor:
@@ -88,7 +88,7 @@ class PaperModel(nn.Module):
         """ln p(x, z | y_0) - ln q(z | x), nats (samples, B), where the contexts show the images `context`, (samples * B, ...)."""
         many, features = _repeated(images, samples), [_repeated(level, samples) for level in encoded]
         parameters, latents = self.vae.top_down(context, len(many), features)
-        total = self.vae.likelihood.log_likelihood(many, parameters.float()) + sum(latent.log_ratio() for latent in latents)
+        total = self.vae.likelihood.log_likelihood(many, parameters) + sum(latent.log_ratio() for latent in latents)
         return total.reshape(samples, len(images))
 
 

@@ -203,19 +203,21 @@ class HierarchicalVae(nn.Module):
         given: int | None = None,
     ) -> tuple[Tensor, list[Latent]]:
         """The decoder. The first `given` latents (all by default) come from the posterior where there are features `encoded`.
-        `noise`: torch.randn on the weights' device by default."""
+        `noise`: torch.randn on the weights' device by default. Features are added up, and parameters of the likelihood computed, in
+        float32 under autocast too: to round them to bfloat16 costs 0.007 bits/dim of CIFAR-10 (`models/TRAINING.md`)."""
         noise = noise or partial(torch.randn, device=self.start.device)
         features, latents = self.start.expand(batch, -1, -1, -1), []
         for number, (scale, blocks) in enumerate(zip(self.shape.scales[::-1], self.blocks, strict=True)):
             if number:
-                features = F.interpolate(self.widen[number - 1](features), size=scale.side, mode="nearest")
+                features = F.interpolate(self.widen[number - 1](features).float(), size=scale.side, mode="nearest")
             if self.shape.context:
                 features = features + self.context[number](_pooled(context * 2 - 1, scale.side))
             for block in blocks:
                 known = encoded is not None and (given is None or len(latents) < given)
                 features, latent = block(features, encoded[-1 - number] if known else None, temperature, noise)
                 latents.append(latent)
-        parameters = self.head(features)
+        with torch.autocast(features.device.type, enabled=False):
+            parameters = self.head(features.float())
         return (self.likelihood.moved(parameters, context) if self.shape.offset else parameters), latents
 
 
