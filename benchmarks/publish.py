@@ -290,7 +290,7 @@ def _table_5() -> list[str]:
     ours = (load(f"paper/likelihood-{name}") for name in ("dct-vae-cifar10-bound", "dct-vae-cifar10", "vae-cifar10"))
     rows = [(f"`{row['model']}`", f"{row['parameters'] / 1e6:.1f}M", row["latents"], row["nll_bits_per_dim"]) for row in ours]
     rows += [tuple(row.values()) for row in load("paper/table-5")["rows"]]
-    lines = ["\nTable 5, CIFAR-10: ours, of five to seven hours on a CPU core, and the paper's rows as it gives them.\n"]
+    lines = ["\nTable 5, CIFAR-10: ours, of some hours of CPU cores or minutes of a GPU, and the paper's rows as it gives them.\n"]
     lines.append("| model | size | L | bits/dim ≤ |\n|---|---|---|---|")
     return lines + [f"| {model} | {size or '–'} | {latents} | {bits:.2f} |" for model, size, latents, bits in rows]
 
