@@ -369,7 +369,15 @@ def test_the_configurations_are_those_of_the_models(name: str, forecast: Forecas
     model = models.find(name)
     assert config.description == model.description
     assert config.shape == flagship.FlagshipShape(PriorShape(forecast=forecast), DecoderShape())
-    flagship.Flagship(config.shape).start(model.path)
+    network, shipped = flagship.Flagship(config.shape), load_file(model.path / models.PRIOR)
+    sizes = {key: shipped[key].shape for key in to_integers(network.prior)}
+    assert sizes == {key: tensor.shape for key, tensor in to_integers(network.prior).items()}
+    decoder.grow(network.decoder, model.path / models.DECODER)
+    if name == "flagship":
+        network.start(model.path)
+    else:  # whose float prior does not ship
+        with pytest.raises(ModelError, match=f"there are no weights in .*{models.FLOAT_PRIOR}"):
+            network.start(model.path)
 
 
 def test_a_decoder_with_more_blocks_begins_as_the_one_it_starts_from(tmp_path: Path):

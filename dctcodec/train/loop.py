@@ -204,13 +204,15 @@ def load_average(checkpoint: Path, model: nn.Module, part: str = "") -> nn.Modul
 
 def load_weights(path: Path, model: nn.Module, new: tuple[str, ...] = ()) -> nn.Module:
     """Put a shipped model's float weights into `model`, to train on from them. Parts whose names begin with one of `new` may be
-    missing there: they stay as they are. Raises ModelError where the weights do not fit."""
+    missing there: they stay as they are. Raises ModelError where there are none, or they do not fit."""
     try:
         state = {name: tensor.float() for name, tensor in load_file(path).items()}
         for layer in [name.removesuffix(EXPONENT) for name in state if name.endswith(EXPONENT)]:
             state[f"{layer}.weight"] *= torch.exp2(-state.pop(layer + EXPONENT))[:, None]
         kept = {name: tensor for name, tensor in model.state_dict().items() if new and name.startswith(new)}
         model.load_state_dict(kept | state)
+    except FileNotFoundError as error:
+        raise ModelError(f"there are no weights in {path}: begin with those of another model, models/flagship") from error
     except (RuntimeError, SafetensorError) as error:
         raise ModelError(f"the weights in {path} are not of this network: {str(error).splitlines()[0]}") from error
     return model
