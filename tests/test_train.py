@@ -395,8 +395,8 @@ def test_a_decoder_with_more_blocks_begins_as_the_one_it_starts_from(tmp_path: P
 
 
 def test_a_round_of_effort_lowers_what_symbols_cost(photos: Path):
-    model = flagship.Flagship()
-    model.start(models.find("dct-bands").path)
+    model = flagship.Flagship(flagship.read(CONFIGS / "flagship.toml").shape)
+    model.start(models.find("flagship").path)
     original = next(iter(data.centre_crops(data.photo_files(photos)[0][:1], SIDE, SIDE)))[None].float()
     steps = torch.full((1,), 50.0)
     symbols = quantise(analyse(original), 50.0)
