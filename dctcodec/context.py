@@ -132,8 +132,6 @@ def _mix(planes: Tensor, matrix: tuple) -> Tensor:
 
 @cache
 @torch.inference_mode(False)
-@cache
-@torch.inference_mode(False)
 def dct_basis(size: int, device: torch.device) -> Tensor:
     """Orthonormal DCT-II matrix, float32 (size, size), row u = frequency u."""
     n = torch.arange(size, dtype=torch.float64)

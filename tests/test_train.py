@@ -906,6 +906,21 @@ def test_the_optimiser_finds_a_minimum():
     assert losses[-1] < 1e-2 * losses[0]
 
 
+def test_the_optimiser_moves_what_is_seldom_needed_no_further():
+    torch.manual_seed(0)
+    model = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(3)) for _ in range(2)])
+    steps = optimiser.Optimiser(model, 0.01)
+    for number in range(60):
+        before = [parameter.detach().clone() for parameter in model]
+        needed = [number % 7 == 6, number % 3 > 0]
+        for parameter, is_needed in zip(model, needed, strict=True):
+            parameter.grad = torch.full((3,), 2.0) if is_needed else None
+        steps.step()
+        for parameter, old, is_needed in zip(model, before, needed, strict=True):
+            moved = (parameter.detach() - old).abs().max().item()
+            assert 0 < moved < 0.011 if is_needed else moved == 0
+
+
 def test_the_rate_warms_up_stays_and_falls_to_zero():
     assert loop.rate_factor(0, 0) == pytest.approx(1 / loop.WARMUP_STEPS)
     assert [loop.rate_factor(loop.WARMUP_STEPS + n, n / 30) for n in range(10)] == [1] * 10

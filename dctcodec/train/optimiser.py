@@ -4,6 +4,8 @@ Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon): momentum, 
 Newton-Schulz steps. torch.optim.Muon takes 2-D parameters only; convolution kernels need the flattening done here.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -47,19 +49,21 @@ class Optimiser(torch.optim.Optimizer):
                 torch._foreach_add_(moved, updates, alpha=-group["ratio"])
 
     def _adam(self, parameters: list[Tensor], beta1: float = 0.9, beta2: float = 0.99) -> list[Tensor]:
-        gradients, first = [parameter.grad for parameter in parameters], self.state[parameters[0]]
-        means, squares = self._averages(parameters, "mean"), self._averages(parameters, "square")
-        # of all: the averages of one that is seldom needed are too small alike
-        count = first["count"] = first.get("count", parameters[0].new_zeros(())).add_(1)
+        gradients = [parameter.grad for parameter in parameters]
+        means, squares = self._kept(parameters, "mean"), self._kept(parameters, "square")
+        counts = self._kept(parameters, "count", lambda parameter: parameter.new_zeros(()))
+        torch._foreach_add_(counts, 1)
         torch._foreach_lerp_(means, gradients, 1 - beta1)
         torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - beta2)
-        roots = torch._foreach_sqrt(torch._foreach_div(squares, 1 - beta2**count))
+        steps = torch.stack(counts)
+        first, second = (list((1 - beta**steps).unbind()) for beta in (beta1, beta2))
+        roots = torch._foreach_sqrt(torch._foreach_div(squares, second))
         torch._foreach_add_(roots, 1e-8)
-        return list(torch._foreach_div(torch._foreach_div(means, 1 - beta1**count), roots))
+        return list(torch._foreach_div(torch._foreach_div(means, first), roots))
 
     def _muon(self, parameters: list[Tensor], momentum: float = 0.95) -> list[Tensor]:
         """Updates of all parameters; matrices of one shape are orthogonalised together."""
-        gradients, means = [parameter.grad for parameter in parameters], self._averages(parameters, "mean")
+        gradients, means = [parameter.grad for parameter in parameters], self._kept(parameters, "mean")
         torch._foreach_lerp_(means, gradients, 1 - momentum)
         ahead = torch._foreach_lerp(gradients, means, momentum)
         matrices = [one.reshape(len(one), -1) for one in ahead]
@@ -72,9 +76,9 @@ class Optimiser(torch.optim.Optimizer):
                 updates[number] = result.reshape(parameters[number].shape)
         return updates
 
-    def _averages(self, parameters: list[Tensor], name: str) -> list[Tensor]:
-        """Running averages of that name, zero at first."""
+    def _kept(self, parameters: list[Tensor], name: str, begin: Callable[[Tensor], Tensor] = torch.zeros_like) -> list[Tensor]:
+        """What is kept of each parameter by that name."""
         for parameter in parameters:
             if name not in self.state[parameter]:
-                self.state[parameter][name] = torch.zeros_like(parameter)
+                self.state[parameter][name] = begin(parameter)
         return [self.state[parameter][name] for parameter in parameters]
