@@ -1,7 +1,6 @@
 """The command line. Only click and the standard library are imported until a command needs more: --help is quick."""
 
 import json
-import math
 import os
 import sys
 import warnings
@@ -17,6 +16,7 @@ from dctcodec.container import parse
 from dctcodec.errors import DctcodecError, DctcodecWarning, ModelError
 from dctcodec.files import STANDARD_STREAM, check_output, make_folder, read_input, write_output
 from dctcodec.models import DEFAULT, TUNES, find, find_by_id, installed
+from dctcodec.options import FiniteRange
 from dctcodec.quality import quality_of_step
 
 MAX_SEED = 2**32 - 1
@@ -65,16 +65,6 @@ class Commands(click.Group):
             _fail(str(error))
         except (DctcodecError, MemoryError, RuntimeError) as error:
             _fail(_failure_message(error))
-
-
-class FiniteRange(click.FloatRange):
-    """A range of numbers that excludes infinity and nan."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -1,5 +1,6 @@
 """Configurations of trainings: tables of TOML files as dataclasses, checked, with sentences for what is wrong in them."""
 
+import math
 import tomllib
 from collections.abc import Callable
 from dataclasses import fields
@@ -80,7 +81,7 @@ def _check_value(name: str, value: Any, kind: Any, where: str) -> None:
             raise ConfigError(f"[{where}] {name} = {value!r} should be of type {kind.__name__}")
     if kind == tuple[int, ...] and not (isinstance(value, list) and all(type(v) is int and v > 0 for v in value)):
         raise ConfigError(f"[{where}] {name} = {value!r} should be a list of whole numbers above 0")
-    if kind in (int, float) and (value < 0 or value == 0 and name in _POSITIVE):
-        raise ConfigError(f"[{where}] {name} = {value} is too small")
+    if kind in (int, float) and not (0 <= value < math.inf and (value or name not in _POSITIVE)):
+        raise ConfigError(f"[{where}] {name} = {value} should be a number {'above 0' if name in _POSITIVE else 'from 0 up'}")
     if name in _CHOICES and value not in _CHOICES[name]:
         raise ConfigError(f"[{where}] {name} = {value!r} is none of {', '.join(_CHOICES[name])}")

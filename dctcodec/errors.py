@@ -1,5 +1,7 @@
 """Every error that dctcodec raises on purpose. Messages say what is wrong and what to do."""
 
+from textwrap import shorten
+
 
 class DctcodecError(Exception):
     """Base of all of them; the command line prints its message and exits with 1."""
@@ -43,3 +45,8 @@ class ExportError(DctcodecError):
 
 class DctcodecWarning(UserWarning):
     """Something was done to the user's picture that they may not expect; the command line prints it on one line."""
+
+
+def reason(error: Exception) -> str:
+    """What another library's error says on its last line, shortened: of weights that do not fit, one that does not."""
+    return shorten((str(error).splitlines() or [type(error).__name__])[-1], 120)

@@ -448,7 +448,7 @@ def test_what_is_exported_is_a_codec(runs: Path, make_picture, monkeypatch: pyte
 
 def test_nothing_is_exported_where_a_checkpoint_does_not_fit(runs: Path, tmp_path: Path):
     words = ["--prior", checkpoint(runs, "prior"), "--decoder", checkpoint(runs, "prior"), "--description", "wrong"]
-    with pytest.raises(ModelError, match="not of this configuration"):
+    with pytest.raises(ModelError, match="not of this configuration: .*Unexpected key"):
         invoke("export", *words, "-o", tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
@@ -663,6 +663,16 @@ def test_weights_of_more_channels_or_other_latents_begin_no_network(paper_runs: 
     words = ["vae", tmp_path / "after.toml", "--data", paper_runs / "data", "--run", tmp_path / "run"]
     with pytest.raises(ModelError, match="not of this network"):
         train.main(list(map(str, [*words, "--start", tmp_path / "vae.safetensors"])), standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [*(("--learning-rate", value) for value in ("nan", "inf", "-1", "0")), ("--hours", "inf"), ("--hours", "nan")],
+)
+def test_lengths_and_rates_are_finite_numbers(paper_runs: Path, tmp_path: Path, option: str, value: str):
+    words = ["vae", paper_runs / "tiny.toml", "--data", paper_runs / "data", "--run", tmp_path / "run", option, value]
+    result = CliRunner().invoke(train, list(map(str, words)))
+    assert result.exit_code == 2 and option in result.output and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from dctcodec import metrics
 from dctcodec.bench.baselines import JPEG, Baseline
 from dctcodec.errors import DctcodecError
 from dctcodec.image import normalise, read_image, write_image
+from dctcodec.options import FiniteRange
 
 MAX_SIDE = 800  # pixels of a panel; larger pictures show their centre, so that every pixel stays a pixel
 MARGIN = 12
@@ -35,7 +36,7 @@ class Version:
 
 @click.command()
 @click.argument("image", type=click.Path(path_type=Path), required=False)
-@click.option("--quality", type=click.FloatRange(1, 100), default=30, show_default=True)
+@click.option("--quality", type=FiniteRange(1, 100), default=30, show_default=True)
 def main(image: Path | None, quality: float) -> None:
     """Encode and decode IMAGE (default: the portrait that matplotlib ships) and compare with JPEG."""
     from dctcodec.codec import Codec

@@ -8,12 +8,19 @@ from pathlib import Path
 import click
 
 from dctcodec.models import TUNES
+from dctcodec.options import FiniteRange
 
 
 def _run_options(command):
     options = [
         click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Crops a step."),
-        click.option("--learning-rate", type=float, default=1.5e-3, show_default=True, help="Peak, in root mean square a step."),
+        click.option(
+            "--learning-rate",
+            type=FiniteRange(min=0, min_open=True),
+            default=1.5e-3,
+            show_default=True,
+            help="Peak, in root mean square a step.",
+        ),
     ]
     return _photo_options(_with(options, command))
 
@@ -23,7 +30,7 @@ def _photo_options(command):
         click.option("--photos", type=click.Path(path_type=Path), required=True, help="Folder with bsds/*.jpg and others."),
         click.option("--run", type=click.Path(path_type=Path), required=True, help="Folder of the run; resumed if it exists."),
         click.option("--steps", type=click.IntRange(min=1), help="Length of the run in optimiser steps."),
-        click.option("--minutes", type=click.FloatRange(min=0.01), help="Length of the run in minutes, over all restarts."),
+        click.option("--minutes", type=FiniteRange(min=0.01), help="Length of the run in minutes, over all restarts."),
         click.option("--piece", type=click.FloatRange(0), default=math.inf, help="Stop after these minutes; call again to go on."),
     ]
     return _with(options, _machine_options(command))
@@ -175,8 +182,8 @@ def model_command(config: Path, photos: Path, run: Path, **options) -> None:
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of the data set's usual files.")
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Folder of the run; resumed if it exists.")
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the run in optimiser steps.  [default: CONFIG's epochs]")
-@click.option("--hours", type=click.FloatRange(min=0.001), help="Length of the run in hours, over all restarts.")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Peak of the rate.  [default: CONFIG's]")
+@click.option("--hours", type=FiniteRange(min=0.001), help="Length of the run in hours, over all restarts.")
+@click.option("--learning-rate", type=FiniteRange(min=0, min_open=True), help="Peak of the rate.  [default: CONFIG's]")
 @click.option(
     "--start",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

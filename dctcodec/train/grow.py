@@ -2,14 +2,13 @@
 al. 2016): what it has more is not listened to at first, and what it has not is left out."""
 
 from pathlib import Path
-from textwrap import shorten
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dctcodec.errors import ModelError
+from dctcodec.errors import ModelError, reason
 from dctcodec.vae.model import PaperModel
 
 CONTEXT = ("vae.context.", "context.", "prior.")
@@ -21,7 +20,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return {name: tensor.float() for name, tensor in load_file(path).items()}
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"cannot read the weights in {path}: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"cannot read the weights in {path}: {reason(error)}") from error
 
 
 def has_context(weights: dict[str, Tensor]) -> bool:
@@ -42,8 +41,7 @@ def grow(model: PaperModel, weights: dict[str, Tensor], path: Path) -> None:
             raise RuntimeError("not one has a name that is known here")
         model.load_state_dict(new | {name: _wider(name, tensor, own.get(name)) for name, tensor in weights.items()})
     except RuntimeError as error:
-        reason = shorten(str(error).splitlines()[-1], 120)
-        raise ModelError(f"the weights in {path} are not of this network, nor of a narrower one: {reason}") from error
+        raise ModelError(f"the weights in {path} are not of this network, nor of a narrower one: {reason(error)}") from error
 
 
 def _wider(name: str, weight: Tensor, own: Tensor | None) -> Tensor:
