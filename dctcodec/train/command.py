@@ -15,11 +15,7 @@ def _run_options(command):
     options = [
         click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Crops a step."),
         click.option(
-            "--learning-rate",
-            type=FiniteRange(min=0, min_open=True),
-            default=1.5e-3,
-            show_default=True,
-            help="Peak, in root mean square a step.",
+            "--learning-rate", type=FiniteRange(0), default=1.5e-3, show_default=True, help="Peak, in root mean square a step."
         ),
     ]
     return _photo_options(_with(options, command))
