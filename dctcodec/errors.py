@@ -47,6 +47,6 @@ class DctcodecWarning(UserWarning):
     """Something was done to the user's picture that they may not expect; the command line prints it on one line."""
 
 
-def reason(error: Exception) -> str:
-    """What another library's error says on its last line, shortened: of weights that do not fit, one that does not."""
+def last_line(error: Exception) -> str:
+    """The last line of another library's error, shortened: of weights that do not fit it names one."""
     return shorten((str(error).splitlines() or [type(error).__name__])[-1], 120)

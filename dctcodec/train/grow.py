@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dctcodec.errors import ModelError, reason
+from dctcodec.errors import ModelError, last_line
 from dctcodec.vae.model import PaperModel
 
 CONTEXT = ("vae.context.", "context.", "prior.")
@@ -20,7 +20,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return {name: tensor.float() for name, tensor in load_file(path).items()}
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"cannot read the weights in {path}: {reason(error)}") from error
+        raise ModelError(f"cannot read the weights in {path}: {last_line(error)}") from error
 
 
 def has_context(weights: dict[str, Tensor]) -> bool:
@@ -41,7 +41,7 @@ def grow(model: PaperModel, weights: dict[str, Tensor], path: Path) -> None:
             raise RuntimeError("not one has a name that is known here")
         model.load_state_dict(new | {name: _wider(name, tensor, own.get(name)) for name, tensor in weights.items()})
     except RuntimeError as error:
-        raise ModelError(f"the weights in {path} are not of this network, nor of a narrower one: {reason(error)}") from error
+        raise ModelError(f"the weights in {path} are not of this network, nor of a narrower one: {last_line(error)}") from error
 
 
 def _wider(name: str, weight: Tensor, own: Tensor | None) -> Tensor:

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
-from dctcodec.errors import ConfigError, ModelError, reason
+from dctcodec.errors import ConfigError, ModelError, last_line
 from dctcodec.files import make_folder
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.replay import Replay
@@ -198,7 +198,7 @@ def load_average(checkpoint: Path, model: nn.Module, part: str = "") -> nn.Modul
     except FileNotFoundError as error:
         raise ModelError(f"there is no {checkpoint}: give the folder of a run of `dctcodec train`") from error
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"the weights in {checkpoint} are not of this configuration: {reason(error)}") from error
+        raise ModelError(f"the weights in {checkpoint} are not of this configuration: {last_line(error)}") from error
     return model
 
 
@@ -214,7 +214,7 @@ def load_weights(path: Path, model: nn.Module, new: tuple[str, ...] = ()) -> nn.
     except FileNotFoundError as error:
         raise ModelError(f"there are no weights in {path}: begin with those of another model, models/flagship") from error
     except (RuntimeError, SafetensorError) as error:
-        raise ModelError(f"the weights in {path} are not of this network: {reason(error)}") from error
+        raise ModelError(f"the weights in {path} are not of this network: {last_line(error)}") from error
     return model
 
 

@@ -6,7 +6,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from dctcodec import models
-from dctcodec.errors import ModelError, reason
+from dctcodec.errors import ModelError, last_line
 from dctcodec.vae.config import Config, from_table
 from dctcodec.vae.model import PaperModel
 
@@ -22,5 +22,5 @@ def load_model(name: str, device: torch.device | str = "cpu") -> tuple[Config, P
         tensors, state = load_file(info.path / models.VAE), model.state_dict()
         model.load_state_dict({key: tensor.to(state[key].dtype) for key, tensor in tensors.items() if key in state})
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise ModelError(f"the model {name} is damaged ({reason(error)}): install dctcodec again") from error
+        raise ModelError(f"the model {name} is damaged ({last_line(error)}): install dctcodec again") from error
     return config, model.eval().requires_grad_(False).to(device)
