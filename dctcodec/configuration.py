@@ -1,6 +1,5 @@
 """Configurations of trainings: tables of TOML files as dataclasses, checked, with sentences for what is wrong in them."""
 
-import math
 import tomllib
 from collections.abc import Callable
 from dataclasses import fields
@@ -18,6 +17,10 @@ _CHOICES = {
 _POSITIVE = {"side", "latents", "width", "widths", "hidden", "channels", "latent_width", "size", "bits", "steps", "batch"}
 _POSITIVE |= {"learning_rate", "prior_learning_rate", "epochs", "clip", "skip", "scales", "prior_images", "blocks", "crop"}
 _POSITIVE |= {"draws", "reveals"}
+_LARGEST = 10**9
+"""Of any number: none that makes sense is near."""
+_CHAIN = 20
+"""The longest chain of files that are each like the next."""
 
 Config = TypeVar("Config")
 
@@ -43,6 +46,8 @@ def table(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
     before = (*before, path.resolve())
     if (path.parent / other).resolve() in before:
         raise ConfigError(f"{path}: like = {other!r} leads back to itself")
+    if len(before) > _CHAIN:
+        raise ConfigError(f"{path}: more than {_CHAIN} files are each like the next")
     return table(path.parent / other, before) | own
 
 
@@ -81,7 +86,8 @@ def _check_value(name: str, value: Any, kind: Any, where: str) -> None:
             raise ConfigError(f"[{where}] {name} = {value!r} should be of type {kind.__name__}")
     if kind == tuple[int, ...] and not (isinstance(value, list) and all(type(v) is int and v > 0 for v in value)):
         raise ConfigError(f"[{where}] {name} = {value!r} should be a list of whole numbers above 0")
-    if kind in (int, float) and not (0 <= value < math.inf and (value or name not in _POSITIVE)):
-        raise ConfigError(f"[{where}] {name} = {value} should be a number {'above 0' if name in _POSITIVE else 'from 0 up'}")
+    if kind in (int, float) and not (0 <= value <= _LARGEST and (value or name not in _POSITIVE)):
+        least = "above 0" if name in _POSITIVE else "from 0 up"
+        raise ConfigError(f"[{where}] {name} = {value} should be a number {least}, at most {_LARGEST}")
     if name in _CHOICES and value not in _CHOICES[name]:
         raise ConfigError(f"[{where}] {name} = {value!r} is none of {', '.join(_CHOICES[name])}")

@@ -156,6 +156,12 @@ def test_a_run_may_be_done_in_pieces(runs: Path, photos: Path, tmp_path: Path, m
     assert last["step"] == 6 and "psnr@50" in last
 
 
+def test_a_piece_has_a_length(photos: Path, tmp_path: Path):
+    words = ["prior", "--photos", photos, "--run", tmp_path / "run", "--steps", 1, "--piece", "nan"]
+    result = CliRunner().invoke(train, list(map(str, words)))
+    assert result.exit_code == 2 and "not a finite number" in result.output and not (tmp_path / "run").exists()
+
+
 def test_a_checkpoint_of_another_network_is_told(runs: Path, tmp_path: Path):
     for path in (checkpoint(runs, "prior"), tmp_path / "none.safetensors"):
         with pytest.raises(ModelError, match=path.name):
@@ -667,9 +673,15 @@ def test_weights_of_more_channels_or_other_latents_begin_no_network(paper_runs: 
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [*(("--learning-rate", value) for value in ("nan", "inf", "-1", "0")), ("--hours", "inf"), ("--hours", "nan")],
+    [
+        *(("--learning-rate", value) for value in ("nan", "inf", "-1", "0")),
+        ("--hours", "inf"),
+        ("--hours", "nan"),
+        ("--seed", str(2**64)),
+        ("--seed", "-1"),
+    ],
 )
-def test_lengths_and_rates_are_finite_numbers(paper_runs: Path, tmp_path: Path, option: str, value: str):
+def test_lengths_rates_and_seeds_have_a_range(paper_runs: Path, tmp_path: Path, option: str, value: str):
     words = ["vae", paper_runs / "tiny.toml", "--data", paper_runs / "data", "--run", tmp_path / "run", option, value]
     result = CliRunner().invoke(train, list(map(str, words)))
     assert result.exit_code == 2 and option in result.output and not (tmp_path / "run").exists()
@@ -687,6 +699,14 @@ def test_weights_that_cannot_begin_a_dct_vae_are_refused(paper_runs: Path, tmp_p
         start.write_bytes(b"no weights")
     words = ["vae", paper_runs / "tiny.toml", "--data", paper_runs / "data", "--run", tmp_path / "run", "--start", start]
     with pytest.raises(ModelError, match=said):
+        train.main(list(map(str, words)), standalone_mode=False)
+
+
+def test_a_step_is_of_no_more_images_than_there_are(paper_runs: Path, tmp_path: Path):
+    config = tmp_path / "tiny.toml"
+    config.write_text((paper_runs / "tiny.toml").read_text().replace("batch = 8", "batch = 30"))
+    words = ["vae", config, "--data", paper_runs / "data", "--run", tmp_path / "run"]
+    with pytest.raises(ConfigError, match=r"a step of 60 images is more than the 48 there are"):
         train.main(list(map(str, words)), standalone_mode=False)
 
 
@@ -714,6 +734,27 @@ def test_several_draws_have_no_parts_to_train_apart(paper_runs: Path, tmp_path: 
     invoke(*words, "--steps", 1)
     with pytest.raises(ConfigError, match="leave --part out"):
         train.main([*map(str, words), "--part", "vae"], standalone_mode=False)
+
+
+@pytest.mark.parametrize("more", ["paired = true", "draws = 3\nresampled = 2"])
+def test_gradients_of_less_noise_train_the_vae_alone(paper_runs: Path, tmp_path: Path, more: str):
+    config = tmp_path / "tiny.toml"
+    config.write_text((paper_runs / "tiny.toml").read_text().replace("prior_images = 2", more))
+    words = ["vae", config, "--data", paper_runs / "data", "--run", tmp_path / "run", "--part", "vae"]
+    for steps in (1, 3):
+        invoke(*words, "--steps", steps)
+        weights = tensors(tmp_path / "run" / loop.CHECKPOINT, "model.")
+        if steps == 1:
+            before = weights
+    moved = {name for name in before if not torch.equal(before[name], weights[name])}
+    assert moved == {name for name, _ in PaperModel(read(config).shape).named_parameters() if name.startswith("vae.")}
+
+
+def test_resampled_draws_train_the_vae_alone(paper_runs: Path, tmp_path: Path):
+    config = tmp_path / "tiny.toml"
+    config.write_text((paper_runs / "tiny.toml").read_text().replace("prior_images = 2", "draws = 3\nresampled = 2"))
+    with pytest.raises(ConfigError, match="add --part vae"):
+        train.main([*map(str, ("vae", config, "--data", paper_runs / "data", "--run", tmp_path / "run"))], standalone_mode=False)
 
 
 def test_validation_leaves_the_runs_random_numbers_alone(paper_runs: Path):

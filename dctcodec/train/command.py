@@ -27,14 +27,18 @@ def _photo_options(command):
         click.option("--run", type=click.Path(path_type=Path), required=True, help="Folder of the run; resumed if it exists."),
         click.option("--steps", type=click.IntRange(min=1), help="Length of the run in optimiser steps."),
         click.option("--minutes", type=FiniteRange(min=0.01), help="Length of the run in minutes, over all restarts."),
-        click.option("--piece", type=click.FloatRange(0), default=math.inf, help="Stop after these minutes; call again to go on."),
+        click.option("--piece", type=FiniteRange(0), callback=_or_endless, help="Stop after these minutes; call again to go on."),
     ]
     return _with(options, _machine_options(command))
 
 
+def _or_endless(context: click.Context, option: click.Parameter, minutes: float | None) -> float:
+    return math.inf if minutes is None else minutes
+
+
 def _machine_options(command):
     options = [
-        click.option("--seed", type=int, default=0, show_default=True, help="Of weights and data."),
+        click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of weights and data."),
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train."),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads."),
     ]
