@@ -122,22 +122,23 @@ def _read_stream(stream: BinaryIO, name: str) -> Image.Image:
     stream.seek(0)
     with _reading(name):
         image = Image.open(stream)
-        frames = _frames(image)
+        more = _has_more_frames(image)
         image.load()
-    if frames > 1:
-        _warn(f"{name} has {frames} frames; the first is taken")
+    if more:
+        _warn(f"{name} has more than one frame; the first is taken")
     return image
 
 
-def _frames(image: Image.Image) -> int:
-    """How many frames a picture file has, 1 where that cannot be told."""
+def _has_more_frames(image: Image.Image) -> bool:
+    """Whether a picture file has frames after the first, as far as can be told. (To count them, Pillow reads all of a TIFF's, in a
+    time that grows with their square.)"""
     if image.format in ("MPO", "PSD"):  # a camera's previews of the first; layers of it
-        return 1
+        return False
     try:
-        return getattr(image, "n_frames", 1)
+        return getattr(image, "is_animated", False)
     except Exception:  # damage further on in the file
         image.seek(0)
-        return 1
+        return False
 
 
 @contextmanager

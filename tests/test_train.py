@@ -736,27 +736,6 @@ def test_several_draws_have_no_parts_to_train_apart(paper_runs: Path, tmp_path: 
         train.main([*map(str, words), "--part", "vae"], standalone_mode=False)
 
 
-@pytest.mark.parametrize("more", ["paired = true", "draws = 3\nresampled = 2"])
-def test_gradients_of_less_noise_train_the_vae_alone(paper_runs: Path, tmp_path: Path, more: str):
-    config = tmp_path / "tiny.toml"
-    config.write_text((paper_runs / "tiny.toml").read_text().replace("prior_images = 2", more))
-    words = ["vae", config, "--data", paper_runs / "data", "--run", tmp_path / "run", "--part", "vae"]
-    for steps in (1, 3):
-        invoke(*words, "--steps", steps)
-        weights = tensors(tmp_path / "run" / loop.CHECKPOINT, "model.")
-        if steps == 1:
-            before = weights
-    moved = {name for name in before if not torch.equal(before[name], weights[name])}
-    assert moved == {name for name, _ in PaperModel(read(config).shape).named_parameters() if name.startswith("vae.")}
-
-
-def test_resampled_draws_train_the_vae_alone(paper_runs: Path, tmp_path: Path):
-    config = tmp_path / "tiny.toml"
-    config.write_text((paper_runs / "tiny.toml").read_text().replace("prior_images = 2", "draws = 3\nresampled = 2"))
-    with pytest.raises(ConfigError, match="add --part vae"):
-        train.main([*map(str, ("vae", config, "--data", paper_runs / "data", "--run", tmp_path / "run"))], standalone_mode=False)
-
-
 def test_validation_leaves_the_runs_random_numbers_alone(paper_runs: Path):
     model, images = PaperModel(read(paper_runs / "tiny.toml").shape), sets.load("mnist", paper_runs / "data")
     torch.manual_seed(3)

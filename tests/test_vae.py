@@ -16,7 +16,7 @@ from dctcodec.prior.diffusion import DiffusionShape
 from dctcodec.vae.config import from_table, read
 from dctcodec.vae.context import Context, ContextShape
 from dctcodec.vae.likelihood import Bernoulli, LogisticMixture
-from dctcodec.vae.model import ModelShape, PaperModel, bits_per_dim, importance_bound
+from dctcodec.vae.model import ModelShape, PaperModel, bits_per_dim
 from dctcodec.vae.network import LOG_VARIANCE, Bounded, Latent, NetworkShape, Scale
 
 FOLDER = Path(__file__).parent.parent / "models" / "configs"
@@ -360,71 +360,6 @@ def test_the_mean_of_log_weights_is_the_bound(options: dict[str, bool]):
     assert len(made.bound(images).divergences) == 3
 
 
-def slopes(made: PaperModel, nats: Tensor) -> Tensor:
-    """Gradient of the mean by all weights of the VAE."""
-    return torch.cat([slope.flatten() for slope in torch.autograd.grad(nats.mean(), list(made.vae.parameters()))])
-
-
-def same_mean(first: list[Tensor], second: list[Tensor]) -> bool:
-    """Whether what two lists estimate may be the same."""
-    one, other = torch.stack(first), torch.stack(second)
-    error = (one.var(0) / len(one) + other.var(0) / len(other)).sqrt()
-    return bool(((one.mean(0) - other.mean(0)).abs() <= 7 * error + 1e-3).all())
-
-
-@pytest.mark.parametrize("options", [{}, {"context": False}, {"drawn": True}], ids=str)
-def test_a_paired_bound_has_the_mean_gradient_of_the_bound_and_less_noise(options: dict[str, bool]):
-    made, images = model(**options).requires_grad_(), pictures(2).repeat(200, 1, 1, 1)
-    with torch.no_grad():  # to where no variance is bounded: noise that is let through in one direction has a mean
-        for block in itertools.chain(*made.vae.blocks):
-            for layer in (block.prior[-1], block.posterior[-1]):
-                layer.bias[2:4] = -3.0
-    plain = [slopes(made, made.bound(images).total()) for _ in range(16)]
-    paired = [slopes(made, made.paired_bound(images)) for _ in range(16)]
-    assert same_mean(plain, paired)
-    noise, less = (torch.stack(each).var(0).sum() for each in (plain, paired))
-    assert less < 0.45 * noise  # twice as many draws with noise of their own would have half of it
-
-
-def test_on_its_path_a_posterior_that_is_right_learns_nothing_from_noise():
-    torch.manual_seed(0)
-    mean, log_std = torch.randn(2, 5, 1, 2, 2).requires_grad_()
-    latent = Latent(mean + log_std.exp() * torch.randn(5, 1, 2, 2), mean.detach(), log_std.detach(), mean, log_std)
-    for path in (True, False):
-        assert latent.log_ratio(path).abs().max() < 1e-5
-        noise = torch.autograd.grad(latent.log_ratio(path).sum(), [mean, log_std], retain_graph=True)
-        assert all((slope.abs().max() < 1e-5) == path for slope in noise)
-
-
-def test_a_pair_has_opposite_noise():
-    made, images, seen = model().requires_grad_(False), pictures(3), []
-    plain = made.vae.top_down
-    made.vae.top_down = lambda *given, **more: seen.append(plain(*given, **more)) or seen[-1]
-    assert made.paired_bound(images).shape == (3,)
-    ((parameters, (first, *_)),) = seen
-    assert len(parameters) == 6
-    assert torch.allclose(first.value[:3] - first.mean[:3], first.mean[3:] - first.value[3:], atol=1e-5)
-
-
-@pytest.mark.parametrize("context", [True, False])
-def test_draws_that_are_resampled_often_have_the_gradient_of_all(context: bool):
-    made, images, draws = model(context=context).requires_grad_(), pictures(3), 4
-    torch.manual_seed(1)
-    whole = importance_bound(made.log_weights(images, draws))
-    torch.manual_seed(1)
-    some = made.resampled_bound(images, draws, 4000)
-    assert torch.allclose(some, whole, atol=1e-4)
-    right = slopes(made, whole)
-    assert (slopes(made, some) - right).norm() < 0.01 * right.norm()
-
-
-def test_few_draws_that_are_resampled_have_the_mean_gradient_of_all():
-    made, images = model(drawn=True).requires_grad_(), pictures(2).repeat(200, 1, 1, 1)
-    whole = [slopes(made, importance_bound(made.log_weights(images, 3, 1200))) for _ in range(16)]
-    for kept in (1, 2):
-        assert same_mean(whole, [slopes(made, made.resampled_bound(images, 3, kept)) for _ in range(16)])
-
-
 def test_log_weights_come_a_few_rows_at_a_time():
     made, images = model(), pictures(4)
     one = made.log_weights(images[:1], 7, 3)
@@ -567,9 +502,6 @@ def table() -> dict:
         ("training", "batch", 10**20, r"\[training\] batch = 100000000000000000000 should be"),
         ("training", "batch", None, r"\[training\].*batch"),
         ("training", "draws", 0, r"\[training\] draws = 0"),
-        ("training", "paired", 1, r"\[training\] paired = 1 should be of type bool"),
-        ("training", "resampled", -1, r"\[training\] resampled = -1 should be a number from 0 up"),
-        ("training", "resampled", 2, r"\[training\] resampled needs draws above 1"),
         ("training", "warm_up", -1, r"\[training\] warm_up = -1"),
         ("scale", "side", 3, r"sides of \[\[scale\]\]"),
         ("scale", "latents", None, r"\[scale\].*latents"),
@@ -606,14 +538,6 @@ def test_several_draws_are_of_images_that_all_of_the_model_sees():
     for wrong in ({"prior_images": 2}, {"paint": 0.5}, {"warm_up": 9}):
         with pytest.raises(ConfigError, match="draws above 1 has one bound of all images"):
             from_table(whole | {"training": whole["training"] | {"draws": 3} | wrong})
-
-
-def test_pairs_are_of_the_plain_bound():
-    whole = table()
-    from_table(whole | {"training": whole["training"] | {"paired": True}})
-    for wrong in ({"draws": 2}, {"warm_up": 9}):
-        with pytest.raises(ConfigError, match="paired is of the plain bound"):
-            from_table(whole | {"training": whole["training"] | {"paired": True} | wrong})
 
 
 def test_a_configuration_that_cannot_be_read_is_named(tmp_path: Path):

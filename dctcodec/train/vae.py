@@ -33,10 +33,11 @@ def train_vae(config: Config, data: Path, settings: Settings, part: str = "both"
     """Train (or take up) the model of a configuration on the data set in a folder; `settings` say how long and where.
 
     `part`: "vae" or "prior" trains that term of the objective alone, which is as good, since the two share no parameter. Raises
-    ConfigError for a part that the configuration's bound does not have, and for a batch that the processes cannot share or that is
-    more than all training images.
+    ConfigError for a part where the configuration's bound has several draws, which has no such terms, and for a batch that the
+    processes cannot share or that is more than all training images.
     """
-    _check_part(config.training, part)
+    if part != "both" and config.training.draws > 1:
+        raise ConfigError("[training] draws above 1 trains all of the model: leave --part out")
     torch.manual_seed(settings.seed)
     images = load(config.data, data)
     if (step := config.training.batch * config.training.prior_images) > len(images.training):
@@ -59,14 +60,6 @@ def train_vae(config: Config, data: Path, settings: Settings, part: str = "both"
     )
 
 
-def _check_part(training: Training, part: str) -> None:
-    """Several draws have one bound of all of the model, unless they are resampled, which trains the VAE."""
-    if training.resampled and part != "vae":
-        raise ConfigError("[training] resampled trains the VAE alone: add --part vae")
-    if training.draws > 1 and not training.resampled and part != "both":
-        raise ConfigError("[training] draws above 1 trains all of the model: leave --part out")
-
-
 def _begin(model: PaperModel, start: Path | None, images: ImageSet) -> None:
     """With the weights in `start`, if any; the context's range and the prior's statistics from the images unless it has them."""
     weights = read_weights(start) if start else {}
@@ -85,25 +78,18 @@ def loss(model: PaperModel, images: Tensor, training: Training, part: str = "bot
     """Mean nats a value, those of the latents' KL times `weight`: the context's prior sees all images, the VAE the first of every
     `prior_images`."""
     images = images.contiguous(memory_format=torch.channels_last)
-    if training.draws > 1 and not training.resampled:
+    if training.draws > 1:
         return _weighted(model, images, training.draws) / images[0].numel()
     some = images[: len(images) // training.prior_images]
     total = images.new_zeros(())
     with torch.autocast(images.device.type, torch.bfloat16):
         if part != "prior":
-            total = total + _bound(model, some, training, weight).mean()
+            total = total + model.bound(some).total(weight).mean()
             if training.paint:
                 total = total + training.paint * _painting(model, some[::PAINTED])
         if part != "vae" and model.prior:
             total = total + model.prior.loss(model.context.draw(images)[0]).mean()
     return total / images[0].numel()
-
-
-def _bound(model: PaperModel, images: Tensor, training: Training, weight: Tensor | float) -> Tensor:
-    """What the VAE is trained by, nats (B,)."""
-    if training.resampled:
-        return model.resampled_bound(images, training.draws, training.resampled)
-    return model.paired_bound(images) if training.paired else model.bound(images).total(weight)
 
 
 def _weighted(model: PaperModel, images: Tensor, draws: int) -> Tensor:

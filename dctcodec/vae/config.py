@@ -25,9 +25,7 @@ class Training:
     latents' KL rises to 1 in a training from nothing (`train.vae.kl_weight`; not in the paper): begun at 1 it drives most latents
     of a deep network to nothing before they have learnt anything, and they stay there; `draws`: of each image's latents, whose
     importance-weighted bound is trained (Burda et al. 2016), 1 for the paper's plain one. More cost as many decodings and come
-    nearer to ln p: for the end of a training, from its weights; `resampled`: so many of the
-    draws, 0 for all, have a part in the gradient, and the VAE alone is trained (`PaperModel.resampled_bound`); `paired`: the plain
-    bound, from two draws of each image whose gradients have less noise (`PaperModel.paired_bound`)."""
+    nearer to ln p: for the end of a training, from its weights."""
 
     epochs: float
     batch: int
@@ -42,8 +40,6 @@ class Training:
     paint: float = 0.0
     warm_up: int = 0
     draws: int = 1
-    resampled: int = 0
-    paired: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,10 +75,6 @@ def from_table(table: dict[str, Any]) -> Config:
     _check(network, context)
     if training.draws > 1 and (training.prior_images > 1 or training.paint or training.warm_up):
         raise ConfigError("[training] draws above 1 has one bound of all images: prior_images = 1, paint = 0, warm_up = 0")
-    if training.paired and (training.draws > 1 or training.warm_up):
-        raise ConfigError("[training] paired is of the plain bound: draws = 1, warm_up = 0")
-    if training.resampled and training.draws == 1:
-        raise ConfigError("[training] resampled needs draws above 1")
     return make(Config, parts | {"shape": ModelShape(network, context, prior), "training": training}, "the file")
 
 

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from dctcodec.prior.diffusion import ContextPrior, DiffusionShape
 from dctcodec.vae.context import Context, ContextShape
-from dctcodec.vae.network import HierarchicalVae, NetworkShape, Noise
+from dctcodec.vae.network import HierarchicalVae, NetworkShape
 
 CHAINS = 1000
 """Diffusion chains at once: enough to be fast, few enough for any number of samples to fit in memory."""
@@ -70,64 +69,26 @@ class PaperModel(nn.Module):
         reconstruction = -self.vae.likelihood.log_likelihood(images, parameters)
         return Bound(reconstruction, [latent.divergence().flatten(1).sum(1) for latent in latents])
 
-    def paired_bound(self, images: Tensor) -> Tensor:
-        """An estimate of `bound`, nats (B,), whose gradients have less noise: from two draws of each image with opposite noise, and
-        what q learns along their paths (`Latent.log_ratio`)."""
-        context = self.context_image(images)
-        shown = None if context is None else _repeated(context, 2)
-        return -self._given(images, shown, self.vae.encoder(images), 2, partial(_opposite, device=images.device), path=True).mean(0)
-
     def log_weights(self, images: Tensor, samples: int, rows: int = 250) -> Tensor:
         """ln p(x, z, y_0 .. y_T) - ln q(z, y_0 .. y_T | x) at `samples` draws of latents, context and diffusion chain, nats
         (samples, B): its mean is the bound. Each image is encoded once; its draws go through the decoder at most `rows` at a
         time (or one for each image)."""
-        encoded = self.vae.encoder(images)
-        total, contexts = self._contexts(images, samples)
-        pieces = torch.arange(samples * len(images), device=images.device).split(max(1, rows // len(images)) * len(images))
-        shown = [None if contexts is None else contexts[piece] for piece in pieces]
-        given = [self._given(images, one, encoded, len(piece) // len(images)) for one, piece in zip(shown, pieces, strict=True)]
+        encoded, total = self.vae.encoder(images), torch.zeros(samples, len(images), device=images.device)
+        pieces, contexts = torch.arange(samples, device=images.device).split(max(1, rows // len(images))), None
+        if self.context:
+            symbols, surprise = self.context.draw(_repeated(images, samples))
+            chains = torch.cat([self.prior.log_weight(some) for some in symbols.split(CHAINS)])
+            total = (chains + surprise).reshape(total.shape)
+            contexts = self.context.image(symbols).reshape(samples, *images.shape)
+        shown = [None if contexts is None else contexts[piece].flatten(0, 1) for piece in pieces]
+        given = [self._given(images, one, encoded, len(piece)) for one, piece in zip(shown, pieces, strict=True)]
         return total + torch.cat(given)
 
-    def resampled_bound(self, images: Tensor, draws: int, kept: int) -> Tensor:
-        """The importance-weighted bound of `draws` draws of the latents and the context, nats (B,), for training the VAE: `kept` of
-        them, drawn by their weights, stand for all in its gradient. One without a gradient costs a third."""
-        encoded, count, noises = self.vae.encoder(images), len(images), []
-
-        def record(size: tuple[int, ...]) -> Tensor:
-            noises.append(torch.randn(size, device=images.device))
-            return noises[-1]
-
-        with torch.no_grad():
-            total, shown = self._contexts(images, draws)
-            weights = total + self._given(images, shown, encoded, draws, record)
-            rows = (_resampled(weights, kept) * count + torch.arange(count, device=images.device)).flatten()
-            bound = importance_bound(weights)
-        again = iter([noise[rows] for noise in noises])
-        some = self._given(images, None if shown is None else shown[rows], encoded, kept, lambda size: next(again)).mean(0)
-        return bound - (some - some.detach())
-
-    def _contexts(self, images: Tensor, samples: int) -> tuple[Tensor, Tensor | None]:
-        """`samples` draws of context and diffusion chain: ln p(y_0 .. y_T) - ln q(y_0 .. y_T | x), nats (samples, B), and the
-        images (samples * B, ...) that the contexts show; zeros and None for the baseline."""
-        if not self.context:
-            return torch.zeros(samples, len(images), device=images.device), None
-        symbols, surprise = self.context.draw(_repeated(images, samples))
-        chains = torch.cat([self.prior.log_weight(some) for some in symbols.split(CHAINS)])
-        return (chains + surprise).reshape(samples, len(images)), self.context.image(symbols)
-
-    def _given(
-        self,
-        images: Tensor,
-        context: Tensor | None,
-        encoded: list[Tensor],
-        samples: int,
-        noise: Noise | None = None,
-        path: bool = False,
-    ) -> Tensor:
+    def _given(self, images: Tensor, context: Tensor | None, encoded: list[Tensor], samples: int) -> Tensor:
         """ln p(x, z | y_0) - ln q(z | x), nats (samples, B), where the contexts show the images `context`, (samples * B, ...)."""
         many, features = _repeated(images, samples), [_repeated(level, samples) for level in encoded]
-        parameters, latents = self.vae.top_down(context, len(many), features, noise=noise)
-        total = self.vae.likelihood.log_likelihood(many, parameters) + sum(latent.log_ratio(path) for latent in latents)
+        parameters, latents = self.vae.top_down(context, len(many), features)
+        total = self.vae.likelihood.log_likelihood(many, parameters) + sum(latent.log_ratio() for latent in latents)
         return total.reshape(samples, len(images))
 
 
@@ -135,21 +96,6 @@ def importance_bound(weights: Tensor) -> Tensor:
     """The importance-weighted bound of -ln p(x) (Burda et al. 2016), nats (B,): -ln of the mean weight of each image, from
     logarithms (samples, B)."""
     return math.log(len(weights)) - torch.logsumexp(weights.double(), 0)
-
-
-def _resampled(weights: Tensor, kept: int) -> Tensor:
-    """`kept` draws (kept, B) by their weights, whose logarithms are (draws, B): systematic resampling, by which the number of times
-    that one is there is within 1 of what its weight says."""
-    ends = torch.softmax(weights, 0).cumsum(0).T.contiguous()
-    start = torch.rand(len(ends), 1, device=weights.device)
-    marks = (torch.arange(kept, device=weights.device) + start) / kept
-    return torch.searchsorted(ends, marks).clamp_max(len(weights) - 1).T
-
-
-def _opposite(size: tuple[int, ...], device: torch.device) -> Tensor:
-    """Standard normal numbers, those of the second half of the rows less the first's."""
-    half = torch.randn(size[0] // 2, *size[1:], device=device)
-    return torch.cat([half, -half])
 
 
 def _repeated(tensor: Tensor, samples: int) -> Tensor:

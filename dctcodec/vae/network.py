@@ -67,12 +67,10 @@ class Latent(NamedTuple):
         distance = (self.mean - self.prior_mean) ** 2 * torch.exp(-2 * self.prior_log_std)
         return (ratio + distance - 1) / 2 + self.prior_log_std - self.log_std
 
-    def log_ratio(self, path: bool = False) -> Tensor:
-        """ln p(z) - ln q(z | x) at the value drawn, (B,). `path`: q learns by how it moves the value alone (Roeder, Wu and Duvenaud
-        2017); what is left out has the mean 0 and, where q is near to p(z | x), most of the noise."""
-        mean, log_std = (self.mean.detach(), self.log_std.detach()) if path else (self.mean, self.log_std)
+    def log_ratio(self) -> Tensor:
+        """ln p(z) - ln q(z | x) at the value drawn, (B,)."""
         ours = _log_normal(self.value, self.prior_mean, self.prior_log_std)
-        return (ours - _log_normal(self.value, mean, log_std)).flatten(1).sum(1)
+        return (ours - _log_normal(self.value, self.mean, self.log_std)).flatten(1).sum(1)
 
 
 class Bounded(torch.autograd.Function):
