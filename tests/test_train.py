@@ -674,7 +674,7 @@ def test_weights_of_more_channels_or_other_latents_begin_no_network(paper_runs: 
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        *(("--learning-rate", value) for value in ("nan", "inf", "-1", "0")),
+        *(("--learning-rate", value) for value in ("nan", "inf", "-1", "0", "2")),
         ("--hours", "inf"),
         ("--hours", "nan"),
         ("--seed", str(2**64)),

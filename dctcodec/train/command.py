@@ -15,7 +15,7 @@ def _run_options(command):
     options = [
         click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Crops a step."),
         click.option(
-            "--learning-rate", type=FiniteRange(0), default=1.5e-3, show_default=True, help="Peak, in root mean square a step."
+            "--learning-rate", type=FiniteRange(0, 1), default=1.5e-3, show_default=True, help="Peak, in root mean square a step."
         ),
     ]
     return _photo_options(_with(options, command))
@@ -183,7 +183,7 @@ def model_command(config: Path, photos: Path, run: Path, **options) -> None:
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Folder of the run; resumed if it exists.")
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the run in optimiser steps.  [default: CONFIG's epochs]")
 @click.option("--hours", type=FiniteRange(min=0.001), help="Length of the run in hours, over all restarts.")
-@click.option("--learning-rate", type=FiniteRange(min=0, min_open=True), help="Peak of the rate.  [default: CONFIG's]")
+@click.option("--learning-rate", type=FiniteRange(0, 1, min_open=True), help="Peak of the rate.  [default: CONFIG's]")
 @click.option(
     "--start",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
