@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ from dctcodec.bench import extra
 from dctcodec.cli import main
 from dctcodec.errors import DctcodecError, ModelError
 from dctcodec.eval import collapse, likelihood
-from dctcodec.eval.source import load
+from dctcodec.eval.source import fingerprint, load
 from dctcodec.eval.source import test_images as images_of
 from dctcodec.vae.model import PaperModel
 from dctcodec.vae.network import Latent
+
+PAPER = Path(__file__).parents[1] / "benchmarks" / "paper"
+FIGURES = sorted([*PAPER.glob("likelihood-*.json"), *PAPER.glob("collapse-*.json")])
 
 
 def evaluate(*words: object, code: int = 0) -> str:
@@ -40,10 +44,29 @@ def test_likelihood_of_a_run(paper_runs: Path, tmp_path: Path):
     figures = json.loads((tmp_path / "out.json").read_text())
     assert json.loads(output[output.index("{") :]) == figures
     assert (figures["model"], figures["images"], figures["samples"]) == ("tiny", 25, 20)
+    assert figures["weights"] == fingerprint(tiny(paper_runs)[0])
     parts = sum(figures[f"elbo_{part}_nats"] for part in ("reconstruction", "divergence", "context"))
     assert figures["elbo_nats"] == pytest.approx(parts)
     assert figures["nll_nats"] < figures["elbo_nats"] and figures["nll_nats_standard_error"] > 0
     assert figures["machine"]["threads"] and "bits" not in output
+
+
+def test_a_fingerprint_is_of_all_weights(paper_runs: Path):
+    model, _ = tiny(paper_runs)
+    assert re.fullmatch("[0-9a-f]{8}", before := fingerprint(model))
+    with torch.no_grad():
+        for weight in (model.vae.head[1].weight, model.prior.mean):
+            weight.view(-1)[0] += 1e-3
+            assert fingerprint(model) != before
+            before = fingerprint(model)
+
+
+@pytest.mark.parametrize("path", FIGURES, ids=lambda path: path.stem)
+def test_committed_figures_are_of_the_weights_that_ship(path: Path):
+    figures = json.loads(path.read_text())
+    for row in figures.get("models", [figures]):
+        if "weights" in row:  # since 2026-11-27
+            assert row["weights"] == fingerprint(load(row["model"], None)[1]), f"measure again: {figures['machine']['command']}"
 
 
 def test_a_model_may_be_exported_to_be_measured_alone(paper_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

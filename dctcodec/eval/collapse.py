@@ -19,7 +19,7 @@ from tqdm import tqdm
 from dctcodec.bench import machine
 from dctcodec.bench.extra import need
 from dctcodec.errors import DataError
-from dctcodec.eval.source import prepared, test_images
+from dctcodec.eval.source import fingerprint, prepared, test_images
 from dctcodec.files import check_output, write_output
 from dctcodec.vae.config import Config
 from dctcodec.vae.model import PaperModel
@@ -63,7 +63,11 @@ def run(
     click.echo(table(results))
     if json_path:
         figures = {"data": models[0][1].data, "images": len(tests), "active_above": ACTIVE, "machine": machine.describe()}
-        figures["models"] = [{"model": name, "latents": [asdict(row) for row in rows]} for name, rows in results]
+        weights = [fingerprint(model) for _, _, model in models]
+        figures["models"] = [
+            {"model": name, "weights": mark, "latents": [asdict(row) for row in rows]}
+            for (name, rows), mark in zip(results, weights, strict=True)
+        ]
         write_output(json_path, f"{json.dumps(figures, indent=1)}\n".encode())
     if plot_path:
         write_output(plot_path, plot(results))

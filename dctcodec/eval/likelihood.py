@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from dctcodec.bench import machine
 from dctcodec.errors import ConfigError
-from dctcodec.eval.source import prepared, test_images
+from dctcodec.eval.source import fingerprint, prepared, test_images
 from dctcodec.vae.config import Config
 from dctcodec.vae.model import PaperModel, bits_per_dim, importance_bound
 
@@ -59,7 +59,8 @@ def measure(
         bits = {key.replace("nats", "bits_per_dim"): bits_per_dim(value, shape) for key, value in figures.items() if "_nats" in key}
         figures |= bits
     figures |= {f"elbo_{name}_nats": _mean(part) for name, part in parts.items()}
-    facts = {"model": name, "description": config.description, "data": config.data, "images": len(tests), "samples": samples}
+    facts = {"model": name, "weights": fingerprint(model), "description": config.description}
+    facts |= {"data": config.data, "images": len(tests), "samples": samples}
     facts |= {"parameters": sum(parameter.numel() for parameter in model.parameters()), "latents": _latents(config)}
     return facts | figures | {"seconds": round(time.monotonic() - began, 1), "machine": machine.describe()}
 

@@ -1,5 +1,6 @@
 """What is measured: a model that is installed, or a configuration with the run that trained it; and its test images."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,6 +50,15 @@ def with_runs(sources: Sequence[str], runs: Sequence[Path]) -> list[tuple[str, P
         raise ConfigError(f"give --run once for each configuration: there are {configs} configurations and {len(runs)} runs")
     left = iter(runs)
     return [(source, next(left) if is_config(source) else None) for source in sources]
+
+
+def fingerprint(model: PaperModel) -> str:
+    """The first 32 bits of a SHA-256 of all weights, as eight digits: of which weights a figure is."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:8]
 
 
 def prepared(model: PaperModel, device: str) -> PaperModel:
