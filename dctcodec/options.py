@@ -5,6 +5,9 @@ from typing import Any
 
 import click
 
+SEED = click.IntRange(0, 2**63 - 1)
+"""What torch's generators take, with room for a step's number to be added."""
+
 
 class FiniteRange(click.FloatRange):
     """A range of numbers that excludes infinity and nan."""

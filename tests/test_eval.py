@@ -22,6 +22,8 @@ from dctcodec.vae.network import Latent
 
 PAPER = Path(__file__).parents[1] / "benchmarks" / "paper"
 FIGURES = sorted([*PAPER.glob("likelihood-*.json"), *PAPER.glob("collapse-*.json")])
+UNMARKED = {"likelihood-dct-vae-cifar10-bound", "likelihood-vae-cifar10", "collapse-cifar10"}
+"""Measured before a figure told its weights: to leave when they are measured again."""
 
 
 def evaluate(*words: object, code: int = 0) -> str:
@@ -61,12 +63,11 @@ def test_a_fingerprint_is_of_all_weights(paper_runs: Path):
             before = fingerprint(model)
 
 
-@pytest.mark.parametrize("path", FIGURES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in FIGURES if path.stem not in UNMARKED], ids=lambda path: path.stem)
 def test_committed_figures_are_of_the_weights_that_ship(path: Path):
     figures = json.loads(path.read_text())
     for row in figures.get("models", [figures]):
-        if "weights" in row:  # since 2026-11-27
-            assert row["weights"] == fingerprint(load(row["model"], None)[1]), f"measure again: {figures['machine']['command']}"
+        assert row["weights"] == fingerprint(load(row["model"], None)[1]), f"measure again: {figures['machine']['command']}"
 
 
 def test_a_model_may_be_exported_to_be_measured_alone(paper_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

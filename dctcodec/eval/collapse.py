@@ -63,10 +63,9 @@ def run(
     click.echo(table(results))
     if json_path:
         figures = {"data": models[0][1].data, "images": len(tests), "active_above": ACTIVE, "machine": machine.describe()}
-        weights = [fingerprint(model) for _, _, model in models]
         figures["models"] = [
-            {"model": name, "weights": mark, "latents": [asdict(row) for row in rows]}
-            for (name, rows), mark in zip(results, weights, strict=True)
+            {"model": name, "weights": fingerprint(model), "latents": [asdict(row) for row in rows]}
+            for (name, _, model), (_, rows) in zip(models, results, strict=True)
         ]
         write_output(json_path, f"{json.dumps(figures, indent=1)}\n".encode())
     if plot_path:

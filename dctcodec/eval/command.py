@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from dctcodec.options import SEED
+
 PATH = click.Path(path_type=Path)
 
 
@@ -13,7 +15,7 @@ def _shared(command):
         click.option("--images", type=click.IntRange(min=2), default=1000, show_default=True, help="The first test images."),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads."),
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute."),
-        click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of latents that are drawn."),
+        click.option("--seed", type=SEED, default=0, show_default=True, help="Of latents that are drawn."),
         click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write the figures here."),
     ]
     for option in reversed(options):

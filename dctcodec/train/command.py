@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dctcodec.models import TUNES
-from dctcodec.options import FiniteRange
+from dctcodec.options import SEED, FiniteRange
 
 
 def _run_options(command):
@@ -38,7 +38,7 @@ def _or_endless(context: click.Context, option: click.Parameter, minutes: float 
 
 def _machine_options(command):
     options = [
-        click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of weights and data."),
+        click.option("--seed", type=SEED, default=0, show_default=True, help="Of weights and data."),
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train."),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads."),
     ]
