@@ -332,7 +332,7 @@ def _failure_message(error: Exception) -> str:
         return str(error)
     # PyTorch raises RuntimeError for memory, with no class of its own on the CPU
     if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
-        return "not enough memory; try a smaller picture"
+        return "not enough memory; try a smaller picture (or to train a smaller network, or batch)"
     raise error
 
 

@@ -17,8 +17,9 @@ _CHOICES = {
 _POSITIVE = {"side", "latents", "width", "widths", "hidden", "channels", "latent_width", "size", "bits", "steps", "batch"}
 _POSITIVE |= {"learning_rate", "prior_learning_rate", "epochs", "clip", "skip", "scales", "prior_images", "blocks", "crop"}
 _POSITIVE |= {"draws", "reveals"}
+_RATES = {"learning_rate", "prior_learning_rate", "final_rate"}
 _LARGEST = 10**9
-"""Of any number: none that makes sense is near."""
+"""Of any number but a rate, which is at most 1: none that makes sense is near."""
 _CHAIN = 20
 """The longest chain of files that are each like the next."""
 
@@ -84,10 +85,11 @@ def _check_value(name: str, value: Any, kind: Any, where: str) -> None:
     if kind in (int, float, str, bool):
         if type(value) is not kind and not (kind is float and type(value) is int):
             raise ConfigError(f"[{where}] {name} = {value!r} should be of type {kind.__name__}")
-    if kind == tuple[int, ...] and not (isinstance(value, list) and all(type(v) is int and v > 0 for v in value)):
-        raise ConfigError(f"[{where}] {name} = {value!r} should be a list of whole numbers above 0")
-    if kind in (int, float) and not (0 <= value <= _LARGEST and (value or name not in _POSITIVE)):
+    if kind == tuple[int, ...] and not (isinstance(value, list) and all(type(v) is int and 0 < v <= _LARGEST for v in value)):
+        raise ConfigError(f"[{where}] {name} = {value!r} should be a list of whole numbers above 0, at most {_LARGEST}")
+    largest = 1 if name in _RATES else _LARGEST
+    if kind in (int, float) and not (0 <= value <= largest and (value or name not in _POSITIVE)):
         least = "above 0" if name in _POSITIVE else "from 0 up"
-        raise ConfigError(f"[{where}] {name} = {value} should be a number {least}, at most {_LARGEST}")
+        raise ConfigError(f"[{where}] {name} = {value} should be a number {least}, at most {largest}")
     if name in _CHOICES and value not in _CHOICES[name]:
         raise ConfigError(f"[{where}] {name} = {value!r} is none of {', '.join(_CHOICES[name])}")

@@ -422,6 +422,7 @@ def test_a_round_of_effort_lowers_what_symbols_cost(photos: Path):
     [
         ("[decoder]\nblocks = [1, 2]\n", "four numbers"),
         ("[decoder]\nblocks = 3\n", "list of whole numbers"),
+        ("[decoder]\nwidths = [100000000000000000000]\n", "list of whole numbers above 0, at most 1000000000"),
         ("[training]\nchosen = 2\n", "share"),
         ("[training]\nprior_steps = [10, 0]\n", "list of whole numbers"),
         ("[prior]\ndepth = 2\n", "depth"),

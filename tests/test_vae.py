@@ -496,6 +496,8 @@ def table() -> dict:
         ("prior", "steps", 0, r"\[prior\] steps = 0 should be a number above 0"),
         ("training", "optimiser", "sgd", r"\[training\] optimiser"),
         ("training", "learning_rate", -1.0, r"\[training\] learning_rate"),
+        ("training", "learning_rate", 1.5, r"\[training\] learning_rate = 1.5 should be a number above 0, at most 1$"),
+        ("training", "final_rate", 2, r"\[training\] final_rate = 2 should be a number from 0 up, at most 1$"),
         ("training", "learning_rate", math.nan, r"\[training\] learning_rate = nan should be a number above 0"),
         ("training", "final_rate", math.inf, r"\[training\] final_rate = inf should be a number from 0 up"),
         ("training", "epochs", 1e308, r"\[training\] epochs = 1e\+308 should be a number above 0, at most"),
