@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from dctcodec.bench import machine
+from dctcodec.evaluate import machine
 from dctcodec.files import check_output, write_output
-from dctcodec.train.loop import Settings
+from dctcodec.train.settings import Settings
 from dctcodec.train.vae import train_vae
 from dctcodec.vae.config import read
 

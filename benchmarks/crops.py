@@ -9,8 +9,8 @@ import click
 from PIL import Image, ImageDraw, ImageFont
 
 from dctcodec import Codec, encode_to
-from dctcodec.bench.baselines import AVIF, JPEG
-from dctcodec.bench.demo import best_of_size, sample
+from dctcodec.evaluate.baselines import AVIF, JPEG
+from dctcodec.evaluate.demo import best_of_size, sample
 from dctcodec.image import normalise, read_image, write_image
 
 CORNERS = ((150, 90), (330, 420), (60, 400))

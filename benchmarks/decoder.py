@@ -9,12 +9,13 @@ import click
 from PIL import Image
 from tqdm import tqdm
 
-from dctcodec.bench import machine, report
+from dctcodec.bands.transform import dequantise, synthesise
 from dctcodec.codec import Codec
-from dctcodec.context import dequantise, synthesise, ycbcr_to_rgb
+from dctcodec.evaluate import machine, report
 from dctcodec.image import read_image
+from dctcodec.installed import DEFAULT
 from dctcodec.metrics import psnr
-from dctcodec.models import DEFAULT
+from dctcodec.tiles import ycbcr_to_rgb
 
 QUALITIES = (20.0, 35.0, 50.0, 62.0)
 """About 0.1 to 0.4 bits a pixel."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from dctcodec.train.drawings import drawings
+from dctcodec.data.drawings import drawings
 
 COUNT, SIDE, SEED = 16, 480, 1
 """Training draws with another seed, 0."""

@@ -14,16 +14,16 @@ import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from dctcodec.bench import machine, report
+from dctcodec.bands.exact_prior import ExactPrior
+from dctcodec.bands.masked import MaskedPrior
+from dctcodec.bands.order import REVEALS
+from dctcodec.bands.prior import PriorNetwork
 from dctcodec.codec import Codec
 from dctcodec.container import HEADER_BYTES
+from dctcodec.evaluate import machine, report
+from dctcodec.exact.layers import Arithmetic
 from dctcodec.image import read_image
-from dctcodec.models import DEFAULT, PRIOR
-from dctcodec.prior.exact import ExactPrior
-from dctcodec.prior.exact_layers import Arithmetic
-from dctcodec.prior.masked import MaskedPrior
-from dctcodec.prior.network import PriorNetwork
-from dctcodec.schedule import REVEALS
+from dctcodec.installed import DEFAULT, PRIOR
 from dctcodec.train.export import shipped_prior
 from dctcodec.train.prior import reveal_bits
 

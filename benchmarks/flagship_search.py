@@ -20,16 +20,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dctcodec import models
-from dctcodec.bench import machine
-from dctcodec.context import analyse, dct_basis, dequantise, quantise, relative_step, rgb_to_ycbcr, synthesise, ycbcr_to_rgb
-from dctcodec.decoder import INPUT_GAIN, Block, Conditioning
-from dctcodec.prior import network
-from dctcodec.prior.layers import Conditioning as Biases
-from dctcodec.prior.layers import ExactConv, activation
-from dctcodec.prior.network import checkerboard, code_bits, symbol_features
-from dctcodec.schedule import BANDS, REVEALS
-from dctcodec.train.data import Photos, centre_crops, photo_files
+from dctcodec import installed
+from dctcodec.bands import prior
+from dctcodec.bands.decoder import INPUT_GAIN, Block, Conditioning
+from dctcodec.bands.order import BANDS, REVEALS
+from dctcodec.bands.prior import checkerboard, code_bits, symbol_features
+from dctcodec.bands.transform import analyse, dequantise, quantise, relative_step, synthesise
+from dctcodec.data.photographs import Photos, centre_crops, photo_files
+from dctcodec.evaluate import machine
+from dctcodec.exact.quantised import Conditioning as Biases
+from dctcodec.exact.quantised import ExactConv, activation
+from dctcodec.tiles import dct_basis, rgb_to_ycbcr, ycbcr_to_rgb
 from dctcodec.train.flagship import Flagship
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.prior import REVEALS_A_PICTURE, VALIDATION_STEPS, random_reveals, random_steps, reveal_bits
@@ -140,7 +141,7 @@ class TransformC(nn.Module):
         super().__init__()
         both = Flagship()
         if options.shipped:
-            both.start(models.find("dct-bands").path)
+            both.start(installed.find("dct-bands").path)
         self.prior, self.synthesis = both.prior, both.decoder
         self.analysis = Correction() if options.candidate == "B" else None
         if options.separable:
@@ -185,8 +186,8 @@ class MaskedPrior(nn.Module):
         super().__init__()
         self.reveals = [(group, parity) for group in groups for parity in (0, 1)]
         channels = groups[-1].stop
-        self.input = ExactConv(network.FEATURES * channels + 1, width, 1)
-        self.input_above = ExactConv(network.FEATURES * above, 4 * width, 1) if above else None
+        self.input = ExactConv(prior.FEATURES * channels + 1, width, 1)
+        self.input_above = ExactConv(prior.FEATURES * above, 4 * width, 1) if above else None
         self.first = nn.ModuleList(ExactConv(width, width, 3) for _ in range(blocks))
         self.second = nn.ModuleList(ExactConv(width, width, 3, gain=0.3) for _ in range(blocks))
         self.head = ExactConv(width, 2 * channels, 1, gain=0.1)
@@ -198,7 +199,7 @@ class MaskedPrior(nn.Module):
         count, board = len(self.reveals), checkerboard(height, width)
         index = torch.arange(channels)[:, None, None]
         known = [(index < group.start) | ((index < group.stop) & (board < parity)) for group, parity in self.reveals]
-        features = (symbol_features(seen) * torch.stack(known).repeat(1, network.FEATURES, 1, 1)[:, None]).flatten(0, 1)
+        features = (symbol_features(seen) * torch.stack(known).repeat(1, prior.FEATURES, 1, 1)[:, None]).flatten(0, 1)
         stream = self.input(torch.cat([features, (board * 2.0 - 1).expand(count * batch, 1, -1, -1)], 1)).float()
         if self.input_above is not None:
             stream = stream + F.pixel_shuffle(self.input_above(symbol_features(above)).float(), 2).repeat(count, 1, 1, 1)
@@ -212,9 +213,9 @@ class MaskedPrior(nn.Module):
         for part, (group, parity) in zip(features, self.reveals, strict=True):
             rows = slice(2 * group.start, 2 * group.stop)
             raw = F.conv2d(part, weight[rows, :, None, None]).float() + self.head.bias[rows, None, None]
-            mean, log_scale = (raw * network.HEAD_GAIN).chunk(2, 1)
-            scale = ((log_scale - network.LOG_SCALE_MIN) * 2**network.SCALE_BITS).clamp(0, network.SCALES - 1)
-            bits = code_bits(target[:, group], _rounded(mean * 2**network.MEAN_BITS), _rounded(scale))
+            mean, log_scale = (raw * prior.HEAD_GAIN).chunk(2, 1)
+            scale = ((log_scale - prior.LOG_SCALE_MIN) * 2**prior.SCALE_BITS).clamp(0, prior.SCALES - 1)
+            bits = code_bits(target[:, group], _rounded(mean * 2**prior.MEAN_BITS), _rounded(scale))
             total = total + (bits * (board == parity)).sum((1, 2, 3))
         return total
 

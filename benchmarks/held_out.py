@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from dctcodec.train.data import photo_files
+from dctcodec.data.photographs import photo_files
 
 
 @click.command()

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from dctcodec.bench import machine, report
 from dctcodec.codec import Codec
+from dctcodec.evaluate import machine, report
 from dctcodec.image import read_image
+from dctcodec.installed import DEFAULT
 from dctcodec.metrics import psnr
-from dctcodec.models import DEFAULT
 from dctcodec.target import encode_to
 
 BPP = 0.25

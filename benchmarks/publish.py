@@ -9,8 +9,8 @@ Run it after the commands of the README's section "Benchmarks"; a test checks th
 import json
 from pathlib import Path
 
-from dctcodec.bench.bdrate import bd_rate
-from dctcodec.bench.report import percent
+from dctcodec.evaluate.bdrate import bd_rate
+from dctcodec.evaluate.report import percent
 from dctcodec.metrics import ms_ssim_db
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,11 +16,11 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from dctcodec.bench import machine, report
-from dctcodec.bench.demo import sample
 from dctcodec.errors import DctcodecError
+from dctcodec.evaluate import machine, report
+from dctcodec.evaluate.demo import sample
 from dctcodec.image import normalise, read_image
-from dctcodec.models import DEFAULT
+from dctcodec.installed import DEFAULT
 
 SMALL = (768, 512)
 LARGE = (4000, 3000)

@@ -17,19 +17,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dctcodec import container, image, models
-from dctcodec.context import rgb_to_ycbcr
+from dctcodec import container, image, installed
 from dctcodec.device import device_of
 from dctcodec.errors import FormatError, ModelError
 from dctcodec.progress import Tick, no_tick
+from dctcodec.tiles import rgb_to_ycbcr
 
 CODING_SHARE = 0.9
 """The share of the work that is entropy coding; without effort, in an encoder."""
-_SCHEMES = {"dct-bands": "dctcodec.bands:Bands", "dct-vae": "dctcodec.vae.scheme:PaperScheme"}
+_SCHEMES = {"dct-bands": "dctcodec.bands.family:Bands", "dct-vae": "dctcodec.vae.family:DctVae"}
 """Where the scheme of each family is; a family that is not here has no codec."""
 
 
-class Scheme(Protocol):
+class Family(Protocol):
     """What a family of models does between a picture's pixels and a file's payload. Made with a ModelInfo and a torch.device."""
 
     temperature: float
@@ -85,8 +85,8 @@ class Codec:
     Raises ModelError where the model or the device is not there.
     """
 
-    def __init__(self, model: str = models.DEFAULT, device: str = "auto"):
-        self.model = models.find(model)
+    def __init__(self, model: str = installed.DEFAULT, device: str = "auto"):
+        self.model = installed.find(model)
         self.device = device_of(device)
         self.scheme = _scheme(self.model, self.device)
 
@@ -104,7 +104,7 @@ class Codec:
         quality: float | None = None,
         seed: int = 0,
         effort: int = 0,
-        tune: str = models.TUNES[0],
+        tune: str = installed.TUNES[0],
         tick: Tick = no_tick,
     ) -> bytes:
         """A picture as the bytes of a .dct file.
@@ -124,7 +124,7 @@ class Codec:
         picture = image.normalise(picture)
         step16 = self.scheme.step16(quality)
         grey, progressive = picture.mode == "L", self.scheme.progressive
-        tuned = tune != models.TUNES[0]
+        tuned = tune != installed.TUNES[0]
         header = container.Header(*picture.size, grey, step16, seed, self.model.model_id, progressive=progressive, tuned=tuned)
         container.check_size(*picture.size)
         coding = 1 - CODING_SHARE if effort else CODING_SHARE
@@ -165,7 +165,7 @@ class Codec:
         (CHANNELS, h, w) on the grid of tiles, dct-vae (tiles, 3, 6, 6)."""
         header, payload = container.parse(data, partial)
         if header.model_id != self.model.model_id:
-            other = models.find_by_id(header.model_id)
+            other = installed.find_by_id(header.model_id)
             raise ModelError(f"the file was made with model {other.name}, not {self.model.name}")
         if (header.step16 == 0) != self.scheme.one_quality:
             raise FormatError(f"the file's quantisation step is {header.step:g}, which its model does not know")
@@ -182,11 +182,11 @@ class Codec:
 
 def codec_for(data: bytes, device: str = "auto", partial: bool = False) -> Codec:
     """The codec that a file was made with, or the beginning of one where that is `partial`. Raises FormatError, ModelError."""
-    return loaded(models.find_by_id(container.parse(data, partial)[0].model_id).name, device)
+    return loaded(installed.find_by_id(container.parse(data, partial)[0].model_id).name, device)
 
 
 @lru_cache(maxsize=2)
-def loaded(model: str = models.DEFAULT, device: str = "auto") -> Codec:
+def loaded(model: str = installed.DEFAULT, device: str = "auto") -> Codec:
     """A codec that stays in memory for the next call."""
     return Codec(model, device)
 
@@ -214,7 +214,7 @@ def _picture(rgb: Tensor, grey: bool) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if grey else pixels)
 
 
-def _scheme(model: models.ModelInfo, device: torch.device) -> Scheme:
+def _scheme(model: installed.ModelInfo, device: torch.device) -> Family:
     if model.family not in _SCHEMES:
         raise ModelError(f"the model {model.name} has no prior to code with, so it makes no files: use it with `dctcodec eval`")
     module, name = _SCHEMES[model.family].split(":")

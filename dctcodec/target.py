@@ -7,12 +7,12 @@ from bisect import bisect_left, bisect_right
 from PIL import Image
 
 from dctcodec import image
+from dctcodec.bands.quality import BEST, WORST
 from dctcodec.codec import Codec
 from dctcodec.errors import DctcodecWarning, TargetError
+from dctcodec.installed import TUNES
 from dctcodec.metrics import psnr
-from dctcodec.models import TUNES
 from dctcodec.progress import Tick, no_tick
-from dctcodec.quality import BEST, WORST
 
 STEPS = 10
 """Qualities tried between one and the next: a tenth is worth 0.3 % of a file."""

@@ -66,7 +66,7 @@ def threads() -> Iterator[Callable[[int], None]]:
 @pytest.fixture(scope="session")
 def tiny_paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with tiny.toml and plain.toml (no context), configurations of small networks, and data/, 8x8 binary images."""
-    from dctcodec.train import sets
+    from dctcodec.data import sets
 
     folder = tmp_path_factory.mktemp("paper")
     (folder / "data").mkdir()
@@ -93,7 +93,7 @@ def paper_runs(tiny_paper: Path) -> Path:
     """The same folder with the runs tiny/ and plain/, three steps long."""
     from click.testing import CliRunner
 
-    from dctcodec.train.command import train
+    from dctcodec.cli.train import train
 
     for name in ("tiny", "plain"):
         words = ["vae", tiny_paper / f"{name}.toml", "--data", tiny_paper / "data", "--run", tiny_paper / name]
@@ -108,8 +108,8 @@ def tiny_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from dctcodec.train import loop
-    from dctcodec.train.export import export_paper
+    from dctcodec.train import checkpoint
+    from dctcodec.train.export_vae import export_paper
     from dctcodec.vae.config import read
     from dctcodec.vae.model import PaperModel
 
@@ -130,7 +130,7 @@ def tiny_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.fit(images)
         if model.prior:
             torch.nn.init.normal_(model.prior.network.head.weight, std=0.1)
-        average = {loop.AVERAGE + key: value.contiguous() for key, value in model.state_dict().items()}
+        average = {checkpoint.AVERAGE + key: value.contiguous() for key, value in model.state_dict().items()}
         save_file(average, source / name)
         export_paper(config, source / name, folder / name)
     return folder

@@ -15,12 +15,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from dctcodec import metrics
-from dctcodec.bench import demo, kodak, plot, published, report
-from dctcodec.bench.baselines import BASELINES, JPEG
-from dctcodec.bench.bdrate import bd_rate
-from dctcodec.bench.command import bench
-from dctcodec.bench.measure import Row, means, measure
+from dctcodec.cli.bench import bench
 from dctcodec.errors import DataError, ImageError, OutputError
+from dctcodec.evaluate import demo, kodak, plot, published, report
+from dctcodec.evaluate.baselines import BASELINES, JPEG
+from dctcodec.evaluate.bdrate import bd_rate
+from dctcodec.evaluate.measure import Row, means, measure
 
 
 def photo(width: int, height: int, seed: int = 0) -> Image.Image:

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from dctcodec import ModelError, models
-from dctcodec.cli import main
+from dctcodec import ModelError, installed
+from dctcodec.cli.main import main
 
 COMMAND = [sys.executable, "-c", "from dctcodec.cli import main; main()"]
 SIZE = (41, 35)
@@ -112,26 +112,26 @@ def test_every_failure_names_its_file(tmp_path, monkeypatch):
 
 def test_a_model_of_the_same_prior_may_paint(dct, tmp_path, monkeypatch):
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "twin").symlink_to(models.find(models.DEFAULT).path)
-    monkeypatch.setattr(models, "_PLACES", (*models._PLACES, tmp_path / "models"))
+    (tmp_path / "models" / "twin").symlink_to(installed.find(installed.DEFAULT).path)
+    monkeypatch.setattr(installed, "_PLACES", (*installed._PLACES, tmp_path / "models"))
     for name, more in (("own", []), ("twins", ["--model", "twin"])):
         assert dctcodec("decode", dct, "-o", tmp_path / f"{name}.png", *more).exit_code == 0
     assert (tmp_path / "own.png").read_bytes() == (tmp_path / "twins.png").read_bytes()
     result = dctcodec("decode", dct, "-o", tmp_path / "other.png", "--model", "dct-bands")
-    assert_one_error(result, 1, f"made with model {models.DEFAULT}, not dct-bands")
+    assert_one_error(result, 1, f"made with model {installed.DEFAULT}, not dct-bands")
 
 
 def test_a_damaged_model_harms_no_other(tmp_path, monkeypatch):
-    default = models.find(models.DEFAULT)
+    default = installed.find(installed.DEFAULT)
     for name, text in (("bert", "{}"), ("list", "[]"), ("text", "?")):
         (tmp_path / name).mkdir()
-        (tmp_path / name / models.CONFIG).write_text(text)
-        monkeypatch.setattr(models, "_PLACES", (*models._PLACES, tmp_path))
+        (tmp_path / name / installed.CONFIG).write_text(text)
+        monkeypatch.setattr(installed, "_PLACES", (*installed._PLACES, tmp_path))
         with pytest.raises(ModelError, match=f"{name} is damaged"):
-            models.find(name)
-    assert models.find(models.DEFAULT) == default == models.find_by_id(default.model_id)
+            installed.find(name)
+    assert installed.find(installed.DEFAULT) == default == installed.find_by_id(default.model_id)
     with pytest.raises(ModelError, match="is damaged"):
-        models.find_by_id(default.model_id ^ 1)
+        installed.find_by_id(default.model_id ^ 1)
 
 
 def test_stdin_and_stdout(png, encoded):
@@ -367,19 +367,19 @@ def test_too_little_memory_is_one_line(error, png, tmp_path, monkeypatch):
 def test_info_shows_what_the_file_holds(dct):
     facts = json.loads(dctcodec("info", dct, "--json").stdout)
     assert (facts["width"], facts["height"], facts["colour"], facts["seed"]) == (*SIZE, "RGB", 7)
-    assert facts["model"] == models.DEFAULT
+    assert facts["model"] == installed.DEFAULT
     assert facts["quality"] == pytest.approx(50, abs=0.1)
     assert facts["bytes"] == dct.stat().st_size == facts["header_bytes"] + facts["payload_bytes"]
     assert facts["header_bytes"] <= 32
     assert facts["bpp"] == pytest.approx(8 * facts["bytes"] / (SIZE[0] * SIZE[1]), abs=1e-4)
     text = dctcodec("info", dct).stdout
-    assert models.DEFAULT in text and "payload bytes" in text
+    assert installed.DEFAULT in text and "payload bytes" in text
 
 
 def test_models_lists_the_default_with_its_figures():
     cards = {card["name"]: card for card in json.loads(dctcodec("models", "--json").stdout)}
-    assert cards[models.DEFAULT]["figures"] and cards[models.DEFAULT]["bytes"] > 0
-    assert models.DEFAULT in dctcodec("models").stdout
+    assert cards[installed.DEFAULT]["figures"] and cards[installed.DEFAULT]["bytes"] > 0
+    assert installed.DEFAULT in dctcodec("models").stdout
 
 
 def test_version_and_help():

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import dctcodec
-from dctcodec import Codec, FormatError, ImageError, ModelError, container, context
-from dctcodec.quality import step_of_quality
+from dctcodec import Codec, FormatError, ImageError, ModelError, container
+from dctcodec.bands import transform
+from dctcodec.bands.quality import step_of_quality
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def mean_difference(first: Image.Image, second: Image.Image) -> float:
 def symbols_of(image: Image.Image, quality: float) -> torch.Tensor:
     """The symbols that a file must hold, from the picture alone."""
     rgb = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float()
-    return context.quantise(context.analyse(rgb[None]), step_of_quality(quality))[0].int()
+    return transform.quantise(transform.analyse(rgb[None]), step_of_quality(quality))[0].int()
 
 
 @settings(max_examples=12)
@@ -76,7 +77,7 @@ def test_the_header_says_what_was_asked_for(codec, crop):
     assert (header.width, header.height, header.grey, header.seed) == (170, 140, True, 2**32 - 1)
     assert header.step == step_of_quality(33)
     assert header.model_id == codec.model.model_id
-    chroma = [channel.plane > 0 for channel in context.CHANNELS]
+    chroma = [channel.plane > 0 for channel in transform.CHANNELS]
     assert symbols[chroma].count_nonzero() == 0 and symbols.count_nonzero() > 0
     assert (symbols.dtype, symbols.device.type) == (torch.int32, "cpu")
 

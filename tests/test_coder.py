@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dctcodec import coder
+from dctcodec.bands import coder
 from dctcodec.errors import FormatError, ModelError
 
 SCALES = np.exp(-3.25 + np.arange(64) / 8)

@@ -9,9 +9,9 @@ from PIL import Image
 from test_bench import photo
 
 from dctcodec import metrics
-from dctcodec.bench import report
-from dctcodec.bench.baselines import JPEG
-from dctcodec.bench.measure import measure
+from dctcodec.evaluate import report
+from dctcodec.evaluate.baselines import JPEG
+from dctcodec.evaluate.measure import measure
 
 pytest.importorskip("compressai", reason="compressai is not installed: pip install -e .[compressai], or run bin/test")
 

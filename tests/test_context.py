@@ -7,9 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dctcodec import context
-from dctcodec.quality import quality_of_step, step_of_quality
-from dctcodec.schedule import BANDS, CHANNELS
+from dctcodec import tiles
+from dctcodec.bands import transform
+from dctcodec.bands.order import BANDS, CHANNELS
+from dctcodec.bands.quality import quality_of_step, step_of_quality
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -25,14 +26,14 @@ def reference_ycbcr(rgb: np.ndarray) -> np.ndarray:
 
 def test_ycbcr_is_bt601_and_comes_back():
     rgb = noise(3, 40, 50)
-    ycbcr = context.rgb_to_ycbcr(rgb)
+    ycbcr = tiles.rgb_to_ycbcr(rgb)
     assert np.allclose(ycbcr.numpy(), reference_ycbcr(rgb.numpy()), atol=1e-3)
-    assert torch.allclose(context.ycbcr_to_rgb(ycbcr), rgb, atol=1e-3)
+    assert torch.allclose(tiles.ycbcr_to_rgb(ycbcr), rgb, atol=1e-3)
 
 
 def test_coefficients_are_the_orthonormal_dct_of_each_tile():
     rgb = noise(2, 3, 64, 96)
-    coefficients = context.analyse(rgb)
+    coefficients = transform.analyse(rgb)
     assert coefficients.shape == (2, len(CHANNELS), 2, 3)
     for picture, (row, column) in ((0, (0, 0)), (1, (1, 2)), (0, (1, 1))):
         tile = reference_ycbcr(rgb[picture, :, 32 * row : 32 * row + 32, 32 * column : 32 * column + 32].numpy())
@@ -43,14 +44,14 @@ def test_coefficients_are_the_orthonormal_dct_of_each_tile():
 
 def test_synthesise_undoes_analyse_for_what_is_coded():
     coefficients = noise(1, len(CHANNELS), 3, 2) / 8 - 16
-    planes = context.synthesise(coefficients)
+    planes = transform.synthesise(coefficients)
     assert planes.shape == (1, 3, 96, 64)
-    assert torch.allclose(context.analyse(context.ycbcr_to_rgb(planes)), coefficients, atol=5e-3)
+    assert torch.allclose(transform.analyse(tiles.ycbcr_to_rgb(planes)), coefficients, atol=5e-3)
 
 
 def test_all_of_luma_is_coded():
     grey = noise(1, 1, 64, 32).expand(1, 3, 64, 32)
-    back = context.ycbcr_to_rgb(context.synthesise(context.analyse(grey)))
+    back = tiles.ycbcr_to_rgb(transform.synthesise(transform.analyse(grey)))
     assert torch.allclose(back, grey, atol=5e-3)
 
 
@@ -58,31 +59,31 @@ def test_all_of_luma_is_coded():
 def test_edges_are_replicated_to_whole_tiles(height: int, width: int):
     planes = noise(1, 3, height, width)
     rows, columns = -(-height // 32) * 32, -(-width // 32) * 32
-    assert (context.tiles_across(height), context.tiles_across(width)) == (rows // 32, columns // 32)
+    assert (tiles.tiles_across(height), tiles.tiles_across(width)) == (rows // 32, columns // 32)
     expected = np.pad(planes.numpy(), ((0, 0), (0, 0), (0, rows - height), (0, columns - width)), mode="edge")
-    assert np.array_equal(context.pad_to_tiles(planes).numpy(), expected)
-    assert torch.equal(context.analyse(planes), context.analyse(torch.from_numpy(expected)))
+    assert np.array_equal(tiles.pad_to_tiles(planes).numpy(), expected)
+    assert torch.equal(transform.analyse(planes), transform.analyse(torch.from_numpy(expected)))
 
 
 @pytest.mark.parametrize("step", [12.0, 50.0])
 @pytest.mark.parametrize("band", [0, 3, 7])
 def test_dead_zone_has_its_edges_where_it_should(step: float, band: int):
-    edge = 1 - context.ROUNDING_OFFSETS[band]
+    edge = 1 - transform.ROUNDING_OFFSETS[band]
     assert 0.5 <= edge < 1
     scaled = torch.tensor([0, edge - 1e-3, edge + 1e-3, 1 + edge - 1e-3, 1 + edge + 1e-3, 9 + edge - 1e-2, 9 + edge + 1e-2])
     expected = [0, 0, 1, 1, 2, 9, 10]
     luma = BANDS[band].start
-    relative = context.relative_step(torch.device("cpu"))[luma].item()
+    relative = transform.relative_step(torch.device("cpu"))[luma].item()
     for sign in (1, -1):
         coefficients = torch.zeros(len(scaled), len(CHANNELS), 1, 1)
         coefficients[:, luma, 0, 0] = sign * scaled * step
-        symbols = context.quantise(coefficients, step / relative)
+        symbols = transform.quantise(coefficients, step / relative)
         assert symbols[:, luma, 0, 0].tolist() == [sign * e for e in expected]
         assert symbols.count_nonzero() == sum(e != 0 for e in expected)
 
 
 def test_each_ring_has_a_step_of_its_own():
-    values = context.dequantise(torch.ones(1, len(CHANNELS), 1, 1), 16.0)[0, :, 0, 0]
+    values = transform.dequantise(torch.ones(1, len(CHANNELS), 1, 1), 16.0)[0, :, 0, 0]
     steps = {(min(c.plane, 1), max(c.u, c.v)): value.item() for c, value in zip(CHANNELS, values, strict=True)}
     luma = [18] * 2 + [14] * 4 + [15] * 3 + [18] * 4 + [22] * 6 + [28] * 13  # FORMAT.md
     chroma = [15] * 4 + [21] * 5 + [24] * 7
@@ -92,59 +93,59 @@ def test_each_ring_has_a_step_of_its_own():
 def test_dequantise_is_undone_by_quantise():
     symbols = torch.from_numpy(np.random.default_rng(1).integers(-300, 300, (3, len(CHANNELS), 2, 2)).astype(np.float32))
     steps = torch.tensor([12.0, 37.5, 200.0])[:, None, None, None]
-    assert torch.equal(context.quantise(context.dequantise(symbols, steps), steps), symbols)
+    assert torch.equal(transform.quantise(transform.dequantise(symbols, steps), steps), symbols)
 
 
 @given(st.floats(-1e7, 1e7), st.sampled_from([0.0625, 12.0, 200.0]))
 def test_the_error_of_a_symbol_is_less_than_a_step_and_symbols_are_limited(value: float, step: float):
     coefficients = torch.full((1, len(CHANNELS), 1, 1), value)
-    symbols = context.quantise(coefficients, step)
-    assert symbols.abs().max() <= context.SYMBOL_LIMIT
-    inside = symbols.abs() < context.SYMBOL_LIMIT
-    sizes = context.dequantise(torch.ones_like(symbols), step)
-    error = (context.dequantise(symbols, step) - coefficients).abs()
-    limit = sizes * (1 - min(context.ROUNDING_OFFSETS)) + abs(value) * 1e-6 + 1e-6
+    symbols = transform.quantise(coefficients, step)
+    assert symbols.abs().max() <= transform.SYMBOL_LIMIT
+    inside = symbols.abs() < transform.SYMBOL_LIMIT
+    sizes = transform.dequantise(torch.ones_like(symbols), step)
+    error = (transform.dequantise(symbols, step) - coefficients).abs()
+    limit = sizes * (1 - min(transform.ROUNDING_OFFSETS)) + abs(value) * 1e-6 + 1e-6
     assert (error <= limit)[inside].all()
 
 
 def test_what_is_added_contradicts_no_symbol():
     steps = torch.tensor([20.0, 60.0])
-    sizes = context.relative_step(torch.device("cpu")) * steps[:, None, None, None]
+    sizes = transform.relative_step(torch.device("cpu")) * steps[:, None, None, None]
 
     def added(share: float, seed: int = 0) -> torch.Tensor:
         """Planes of coefficients up to `share` of their steps."""
-        return context.synthesise((noise(2, len(CHANNELS), 2, 3, seed=seed) / 127.5 - 1) * share * sizes)
+        return transform.synthesise((noise(2, len(CHANNELS), 2, 3, seed=seed) / 127.5 - 1) * share * sizes)
 
     little = added(0.49)
-    assert torch.allclose(context.consistent(little, steps), little, atol=1e-2)
+    assert torch.allclose(transform.consistent(little, steps), little, atol=1e-2)
     norms = []
     for share in (0.5, 1.0, 2.0, 8.0):
-        kept = context.consistent(added(share), steps)
-        assert (context.coefficients(kept).abs() <= sizes * 0.5 + 1e-3).all()
+        kept = transform.consistent(added(share), steps)
+        assert (transform.coefficients(kept).abs() <= sizes * 0.5 + 1e-3).all()
         norms.append(kept.norm().item())
     assert norms[1] < 1.2 * norms[0] and norms[2] < norms[1] / 2 and norms[3] < norms[0] / 1000
 
 
 def test_what_is_added_to_a_tile_is_judged_by_that_tile_alone():
-    planes, step = context.synthesise(torch.full((1, len(CHANNELS), 1, 2), 2.0)), torch.tensor([40.0])
+    planes, step = transform.synthesise(torch.full((1, len(CHANNELS), 1, 2), 2.0)), torch.tensor([40.0])
     wild = planes.clone()
     wild[..., :32] *= 100
-    kept = context.consistent(wild, step)
+    kept = transform.consistent(wild, step)
     assert torch.allclose(kept[..., 32:], planes[..., 32:], atol=1e-3)
     assert kept[..., :32].abs().mean() < planes[..., :32].abs().mean()
 
 
 def test_frequencies_that_are_not_coded_are_limited_too():
     planes = torch.zeros(1, 3, 32, 32)
-    basis = context.dct_basis(32, planes.device)
+    basis = tiles.dct_basis(32, planes.device)
     planes[0, 1] = 5000 * basis[20][:, None] * basis[24]
-    assert context.coefficients(planes).abs().max() < 1e-2
-    assert context.consistent(planes, torch.tensor([40.0])).abs().max() < 0.1
+    assert transform.coefficients(planes).abs().max() < 1e-2
+    assert transform.consistent(planes, torch.tensor([40.0])).abs().max() < 0.1
 
 
 def test_a_network_that_adds_nothing_yet_still_learns():
     planes = torch.zeros(1, 3, 32, 32, requires_grad=True)
-    context.consistent(planes, torch.tensor([40.0])).sum().backward()
+    transform.consistent(planes, torch.tensor([40.0])).sum().backward()
     assert planes.grad.min() > 0.5
 
 

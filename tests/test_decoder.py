@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 
 from dctcodec import device
-from dctcodec.context import coefficients, dequantise, relative_step, rgb_to_ycbcr, synthesise, ycbcr_to_rgb
-from dctcodec.decoder import Decoder, DecoderShape, reconstruct
+from dctcodec.bands.decoder import Decoder, DecoderShape, reconstruct
+from dctcodec.bands.order import CHANNELS
+from dctcodec.bands.transform import coefficients, dequantise, relative_step, synthesise
 from dctcodec.device import fast_convolutions
-from dctcodec.schedule import CHANNELS, TILE
+from dctcodec.tiles import TILE, rgb_to_ycbcr, ycbcr_to_rgb
 
 REACH = 4
 """Tiles that a tile's symbols reach to in `SMALL`: 2 at scale 32, 1 at 16, 1/2 at 8, 3/8 at 4."""

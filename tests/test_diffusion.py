@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from dctcodec.prior.diffusion import SCALES, ContextPrior, DiffusionShape, Schedule, features, gaussian_divergence
-from dctcodec.prior.unet import layer_sides, scale_sides
+from dctcodec.vae.diffusion import SCALES, ContextPrior, DiffusionShape, Schedule, features, gaussian_divergence
+from dctcodec.vae.unet import layer_sides, scale_sides
 
 SMALL = DiffusionShape(channels=2, size=3, bits=3, steps=4, width=8, blocks=1)
 KINDS = ["linear", "cosine", "geometric"]

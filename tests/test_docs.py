@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 import pytest
 
-from dctcodec import cli, models
+from dctcodec import installed
+from dctcodec.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -26,7 +27,7 @@ def _commands(group: click.Group, words: tuple[str, ...] = ("dctcodec",)):
             yield " ".join((*words, name)), command
 
 
-@pytest.mark.parametrize(("line", "command"), list(_commands(cli.main)), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(("line", "command"), list(_commands(main.main)), ids=lambda value: value if isinstance(value, str) else "")
 def test_the_readme_shows_every_command_and_it_explains_itself(line: str, command: click.Command):
     assert line in README
     assert command.help
@@ -39,7 +40,7 @@ LINES = [line for line in re.sub(r"\\\n\s*", "", README).splitlines() if line.st
 @pytest.mark.parametrize("line", LINES)
 def test_every_command_in_the_readme_has_its_options(line: str):
     words = line.split("#")[0].split()
-    (command,) = [command for name, command in _commands(cli.main) if words[: len(name.split())] == name.split()]
+    (command,) = [command for name, command in _commands(main.main) if words[: len(name.split())] == name.split()]
     known = {option for p in command.params for option in [*p.opts, *p.secondary_opts]} | {"--help", "--version"}
     assert {word for word in words if word.startswith("--")} <= known
 
@@ -49,7 +50,7 @@ def test_the_readme_and_the_model_show_the_committed_figures():
 
     assert publish.readme(README) == README
     for name in publish.SHIPPED:
-        assert models.find(name).figures == publish.figures(name)
+        assert installed.find(name).figures == publish.figures(name)
 
 
 RESULTS = {"kodak-dct-bands": "dct-bands", "held-out/dct-bands": "dct-bands"}
@@ -59,7 +60,7 @@ RESULTS |= dict.fromkeys(("tuned", "tuned-effort-6", "tuned-effort-7"), "flagshi
 
 @pytest.mark.parametrize(("result", "model"), RESULTS.items())
 def test_results_are_of_the_prior_that_ships(result: str, model: str):
-    assert json.loads((ROOT / "benchmarks" / f"{result}.json").read_text())["model_id"] == f"{models.find(model).model_id:08x}"
+    assert json.loads((ROOT / "benchmarks" / f"{result}.json").read_text())["model_id"] == f"{installed.find(model).model_id:08x}"
 
 
 def test_the_results_are_of_this_model_and_of_all_of_kodak():
@@ -86,7 +87,7 @@ def test_the_papers_figure_9_is_of_the_shipped_model_and_of_all_of_kodak():
 def test_every_model_has_a_card_and_the_weights_stay_small():
     import publish
 
-    for model in map(models.find, publish.SHIPPED):
+    for model in map(installed.find, publish.SHIPPED):
         card = (model.path / "README.md").read_text()
         assert model.model_id is None or f"{model.model_id:08x}" in card
         assert model.bytes < 25e6

@@ -10,13 +10,12 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from dctcodec import Codec, models
-from dctcodec.bench import extra
-from dctcodec.cli import main
+from dctcodec import Codec, installed
+from dctcodec.cli.main import main
 from dctcodec.errors import DctcodecError, ModelError
-from dctcodec.eval import collapse, likelihood
-from dctcodec.eval.source import fingerprint, load
-from dctcodec.eval.source import test_images as images_of
+from dctcodec.evaluate import collapse, extra, likelihood
+from dctcodec.evaluate.source import fingerprint, load
+from dctcodec.evaluate.source import test_images as images_of
 from dctcodec.vae.model import PaperModel
 from dctcodec.vae.network import Latent
 
@@ -69,12 +68,12 @@ def test_committed_figures_are_of_the_weights_that_ship(path: Path):
 
 
 def test_a_model_may_be_exported_to_be_measured_alone(paper_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(models, "_PLACES", (tmp_path,))
+    monkeypatch.setattr(installed, "_PLACES", (tmp_path,))
     for name, more in (("whole", []), ("measured", ["--no-codec"])):
         words = ["train", "export-vae", paper_runs / "tiny.toml", "--run", paper_runs / "tiny", "-o", tmp_path / name, *more]
         result = CliRunner().invoke(main, list(map(str, words)))
         assert result.exit_code == 0, result.output
-    assert models.find("whole").model_id is not None and models.find("measured").model_id is None
+    assert installed.find("whole").model_id is not None and installed.find("measured").model_id is None
     words = ["--data", paper_runs / "data", "--samples", 3, "--images", 4]
     whole, measured = (evaluate("likelihood", name, *words) for name in ("whole", "measured"))
     assert json.loads(whole)["nll_nats"] == json.loads(measured)["nll_nats"]

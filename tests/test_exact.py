@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from dctcodec import coder
+from dctcodec.bands import coder
+from dctcodec.bands.exact_prior import ExactPrior
+from dctcodec.bands.export import to_integers
+from dctcodec.bands.forecast import ForecastShape
+from dctcodec.bands.masked import MaskedPrior
+from dctcodec.bands.order import CHANNELS, PARTS, REVEALS
+from dctcodec.bands.prior import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, PriorShape, distribution_function
 from dctcodec.errors import ExportError, ModelError
-from dctcodec.prior.exact import ExactPrior
-from dctcodec.prior.exact_layers import Arithmetic, arithmetic_for, prove_bound
-from dctcodec.prior.export import to_integers
-from dctcodec.prior.forecast import ForecastShape
-from dctcodec.prior.masked import MaskedPrior
-from dctcodec.prior.network import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, PriorShape, distribution_function
-from dctcodec.schedule import CHANNELS, PARTS, REVEALS
+from dctcodec.exact.layers import Arithmetic, arithmetic_for, prove_bound
 from dctcodec.train.prior import reveal_bits
 
 CPU = torch.device("cpu")

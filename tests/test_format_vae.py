@@ -256,9 +256,9 @@ class Installed:
 @pytest.fixture
 def tiny(tiny_tiles: Path, monkeypatch: pytest.MonkeyPatch):
     """The tiny model as a stranger sees it, and as a codec."""
-    from dctcodec import Codec, models
+    from dctcodec import Codec, installed
 
-    monkeypatch.setattr(models, "_PLACES", (tiny_tiles,))
+    monkeypatch.setattr(installed, "_PLACES", (tiny_tiles,))
     return Installed(tiny_tiles / "dct-vae-tiny"), Codec("dct-vae-tiny", "cpu")
 
 

@@ -10,20 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dctcodec.errors import ExportError, FormatError, ModelError
-from dctcodec.prior.diffusion import ContextPrior, DiffusionShape
-from dctcodec.prior.exact_layers import Arithmetic, arithmetic_for
-from dctcodec.prior.gaussian import (
-    FIRST_GROWTH,
-    FIRST_PLAIN,
-    LEAST_GROWTH,
-    GaussianPrior,
-    group_sizes,
-    tile_order,
-    words_of_seed,
-)
-from dctcodec.prior.gaussian_exact import ExactDiffusion
-from dctcodec.prior.gaussian_export import to_integers
-from dctcodec.prior.gaussian_tables import GaussianTables, Stack, split
+from dctcodec.exact.layers import Arithmetic, arithmetic_for
+from dctcodec.vae.bits_back import FIRST_GROWTH, FIRST_PLAIN, LEAST_GROWTH, BitsBackPrior, group_sizes, tile_order, words_of_seed
+from dctcodec.vae.diffusion import ContextPrior, DiffusionShape
+from dctcodec.vae.exact_diffusion import ExactDiffusion
+from dctcodec.vae.export import to_integers
+from dctcodec.vae.tables import GaussianTables, Stack, split
 
 CPU = torch.device("cpu")
 SMALL = DiffusionShape(channels=2, size=3, bits=3, steps=4, width=8, blocks=1)
@@ -49,14 +41,14 @@ def network(shape: DiffusionShape = SMALL, gain: float = 3.0, spread: float = 0.
     return prior
 
 
-def coder(shape: DiffusionShape = SMALL, gain: float = 3.0, kind: str | None = None) -> GaussianPrior:
+def coder(shape: DiffusionShape = SMALL, gain: float = 3.0, kind: str | None = None) -> BitsBackPrior:
     tensors = to_integers(network(shape, gain))
     arithmetic = Arithmetic(kind, CPU) if kind else arithmetic_for(CPU)
-    return GaussianPrior(ExactDiffusion(tensors, arithmetic), GaussianTables(tensors))
+    return BitsBackPrior(ExactDiffusion(tensors, arithmetic), GaussianTables(tensors))
 
 
 @pytest.fixture(scope="module")
-def small() -> GaussianPrior:
+def small() -> BitsBackPrior:
     return coder()
 
 
@@ -148,7 +140,7 @@ def test_the_float_network_has_the_same_distributions(shape: DiffusionShape):
 def test_the_float_network_has_the_same_code_length():
     prior, symbols = network(CIFAR, gain=1.0), symbols_of(CIFAR, 400)
     tensors = to_integers(prior)
-    exact = GaussianPrior(ExactDiffusion(tensors, arithmetic_for(CPU)), GaussianTables(tensors))
+    exact = BitsBackPrior(ExactDiffusion(tensors, arithmetic_for(CPU)), GaussianTables(tensors))
     generator = torch.Generator().manual_seed(1)
     expected = torch.stack([prior.vlb(symbols, generator) for _ in range(4)]).mean(0).sum().item() / math.log(2)
     got = np.mean([exact.vlb_bits(symbols, seed) for seed in range(4)])
@@ -178,13 +170,13 @@ def test_damaged_models_are_refused(name: str, value: int):
     tensors = to_integers(network())
     tensors[name].fill_(value)
     with pytest.raises(ModelError):
-        GaussianPrior(ExactDiffusion(tensors, arithmetic_for(CPU)), GaussianTables(tensors))
+        BitsBackPrior(ExactDiffusion(tensors, arithmetic_for(CPU)), GaussianTables(tensors))
 
 
 # --- the tables
 
 
-def test_noise_has_the_variance_of_its_scale(small: GaussianPrior):
+def test_noise_has_the_variance_of_its_scale(small: BitsBackPrior):
     for scale in (10, 40, 90, 127):
         rows, reach = small.tables.noise_rows(scale), int(small.tables.reach[scale])
         share, offsets = rows / rows.sum(1, keepdims=True), np.arange(-reach, reach + 1)
@@ -194,7 +186,7 @@ def test_noise_has_the_variance_of_its_scale(small: GaussianPrior):
         assert np.allclose(variance, (0.5 * math.exp(scale / 32)) ** 2, rtol=0.002)
 
 
-def test_bins_are_differences_of_the_normal_distribution(small: GaussianPrior):
+def test_bins_are_differences_of_the_normal_distribution(small: BitsBackPrior):
     mean, scale = np.array([-500, 0, 100, 448, 2000]), np.array([0, 30, 60, 100, 127])
     rows = small.tables.bin_rows(mean, scale)
     edges = np.concatenate([[-np.inf], np.arange(7) + 0.5, [np.inf]])
@@ -204,7 +196,7 @@ def test_bins_are_differences_of_the_normal_distribution(small: GaussianPrior):
     assert np.allclose(rows / rows.sum(1, keepdims=True), expected, atol=1e-3)
 
 
-def test_any_cell_is_coded_under_any_gaussian(small: GaussianPrior):
+def test_any_cell_is_coded_under_any_gaussian(small: BitsBackPrior):
     random = np.random.default_rng(0)
     far = random.integers(-32768, 32768, 500)
     mean, scale = random.integers(-32767 * 64, 32767 * 64, 5000), random.integers(0, 128, 5000)
@@ -217,7 +209,7 @@ def test_any_cell_is_coded_under_any_gaussian(small: GaussianPrior):
     assert np.array_equal(stack.get_compressed(), words_of_seed(0, 50))
 
 
-def test_bits_are_what_the_stack_grows_by(small: GaussianPrior):
+def test_bits_are_what_the_stack_grows_by(small: BitsBackPrior):
     random, tables = np.random.default_rng(0), small.tables
     mean, scale = random.integers(-2000, 2000, 5000), random.integers(0, 128, 5000)
     near = np.round(mean / 64 + random.normal(size=5000) * 0.5 * np.exp(scale / 32)).astype(np.int64)
@@ -234,7 +226,7 @@ def test_bits_are_what_the_stack_grows_by(small: GaussianPrior):
     assert np.array_equal(tables.pop_bins(stack, mean, scale), symbols)
 
 
-def test_rows_of_counts_are_coded_as_tables_of_probabilities_are(small: GaussianPrior):
+def test_rows_of_counts_are_coded_as_tables_of_probabilities_are(small: BitsBackPrior):
     # FORMAT.md section 4 gives constriction's cuts for one table; a row among many must be cut alike
     rows, keys = small.tables.noise_rows(60), np.arange(64).repeat(2)
     stack = Stack(words_of_seed(3, 200))
@@ -250,7 +242,7 @@ def test_the_nearest_whole_number_and_the_phase_give_the_mean_back():
     assert np.array_equal(centre * 64 + key - 32, mean) and key.min() == 0 and key.max() == 63
 
 
-def test_noise_out_of_its_table_is_refused(small: GaussianPrior):
+def test_noise_out_of_its_table_is_refused(small: BitsBackPrior):
     with pytest.raises(FormatError):
         small.tables.push_noise(Stack(), np.array([500]), np.array([0]), 30)
 
@@ -320,13 +312,13 @@ def test_cheap_tiles_take_smaller_groups_and_more_plain_tiles(times: int):
     float_prior, symbols = network(gain=0.1), torch.full((60, 2, 3, 3), 3, dtype=torch.int32)
     float_prior.fit(symbols.repeat(times, 1, 1, 1))
     tensors = to_integers(float_prior)
-    prior = GaussianPrior(ExactDiffusion(tensors, arithmetic_for(CPU)), GaussianTables(tensors))
+    prior = BitsBackPrior(ExactDiffusion(tensors, arithmetic_for(CPU)), GaussianTables(tensors))
     coded = prior.code(symbols, 1)
     assert coded.plain > FIRST_PLAIN if times > 1 else coded.groups != group_sizes(60, FIRST_PLAIN, FIRST_GROWTH)
     assert torch.equal(prior.decode(coded.payload, 60, 1), symbols)
 
 
-def test_progress_adds_up_to_one(small: GaussianPrior):
+def test_progress_adds_up_to_one(small: BitsBackPrior):
     encoding, decoding = [], []
     data = small.encode(symbols_of(SMALL, 60), 0, encoding.append)
     small.decode(data, 60, 0, decoding.append)
@@ -357,7 +349,7 @@ def test_the_words_of_a_seed_are_fixed():
 # --- damage
 
 
-def test_any_damaged_byte_is_refused_or_gives_symbols(small: GaussianPrior):
+def test_any_damaged_byte_is_refused_or_gives_symbols(small: BitsBackPrior):
     symbols = symbols_of(SMALL, 25)
     data, random, refused = small.encode(symbols, 3), np.random.default_rng(0), 0
     for position in range(len(data)):
@@ -371,12 +363,12 @@ def test_any_damaged_byte_is_refused_or_gives_symbols(small: GaussianPrior):
 
 
 @pytest.mark.parametrize("data", [b"", b"\1\2\3", bytes(8), b"\xff" * 40, b"\0\0\0\x80" * 30])
-def test_foreign_bytes_are_refused(small: GaussianPrior, data: bytes):
+def test_foreign_bytes_are_refused(small: BitsBackPrior, data: bytes):
     with pytest.raises(FormatError):
         small.decode(data, 5, 0)
 
 
-def test_truncated_bytes_and_other_numbers_are_refused(small: GaussianPrior):
+def test_truncated_bytes_and_other_numbers_are_refused(small: BitsBackPrior):
     data = small.encode(symbols_of(SMALL, 12), 3)
     attempts = [(data[:-4], 12, 3), (data[4:], 12, 3), (data, 11, 3), (data, 13, 3), (data, 12, 4), (data + data, 12, 3)]
     for attempt in attempts:
@@ -389,4 +381,4 @@ def test_tables_that_do_not_fit_the_network_are_refused(name: str, value: int):
     tensors = to_integers(network())
     tensors[name] = torch.full_like(tensors[name], value)
     with pytest.raises(ModelError, match="damaged"):
-        GaussianPrior(ExactDiffusion(tensors, arithmetic_for(CPU)), GaussianTables(tensors))
+        BitsBackPrior(ExactDiffusion(tensors, arithmetic_for(CPU)), GaussianTables(tensors))

@@ -11,8 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from dctcodec import container
-from dctcodec.context import dequantise, synthesise, ycbcr_to_rgb
-from dctcodec.schedule import REVEALS
+from dctcodec.bands.order import REVEALS
+from dctcodec.bands.transform import dequantise, synthesise
+from dctcodec.tiles import ycbcr_to_rgb
 from dctcodec.train.export import shipped_prior
 from dctcodec.train.prior import reveal_bits
 

@@ -10,9 +10,9 @@ from test_cli import assert_one_error
 from test_cli import dctcodec as command
 
 import dctcodec
-from dctcodec import FormatError, container, models
+from dctcodec import FormatError, container, installed
+from dctcodec.bands.order import BANDS, PARTS
 from dctcodec.metrics import psnr
-from dctcodec.schedule import BANDS, PARTS
 
 HEADER = container.HEADER_BYTES
 GOLDEN = Path(__file__).parent / "golden"
@@ -72,7 +72,7 @@ def test_latents_are_an_option_of_decode(tmp_path: Path, codec, data):
     out = tmp_path / "a.png"
     assert command("decode", tmp_path / "a.dct", "-o", out, "--latents", 3).exit_code == 0
     assert np.array_equal(Image.open(out), codec.decode(data, latents=3))
-    assert_one_error(command("decode", tmp_path / "a.dct", "-o", out, "--latents", 9), 1, "a.dct", models.DEFAULT, "8 latents")
+    assert_one_error(command("decode", tmp_path / "a.dct", "-o", out, "--latents", 9), 1, "a.dct", installed.DEFAULT, "8 latents")
 
 
 def test_what_is_there_is_exact_and_the_rest_zero(codec, data):

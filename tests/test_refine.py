@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from test_cli import assert_one_error, dctcodec
 
-from dctcodec import Codec, container, context, device, refine
+from dctcodec import Codec, container, device, tiles
+from dctcodec.bands import rdo, transform
+from dctcodec.bands.order import CHANNELS
+from dctcodec.bands.rdo import SymbolOptimiser
 from dctcodec.errors import FormatError
 from dctcodec.metrics import ms_ssim, psnr
-from dctcodec.refine import Refiner
-from dctcodec.schedule import CHANNELS
 
 QUALITY = 45
 
@@ -37,11 +38,11 @@ def float32(monkeypatch) -> None:
     monkeypatch.setattr(device, "_multiplies_bfloat16", lambda: False)
 
 
-def refiner(codec, image: Image.Image, step: float, tuned: bool = False) -> tuple[Refiner, torch.Tensor]:
+def refiner(codec, image: Image.Image, step: float, tuned: bool = False) -> tuple[SymbolOptimiser, torch.Tensor]:
     """A search for a picture, and its symbols to begin with."""
     rgb = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float()
-    symbols = context.quantise(context.analyse(rgb[None]), step)[0].int()
-    return Refiner(codec.scheme.decoder, codec.scheme.prior, rgb, round(16 * step), False, tuned), symbols
+    symbols = transform.quantise(transform.analyse(rgb[None]), step)[0].int()
+    return SymbolOptimiser(codec.scheme.decoder, codec.scheme.prior, rgb, round(16 * step), False, tuned), symbols
 
 
 def cost(codec, image: Image.Image, data: bytes) -> float:
@@ -118,8 +119,8 @@ def test_the_curvature_is_that_of_the_inverse_dct(codec, crop, plane: int):
     channel = next(number for number, channel in enumerate(CHANNELS) if channel.plane == plane and channel.u == 2)
     symbol = torch.zeros(1, *symbols.shape)
     symbol[0, channel, 1, 1] = 1
-    change = context.ycbcr_to_rgb(context.synthesise(context.dequantise(symbol, 40.0))) - context.ycbcr_to_rgb(
-        context.synthesise(torch.zeros_like(symbol))
+    change = tiles.ycbcr_to_rgb(transform.synthesise(transform.dequantise(symbol, 40.0))) - tiles.ycbcr_to_rgb(
+        transform.synthesise(torch.zeros_like(symbol))
     )
     assert change.square().sum().item() == pytest.approx(search.curvature[channel].item(), rel=1e-3)
 
@@ -149,7 +150,7 @@ def _gain_by_ms_ssim(codec, image) -> float:
     """Share of bits, with what 1 - MS-SSIM gains counted as bits."""
     files = [codec.encode(image, QUALITY, effort=effort, tune="ms-ssim") for effort in (0, 4)]
     similarities = [ms_ssim(image, codec.decode(data)) for data in files]
-    exchanged = np.log((1 - similarities[1]) / (1 - similarities[0])) / refine.DISSIMILARITY_EXPONENT
+    exchanged = np.log((1 - similarities[1]) / (1 - similarities[0])) / rdo.DISSIMILARITY_EXPONENT
     return len(files[1]) / len(files[0]) - 1 + exchanged
 
 
@@ -183,10 +184,10 @@ def test_a_file_to_be_painted_by_weights_that_are_not_there_is_refused(crop):
 def test_windows_cover_a_picture_once_and_hardly_change_its_error(codec, crop, monkeypatch: pytest.MonkeyPatch):
     search, symbols = refiner(codec, crop, 40.0)
     error, slope, _ = search._error(symbols.float(), True)
-    monkeypatch.setattr(refine, "WINDOW", 2)
-    monkeypatch.setattr(refine, "MARGIN", 2)
+    monkeypatch.setattr(rdo, "WINDOW", 2)
+    monkeypatch.setattr(rdo, "MARGIN", 2)
     seen = torch.zeros(symbols.shape[1:])
-    for inner, _ in refine._windows(*seen.shape):
+    for inner, _ in rdo._windows(*seen.shape):
         seen[inner] += 1
     assert (seen == 1).all()
     parts_error, parts_slope, _ = search._error(symbols.float(), True)

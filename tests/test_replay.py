@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dctcodec.data.sets import load
 from dctcodec.train import loop, vae
 from dctcodec.train.optimiser import Optimiser
-from dctcodec.train.sets import load
+from dctcodec.train.settings import Settings
 from dctcodec.vae.config import read
 from dctcodec.vae.model import PaperModel
 
@@ -79,7 +80,7 @@ def test_the_likelihoods_parameters_are_not_rounded_to_bfloat16(name: str):
 def test_a_training_on_cuda_is_replayed(paper_runs: Path, tmp_path: Path):
     config, data = read(paper_runs / "tiny.toml"), paper_runs / "data"
     training = replace(config.training, optimiser="muon", learning_rate=5e-3, final_rate=1e-3, average=0.5)
-    settings = loop.Settings(tmp_path / "run", steps=60, device="cuda")
+    settings = Settings(tmp_path / "run", steps=60, device="cuda")
     trained, images = vae.train_vae(replace(config, training=training), data, settings), load(config.data, data)
     torch.manual_seed(0)
     fresh = PaperModel(config.shape)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dctcodec.schedule import BANDS, CHANNELS, PARTS, REVEALS, TILE
+from dctcodec.bands.order import BANDS, CHANNELS, PARTS, REVEALS
+from dctcodec.tiles import TILE
 
 
 def test_channels_are_unique_frequencies():

@@ -10,12 +10,12 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from dctcodec import Codec, FormatError, ModelError, container, metrics, models
-from dctcodec.bench import paper
-from dctcodec.bench.baselines import JPEG
-from dctcodec.cli import main
+from dctcodec import Codec, FormatError, ModelError, container, installed, metrics
+from dctcodec.cli.main import main
 from dctcodec.codec import loaded
-from dctcodec.vae.scheme import tile_noise
+from dctcodec.evaluate import figure9
+from dctcodec.evaluate.baselines import JPEG
+from dctcodec.vae.family import tile_noise
 
 NAME, BASELINE = "dct-vae-tiny", "vae-tiny"
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 def places(tiny_tiles: Path) -> Iterator[None]:
     """The tiny models beside the shipped ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "_PLACES", (tiny_tiles, *models._PLACES))
+        patch.setattr(installed, "_PLACES", (tiny_tiles, *installed._PLACES))
         loaded.cache_clear()
         yield
     loaded.cache_clear()
@@ -164,7 +164,7 @@ def test_at_temperature_zero_the_seed_makes_no_difference(tiny: Codec, make_pict
 
 
 def test_the_default_temperature_is_the_configurations(tiny: Codec, tiny_tiles: Path, make_picture):
-    temperature = json.loads((tiny_tiles / NAME / models.CONFIG).read_text())["temperature"]
+    temperature = json.loads((tiny_tiles / NAME / installed.CONFIG).read_text())["temperature"]
     assert tiny.scheme.temperature == temperature > 0
     data = tiny.encode(make_picture(70, 40), seed=3)
     default = pixels(tiny.decode(data))
@@ -199,7 +199,7 @@ def test_a_tile_is_painted_alike_in_any_picture(tiny: Codec, make_picture, monke
     top = tiny.scheme.paint(symbols[:6], container.Header(96, 64, False, 0, 5, tiny.model.model_id), 1.0)
     assert all_of_it.shape == (3, 32 * 14, 96)
     assert torch.allclose(all_of_it[:, :64], top, atol=0.05)
-    monkeypatch.setattr("dctcodec.vae.scheme.CHUNK", 5)
+    monkeypatch.setattr("dctcodec.vae.family.CHUNK", 5)
     assert torch.allclose(tiny.scheme.paint(symbols, header, 1.0), all_of_it, atol=0.05)
 
 
@@ -249,9 +249,9 @@ def craft(codec: Codec, data: bytes, **changes: int) -> bytes:
 
 def test_a_file_of_another_model_is_named(tiny: Codec, codec, small: bytes, make_picture):
     assert craft(tiny, small)[5] == 2
-    with pytest.raises(ModelError, match=f"made with model {NAME}, not {models.DEFAULT}"):
+    with pytest.raises(ModelError, match=f"made with model {NAME}, not {installed.DEFAULT}"):
         codec.symbols(small)
-    with pytest.raises(ModelError, match=f"made with model {models.DEFAULT}, not {NAME}"):
+    with pytest.raises(ModelError, match=f"made with model {installed.DEFAULT}, not {NAME}"):
         tiny.symbols(codec.encode(make_picture(5, 5)))
     with pytest.raises(ModelError, match="0badcafe"):
         tiny.symbols(craft(tiny, small, model_id=0x0BADCAFE))
@@ -335,8 +335,8 @@ def test_figure_9_is_measured_and_drawn(pictures: Path, tmp_path: Path):
 
 
 def test_paper_is_for_these_models_only(pictures: Path):
-    result = dctcodec("bench", "kodak", "--paper", "--data", pictures, "--model", models.DEFAULT)
-    assert_one_error(result, 2, "--paper", models.DEFAULT)
+    result = dctcodec("bench", "kodak", "--paper", "--data", pictures, "--model", installed.DEFAULT)
+    assert_one_error(result, 2, "--paper", installed.DEFAULT)
 
 
 @pytest.mark.parametrize("option", [("--effort", 2), ("--tune", "ms-ssim"), ("--published", "."), ("--no-baselines",)])
@@ -363,15 +363,15 @@ def test_the_jpeg_of_equal_psnr_lies_between_two_neighbours(make_picture):
     curve = qualities(picture)
     number = next(n for n in range(20, 95) if curve[n][0] > max(psnr for psnr, _ in curve[:n]) and curve[n][1] > curve[n - 1][1])
     (low, small), (high, large) = curve[number - 1], curve[number]
-    decoded, data, equal = paper.jpeg_of_equal_psnr(picture, low + 0.25 * (high - low))
+    decoded, data, equal = figure9.jpeg_of_equal_psnr(picture, low + 0.25 * (high - low))
     assert metrics.psnr(picture, decoded) == high and len(data) == large
     assert equal == pytest.approx(small + 0.25 * (large - small))
-    assert paper.jpeg_of_equal_psnr(picture, high)[2] == pytest.approx(large)
+    assert figure9.jpeg_of_equal_psnr(picture, high)[2] == pytest.approx(large)
 
 
 def test_the_jpeg_of_equal_psnr_at_the_ends(make_picture):
     picture = make_picture(96, 64)
     curve = qualities(picture)
     for psnr, (nearest, size) in ((1.0, curve[0]), (curve[0][0], curve[0]), (99.0, curve[-1])):
-        decoded, data, equal = paper.jpeg_of_equal_psnr(picture, psnr)
+        decoded, data, equal = figure9.jpeg_of_equal_psnr(picture, psnr)
         assert metrics.psnr(picture, decoded) == nearest and len(data) == size == equal

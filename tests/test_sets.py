@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dctcodec.data import sets
 from dctcodec.errors import DataError
-from dctcodec.train import sets
 
 HELD_OUT = 3
 

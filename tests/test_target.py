@@ -8,9 +8,9 @@ from PIL import Image
 from test_cli import assert_one_error, dctcodec
 
 from dctcodec import Codec, TargetError, container, encode_to
+from dctcodec.bands.quality import quality_of_step
 from dctcodec.errors import DctcodecWarning
 from dctcodec.metrics import psnr
-from dctcodec.quality import quality_of_step
 
 
 @pytest.fixture(scope="module")

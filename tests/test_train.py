@@ -17,21 +17,24 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dctcodec import Codec, ConfigError, DataError, ModelError, models
-from dctcodec.context import analyse, quantise
-from dctcodec.decoder import Decoder, DecoderShape
-from dctcodec.prior.diffusion import DiffusionShape
-from dctcodec.prior.export import to_integers
-from dctcodec.prior.forecast import ForecastShape
-from dctcodec.prior.network import PriorNetwork, PriorShape, code_bits
-from dctcodec.schedule import CHANNELS, REVEALS
-from dctcodec.train import data, decoder, flagship, latents, loop, optimiser, prior, sets, vae
-from dctcodec.train.command import train
-from dctcodec.train.drawings import drawings
+from dctcodec import Codec, ConfigError, DataError, ModelError, installed
+from dctcodec.bands.decoder import Decoder, DecoderShape
+from dctcodec.bands.export import to_integers
+from dctcodec.bands.forecast import ForecastShape
+from dctcodec.bands.order import CHANNELS, REVEALS
+from dctcodec.bands.prior import PriorNetwork, PriorShape, code_bits
+from dctcodec.bands.transform import analyse, quantise
+from dctcodec.cli.train import train
+from dctcodec.data import photographs, sets
+from dctcodec.data.drawings import drawings
+from dctcodec.train import decoder, flagship, latents, loop, optimiser, prior, processes, vae
+from dctcodec.train.checkpoint import CHECKPOINT, load_average, load_weights
 from dctcodec.train.export import float_prior, shipped_prior
 from dctcodec.train.model import BEGINNING, begun
+from dctcodec.train.settings import Settings
 from dctcodec.vae.config import Training, read
 from dctcodec.vae.context import ContextShape
+from dctcodec.vae.diffusion import DiffusionShape
 from dctcodec.vae.model import ModelShape, PaperModel
 from dctcodec.vae.network import NetworkShape, Scale
 
@@ -70,7 +73,7 @@ def runs(photos: Path, small_crops: None, tmp_path_factory: pytest.TempPathFacto
 
 
 def checkpoint(folder: Path, kind: str) -> Path:
-    return folder / kind / loop.CHECKPOINT
+    return folder / kind / CHECKPOINT
 
 
 def command(kind: str, photos: Path, run: Path, steps: int, *more: object) -> Result:
@@ -105,10 +108,10 @@ def test_a_run_leaves_a_checkpoint_and_a_log(runs: Path, kind: str, figure: str)
     assert (row["step"], row["crops"]) == (3, 6)
     assert all(np.isfinite(value) for value in row.values()) and figure in row
     weights = tensors(checkpoint(runs, kind), "model.")
-    average = tensors(checkpoint(runs, kind), loop.AVERAGE)
+    average = tensors(checkpoint(runs, kind), checkpoint.AVERAGE)
     assert weights.keys() == average.keys() and not same(weights, average)
     assert all(tensor.isfinite().all() for tensor in [*weights.values(), *average.values()])
-    assert {path.name for path in (runs / kind).iterdir()} - {loop.LOCK} == {loop.CHECKPOINT, "log.jsonl"}
+    assert {path.name for path in (runs / kind).iterdir()} - {loop.LOCK} == {CHECKPOINT, "log.jsonl"}
 
 
 @pytest.mark.parametrize(("kind", "model"), [("prior", PriorNetwork), ("decoder", Decoder)])
@@ -121,8 +124,8 @@ def test_every_weight_of_the_prior_and_of_the_mean_path_moves(runs: Path, kind: 
 
 
 def test_latents_leave_the_mean_path_as_it_is(runs: Path):
-    before = tensors(checkpoint(runs, "decoder"), loop.AVERAGE)
-    after = tensors(checkpoint(runs, "latents"), f"{loop.AVERAGE}decoder.")
+    before = tensors(checkpoint(runs, "decoder"), checkpoint.AVERAGE)
+    after = tensors(checkpoint(runs, "latents"), f"{checkpoint.AVERAGE}decoder.")
     assert before.keys() == after.keys()
     for name in before:
         assert torch.equal(before[name], after[name]) == ("latent" not in name), name
@@ -138,8 +141,8 @@ def test_a_run_is_taken_up_where_it_was_left(runs: Path, photos: Path, tmp_path:
     optimiser_state = tensors(checkpoint(tmp_path, "decoder"), "optimiser.")
     assert {value.item() for key, value in optimiser_state.items() if key.endswith("count")} == {4}
 
-    average = decoder.train_decoder(photos, loop.Settings(tmp_path / "decoder", steps=4))  # nothing is left to do
-    assert same(average.state_dict(), tensors(checkpoint(tmp_path, "decoder"), loop.AVERAGE))
+    average = decoder.train_decoder(photos, Settings(tmp_path / "decoder", steps=4))  # nothing is left to do
+    assert same(average.state_dict(), tensors(checkpoint(tmp_path, "decoder"), checkpoint.AVERAGE))
     assert same(tensors(checkpoint(tmp_path, "decoder"), "model."), second)
     assert len(log(tmp_path, "decoder")) == 2
 
@@ -165,7 +168,7 @@ def test_a_piece_has_a_length(photos: Path, tmp_path: Path):
 def test_a_checkpoint_of_another_network_is_told(runs: Path, tmp_path: Path):
     for path in (checkpoint(runs, "prior"), tmp_path / "none.safetensors"):
         with pytest.raises(ModelError, match=path.name):
-            loop.load_average(path, Decoder())
+            load_average(path, Decoder())
 
 
 def test_a_seed_makes_a_run_repeatable(runs: Path, photos: Path, tmp_path: Path):
@@ -209,7 +212,7 @@ def test_the_flagship_is_trained_from_a_model_and_is_a_codec(
     invoke(*words)  # to the end of the configuration's crops
     rows = log(tmp_path, "run")
     assert [(row["step"], row["crops"]) for row in rows] == [(1, 2), (2, 4)] and {"bpp@50", "psnr@50"} <= rows[0].keys()
-    before, after = ({**tensors(checkpoint(tmp_path, "run"), prefix)} for prefix in (loop.AVERAGE, "model."))
+    before, after = ({**tensors(checkpoint(tmp_path, "run"), prefix)} for prefix in (checkpoint.AVERAGE, "model."))
     moved = {name for name in after if not torch.equal(before[name], after[name])}
     assert any(name.startswith("prior.") for name in moved) and any(name.startswith("decoder.") for name in moved)
     latents_run = ["--decoder", checkpoint(tmp_path, "run"), "--config", flagship_config, "--batch", 2]
@@ -221,7 +224,7 @@ def test_the_flagship_is_trained_from_a_model_and_is_a_codec(
     for decoder_run in (None, checkpoint(tmp_path, "latents")):
         run = checkpoint(tmp_path, "run")
         invoke("export", "--config", flagship_config, "--prior", run, "--decoder", decoder_run or run, "-o", model)
-        monkeypatch.setattr(models, "_PLACES", (tmp_path / "models",))
+        monkeypatch.setattr(installed, "_PLACES", (tmp_path / "models",))
         codec, image = Codec("large", "cpu"), make_picture(70, 50)
         assert np.abs(np.asarray(codec.decode(codec.encode(image)), float) - np.asarray(image, float)).mean() < 12
 
@@ -237,14 +240,14 @@ def test_a_whole_model_is_trained_in_parts_and_a_part_begins_anew_after_a_change
 
     first = {"joint": [2], "latents": [1], "prior-1": [1], "prior-2": [2]}
     assert parts(1, 2) == first == parts(1, 2)  # all have ended
-    before = (run / "model" / models.PRIOR).read_bytes()
-    monkeypatch.setattr(models, "_PLACES", (run,))
+    before = (run / "model" / installed.PRIOR).read_bytes()
+    monkeypatch.setattr(installed, "_PLACES", (run,))
     codec, image = Codec("model", "cpu"), make_picture(70, 50)
     assert np.abs(np.asarray(codec.decode(codec.encode(image)), float) - np.asarray(image, float)).mean() < 12
     changed = parts(2, 2)
     (aside,) = changed.keys() - first.keys()
     assert aside.startswith("prior-2-until-") and changed == first | {"prior-1": [1, 2], aside: [2]}
-    assert (run / "model" / models.PRIOR).read_bytes() != before
+    assert (run / "model" / installed.PRIOR).read_bytes() != before
 
 
 def begin_of_one_process(rank: int, folder: Path) -> None:
@@ -273,7 +276,7 @@ def test_one_run_is_not_trained_twice_at_a_time(photos: Path, tmp_path: Path):
     (tmp_path / "run").mkdir()
     with FileLock(tmp_path / "run" / loop.LOCK), pytest.raises(ConfigError, match="another process"):
         command("prior", photos, tmp_path / "run", 1)
-    assert not (tmp_path / "run" / loop.CHECKPOINT).exists()
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
 
 
 def test_processes_that_torchrun_starts_train_one_model(photos: Path, flagship_config: Path, tmp_path: Path):
@@ -292,7 +295,7 @@ def gradients_of_one_process(rank: int, folder: Path) -> None:
     model = torch.nn.ParameterList(torch.full((2, 3, 2, 2), 2.0).to(memory_format=torch.channels_last) for _ in range(3))
     weight = torch.arange(24).view(2, 3, 2, 2)
     sum((rank + 1) * weight * parameter for parameter in model[: rank + 1]).sum().backward()
-    loop._average_gradients(model, 2)
+    processes.average_gradients(model, 2)
     torch.distributed.destroy_process_group()
     save_file({str(n): p.grad.contiguous() for n, p in enumerate(model) if p.grad is not None}, folder / f"{rank}.safetensors")
 
@@ -308,9 +311,9 @@ def test_processes_average_their_gradients(tmp_path: Path):
 
 def test_processes_have_equal_parts_of_a_batch(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert loop.share(8) == 2
+    assert processes.local_batch(8) == 2
     with pytest.raises(ConfigError, match="batch = 6 .* 4 processes"):
-        loop.share(6)
+        processes.local_batch(6)
 
 
 @pytest.mark.parametrize("part", ["prior", "latents"])
@@ -335,7 +338,7 @@ def test_a_process_without_a_gpu_of_its_own_is_told(photos: Path, tmp_path: Path
 def plain_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prior without a forecast, to train on from."""
     torch.manual_seed(3)
-    path = tmp_path_factory.mktemp("plain") / models.FLOAT_PRIOR
+    path = tmp_path_factory.mktemp("plain") / installed.FLOAT_PRIOR
     path.write_bytes(float_prior(PriorNetwork(PriorShape())))
     return path
 
@@ -343,7 +346,7 @@ def plain_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_forecast_is_trained_alone(photos: Path, small_crops: None, flagship_config: Path, plain_prior: Path, tmp_path: Path):
     start = ["--start", plain_prior, "--seed", 1]
     command("prior", photos, tmp_path / "prior", 2, "--config", flagship_config, "--part", "forecast", *start)
-    before = loop.load_weights(plain_prior, PriorNetwork(PriorShape())).state_dict()
+    before = load_weights(plain_prior, PriorNetwork(PriorShape())).state_dict()
     after = tensors(checkpoint(tmp_path, "prior"), "model.")
     still = {name for name in before if torch.equal(before[name], after[name])}
     assert still == before.keys() == {name for name in after if not name.startswith("forecast.")}
@@ -358,10 +361,10 @@ def test_a_prior_without_a_forecast_cannot_train_one(photos: Path, tmp_path: Pat
 
 
 def test_a_prior_begins_with_the_forecast_of_another(photos: Path, small_crops: None, plain_prior: Path, tmp_path: Path):
-    other = models.find("flagship")
-    words = ["--start", plain_prior, "--forecast", other.path / models.FLOAT_PRIOR, "--learning-rate", 0]
+    other = installed.find("flagship")
+    words = ["--start", plain_prior, "--forecast", other.path / installed.FLOAT_PRIOR, "--learning-rate", 0]
     command("prior", photos, tmp_path / "prior", 1, "--config", CONFIGS / "flagship.toml", *words)
-    first, second = loop.load_weights(plain_prior, PriorNetwork(PriorShape())).state_dict(), shipped_prior(other).state_dict()
+    first, second = load_weights(plain_prior, PriorNetwork(PriorShape())).state_dict(), shipped_prior(other).state_dict()
     for name, tensor in tensors(checkpoint(tmp_path, "prior"), "model.").items():
         if name.startswith("forecast.pool."):
             assert not tensor.any()
@@ -372,17 +375,17 @@ def test_a_prior_begins_with_the_forecast_of_another(photos: Path, small_crops: 
 @pytest.mark.parametrize(("name", "forecast"), [("flagship", ForecastShape()), ("dct-bands", None)])
 def test_the_configurations_are_those_of_the_models(name: str, forecast: ForecastShape | None):
     config = flagship.read(CONFIGS / f"{name}.toml")
-    model = models.find(name)
+    model = installed.find(name)
     assert config.description == model.description
     assert config.shape == flagship.FlagshipShape(PriorShape(forecast=forecast), DecoderShape())
-    network, shipped = flagship.Flagship(config.shape), load_file(model.path / models.PRIOR)
+    network, shipped = flagship.Flagship(config.shape), load_file(model.path / installed.PRIOR)
     sizes = {key: shipped[key].shape for key in to_integers(network.prior)}
     assert sizes == {key: tensor.shape for key, tensor in to_integers(network.prior).items()}
-    decoder.grow(network.decoder, model.path / models.DECODER)
+    decoder.expand_weights(network.decoder, model.path / installed.DECODER)
     if name == "flagship":
         network.start(model.path)
     else:  # whose float prior does not ship
-        with pytest.raises(ModelError, match=f"there are no weights in .*{models.FLOAT_PRIOR}"):
+        with pytest.raises(ModelError, match=f"there are no weights in .*{installed.FLOAT_PRIOR}"):
             network.start(model.path)
 
 
@@ -392,18 +395,18 @@ def test_a_decoder_with_more_blocks_begins_as_the_one_it_starts_from(tmp_path: P
     torch.nn.init.normal_(small.paint.weight, std=0.1)
     save_file(small.state_dict(), tmp_path / "small.safetensors")
     save_file(large.state_dict(), tmp_path / "large.safetensors")
-    decoder.grow(large, tmp_path / "small.safetensors")
+    decoder.expand_weights(large, tmp_path / "small.safetensors")
     symbols, step = torch.randint(-2, 3, (1, len(CHANNELS), 2, 2)).float(), torch.full((1,), 40.0)
     assert torch.allclose(large(symbols, step), small(symbols, step), atol=1e-3)
     for other, name in ((small, "large"), (Decoder(DecoderShape((4, 8, 8, 8), (1, 1, 1, 1))), "small")):
         with pytest.raises(ModelError, match="not of this network"):
-            decoder.grow(other, tmp_path / f"{name}.safetensors")
+            decoder.expand_weights(other, tmp_path / f"{name}.safetensors")
 
 
 def test_a_round_of_effort_lowers_what_symbols_cost(photos: Path):
     model = flagship.Flagship(flagship.read(CONFIGS / "flagship.toml").shape)
-    model.start(models.find("flagship").path)
-    original = next(iter(data.centre_crops(data.photo_files(photos)[0][:1], SIDE, SIDE)))[None].float()
+    model.start(installed.find("flagship").path)
+    original = next(iter(photographs.centre_crops(photographs.photo_files(photos)[0][:1], SIDE, SIDE)))[None].float()
     steps = torch.full((1,), 50.0)
     symbols = quantise(analyse(original), 50.0)
     costs = []
@@ -441,8 +444,8 @@ def test_a_wrong_configuration_of_the_flagship_is_told(tmp_path: Path, text: str
 
 
 def test_what_is_exported_is_a_codec(runs: Path, make_picture, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(models, "_PLACES", (runs / "models",))
-    (model,) = models.installed()
+    monkeypatch.setattr(installed, "_PLACES", (runs / "models",))
+    (model,) = installed.installed()
     assert (model.name, model.description) == ("tiny", "three steps")
     codec = Codec("tiny", "cpu")
     image = make_picture(70, 50)
@@ -469,24 +472,24 @@ def test_a_decoder_may_be_trained_for_ms_ssim_and_exported_beside_the_other(
     sources = ["--prior", checkpoint(runs, "prior"), "--decoder", checkpoint(runs, "decoder")]
     sources += ["--tuned", checkpoint(tmp_path, "tuned")]
     invoke("export", *sources, "--description", "two decoders", "-o", tmp_path / "models" / "tuned")
-    monkeypatch.setattr(models, "_PLACES", (tmp_path / "models",))
+    monkeypatch.setattr(installed, "_PLACES", (tmp_path / "models",))
     codec, image = Codec("tuned", "cpu"), make_picture(70, 50)
-    assert codec.scheme.tunes == models.TUNES
-    plain, other = (np.asarray(codec.decode(codec.encode(image, tune=tune)), float) for tune in models.TUNES)
+    assert codec.scheme.tunes == installed.TUNES
+    plain, other = (np.asarray(codec.decode(codec.encode(image, tune=tune)), float) for tune in installed.TUNES)
     assert 0 < np.abs(plain - other).mean() < 12
 
 
 def test_the_prior_to_train_on_from_is_the_one_in_integers(runs: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(models, "_PLACES", (runs / "models",))
-    model = models.find("tiny")
-    again, shipped = to_integers(shipped_prior(model)), load_file(model.path / models.PRIOR)
+    monkeypatch.setattr(installed, "_PLACES", (runs / "models",))
+    model = installed.find("tiny")
+    again, shipped = to_integers(shipped_prior(model)), load_file(model.path / installed.PRIOR)
     assert all(torch.equal(again[name], shipped[name]) for name in again if name.endswith((".weight", ".shift")))
 
 
 def test_another_prior_has_another_identity(runs: Path, monkeypatch: pytest.MonkeyPatch):
-    shipped = models.find(models.DEFAULT)
-    monkeypatch.setattr(models, "_PLACES", (runs / "models",))
-    assert models.find("tiny").model_id != shipped.model_id
+    shipped = installed.find(installed.DEFAULT)
+    monkeypatch.setattr(installed, "_PLACES", (runs / "models",))
+    assert installed.find("tiny").model_id != shipped.model_id
 
 
 # --- the paper's models
@@ -503,7 +506,7 @@ def test_a_run_of_the_papers_model_is_as_long_as_its_configuration_says(paper_ru
         assert row["bound"] == pytest.approx(row["reconstruction"] + row["divergence"] + row["context"], abs=1e-3)
         assert (row["context"] > 0) == (name == "tiny")
         weights = tensors(checkpoint(paper_runs, name), "model.")
-        assert not same(weights, tensors(checkpoint(paper_runs, name), loop.AVERAGE))
+        assert not same(weights, tensors(checkpoint(paper_runs, name), checkpoint.AVERAGE))
 
 
 def test_every_weight_of_the_papers_model_moves(paper_runs: Path):
@@ -559,7 +562,7 @@ def test_a_run_of_another_network_is_not_taken_up(paper_runs: Path):
 def test_the_two_terms_of_the_papers_objective_may_be_trained_apart(paper_runs: Path, tmp_path: Path, part: str, moves: str):
     for folder, steps in (("short", 1), ("long", 3)):
         vae_run(paper_runs, tmp_path / folder, "--steps", steps, "--part", part)
-    short, long = (tensors(tmp_path / folder / loop.CHECKPOINT, "model.") for folder in ("short", "long"))
+    short, long = (tensors(tmp_path / folder / CHECKPOINT, "model.") for folder in ("short", "long"))
     trained = {name for name, _ in PaperModel(read(paper_runs / "tiny.toml").shape).named_parameters()}
     changed = {name for name in trained if not torch.equal(short[name], long[name])}
     assert changed and all(name.startswith(moves) for name in changed)
@@ -769,7 +772,7 @@ class Slope(torch.nn.Module):
 )
 def test_gradients_are_clipped_and_bad_steps_skipped(tmp_path: Path, limits: dict[str, float], slope: float, moved: float):
     model = Slope()
-    settings = loop.Settings(tmp_path, steps=3, learning_rate=1.0, schedule=lambda step, fraction: 1.0, **limits)
+    settings = Settings(tmp_path, steps=3, learning_rate=1.0, schedule=lambda step, fraction: 1.0, **limits)
     sgd = torch.optim.SGD(model.parameters(), 1.0)
     batches = lambda count: torch.zeros(count)  # noqa: E731
     loop.train(model, sgd, lambda model, batch, step: slope * model.weight, lambda average: {}, batches, settings)
@@ -778,7 +781,7 @@ def test_gradients_are_clipped_and_bad_steps_skipped(tmp_path: Path, limits: dic
 
 def test_a_last_validation_that_was_interrupted_is_made_up_for(tmp_path: Path):
     def run(validate) -> None:
-        model, settings = Slope(), loop.Settings(tmp_path / "run", steps=3)
+        model, settings = Slope(), Settings(tmp_path / "run", steps=3)
         sgd = torch.optim.SGD(model.parameters(), 1.0)
         loop.train(model, sgd, lambda model, batch, step: model.weight.sum(), validate, torch.zeros, settings)
 
@@ -803,17 +806,17 @@ def test_the_cosine_warms_up_and_falls_to_the_final_rate():
 
 def test_missing_photographs_are_said(tmp_path: Path):
     with pytest.raises(DataError, match="no photographs in .*bsds"):
-        data.photo_files(tmp_path)
+        photographs.photo_files(tmp_path)
 
 
 def test_photographs_that_are_too_small_are_said(photos: Path):
     with pytest.raises(DataError, match="400 pixels"):
-        data.Photos(sorted((photos / "bsds").iterdir()), 400)
+        photographs.Photos(sorted((photos / "bsds").iterdir()), 400)
 
 
 def test_a_damaged_photograph_is_named(photos: Path, tmp_path: Path):
     (tmp_path / "half.jpg").write_bytes((photos / "bsds" / "00.jpg").read_bytes()[:700])
-    for opened in (data.centre_crops, lambda files: data.Photos(files, CROP)):
+    for opened in (photographs.centre_crops, lambda files: photographs.Photos(files, CROP)):
         with pytest.raises(DataError, match=r"cannot read the photograph .*half\.jpg"):
             opened([tmp_path / "half.jpg"])
 
@@ -822,11 +825,11 @@ def test_held_out_photographs_are_cropped_to_the_same_tiles(tmp_path: Path, make
     for number, size in enumerate([(500, 400), (330, 500), (300, 170)]):
         make_picture(*size).save(tmp_path / f"{number}.png")
     files = sorted(tmp_path.iterdir())
-    assert data.centre_crops(files[:2]).shape == (2, 3, 320, 480)
-    assert data.centre_crops(files).shape == (3, 3, 160, 288)
+    assert photographs.centre_crops(files[:2]).shape == (2, 3, 320, 480)
+    assert photographs.centre_crops(files).shape == (3, 3, 160, 288)
     make_picture(20, 90).save(tmp_path / "3.png")
     with pytest.raises(DataError, match="smaller than 32 pixels"):
-        data.centre_crops(sorted(tmp_path.iterdir()))
+        photographs.centre_crops(sorted(tmp_path.iterdir()))
 
 
 def test_a_tenth_is_held_out_and_other_folders_are_only_trained_on(photos: Path, tmp_path: Path, make_picture):
@@ -834,7 +837,7 @@ def test_a_tenth_is_held_out_and_other_folders_are_only_trained_on(photos: Path,
         (tmp_path / name).mkdir()
         for number in range(21):
             (tmp_path / name / f"{number:02}.jpg").write_bytes(b"")
-    training, held_out = data.photo_files(tmp_path)
+    training, held_out = photographs.photo_files(tmp_path)
     assert [f"{path.parent.name}/{path.name}" for path in held_out] == ["bsds/00.jpg", "bsds/10.jpg", "bsds/20.jpg"]
     assert not set(training) & set(held_out) and len(training) == 18 + 21
 
@@ -842,7 +845,7 @@ def test_a_tenth_is_held_out_and_other_folders_are_only_trained_on(photos: Path,
 def test_crops_are_random_parts_of_the_photographs(photos: Path):
     torch.manual_seed(0)
     files = sorted((photos / "bsds").iterdir())[:1]
-    crops = data.Photos(files, CROP)
+    crops = photographs.Photos(files, CROP)
     batch = crops.batch(6)
     assert (batch.shape, batch.dtype) == ((6, 3, CROP, CROP), torch.uint8)
     assert len({crop.numpy().tobytes() for crop in batch}) == 6
@@ -852,16 +855,16 @@ def test_crops_are_random_parts_of_the_photographs(photos: Path):
 
 def test_a_fiftieth_of_the_crops_are_of_drawings(photos: Path):
     torch.manual_seed(0)
-    crops = data.Photos(sorted((photos / "bsds").iterdir()), CROP)
-    (drawn,) = drawings(1, data.DRAWING)
+    crops = photographs.Photos(sorted((photos / "bsds").iterdir()), CROP)
+    (drawn,) = drawings(1, photographs.DRAWING)
     assert np.array_equal(crops.images[-1].permute(1, 2, 0).numpy(), drawn)
-    assert crops.weights[-1] == pytest.approx(data.DRAWN) and crops.weights.sum() == pytest.approx(1)
+    assert crops.weights[-1] == pytest.approx(photographs.DRAWN) and crops.weights.sum() == pytest.approx(1)
 
 
 def test_many_photographs_get_several_drawings_of_the_same_weight(photos: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(data, "DRAWING", CROP)
-    monkeypatch.setattr(data, "DRAWN", 0.2)
-    crops = data.Photos(sorted((photos / "bsds").iterdir()), CROP)
+    monkeypatch.setattr(photographs, "DRAWING", CROP)
+    monkeypatch.setattr(photographs, "DRAWN", 0.2)
+    crops = photographs.Photos(sorted((photos / "bsds").iterdir()), CROP)
     same = crops.weights == crops.weights[-1]
     assert same.sum() > 1 and crops.weights[same].sum() == pytest.approx(0.2)
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from dctcodec.errors import ConfigError
-from dctcodec.prior.diffusion import DiffusionShape
 from dctcodec.vae.config import from_table, read
 from dctcodec.vae.context import Context, ContextShape
+from dctcodec.vae.diffusion import DiffusionShape
 from dctcodec.vae.likelihood import Bernoulli, LogisticMixture
 from dctcodec.vae.model import ModelShape, PaperModel, bits_per_dim
 from dctcodec.vae.network import LOG_VARIANCE, Bounded, Latent, NetworkShape, Scale

@@ -7,14 +7,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dctcodec.context import analyse, dequantise, quantise, synthesise, ycbcr_to_rgb
-from dctcodec.decoder import Decoder, DecoderShape
+from dctcodec.bands.decoder import Decoder, DecoderShape
+from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise
+from dctcodec.data.photographs import Photos, centre_crops, photo_files
+from dctcodec.installed import TUNES
 from dctcodec.metrics import log_dissimilarity, ms_ssim_db
-from dctcodec.models import TUNES
-from dctcodec.train.data import Photos, centre_crops, photo_files
-from dctcodec.train.loop import Settings, load_weights, train
+from dctcodec.tiles import ycbcr_to_rgb
+from dctcodec.train.checkpoint import load_weights
+from dctcodec.train.loop import train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.prior import VALIDATION_STEPS, random_steps
+from dctcodec.train.settings import Settings
 
 CROP = 192
 TUNED_SHARE = 0.8
@@ -73,7 +76,7 @@ def optimiser_of(model: Decoder, rate: float) -> Optimiser:
     return Optimiser(model, rate, adam_only=("conditioning",))
 
 
-def grow(network: Decoder, path: Path) -> None:
+def expand_weights(network: Decoder, path: Path) -> None:
     """Load the shipped weights of a decoder that may have fewer blocks at the end of each scale: new ones begin as the identity.
     Raises ModelError."""
     load_weights(path, network, new=("scales.",))
@@ -92,7 +95,7 @@ def train_decoder(photos: Path, settings: Settings, shape: DecoderShape = Decode
     training, held_out = photo_files(photos)
     model = Decoder(shape)
     if settings.start:
-        grow(model, settings.start)
+        expand_weights(model, settings.start)
     model = model.to(settings.device, memory_format=torch.channels_last)
     crops = Photos(training, CROP, settings.device)
     validation = centre_crops(held_out).to(settings.device)

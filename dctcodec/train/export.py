@@ -1,5 +1,4 @@
 """`dctcodec train export`: a run's averaged weights as an installable model."""
-
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -10,22 +9,16 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from dctcodec import configuration, models
-from dctcodec.coder import integer_tables
-from dctcodec.decoder import Decoder
+from dctcodec import installed
+from dctcodec.bands.coder import integer_tables
+from dctcodec.bands.decoder import Decoder
+from dctcodec.bands.export import to_integers
+from dctcodec.bands.forecast import ForecastShape
+from dctcodec.bands.prior import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, PriorShape, distribution_function
+from dctcodec.exact.quantised import ExactConv, weight_exponent
 from dctcodec.files import make_folder, write_output
-from dctcodec.prior import gaussian_export
-from dctcodec.prior.export import to_integers
-from dctcodec.prior.forecast import ForecastShape
-from dctcodec.prior.layers import ExactConv, weight_exponent
-from dctcodec.prior.network import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, PriorShape, distribution_function
+from dctcodec.train.checkpoint import EXPONENT, load_average, load_weights
 from dctcodec.train.flagship import FlagshipShape
-from dctcodec.train.loop import EXPONENT, load_average, load_weights
-from dctcodec.vae.config import read
-from dctcodec.vae.model import PaperModel
-
-PAPER_TEMPERATURE = 0.1
-"""At which the paper draws the latents below the context."""
 
 
 def export(
@@ -37,11 +30,11 @@ def export(
     Raises ModelError where a checkpoint does not fit, ExportError where weights have no exact form, OutputError.
     """
     files = _prior_files(prior, shape.prior)
-    for name, checkpoint in {models.DECODER: decoder, models.TUNED_DECODER: tuned}.items():
+    for name, checkpoint in {installed.DECODER: decoder, installed.TUNED_DECODER: tuned}.items():
         if checkpoint:
             files[name] = save(_halves(load_average(checkpoint, Decoder(shape.decoder), "decoder")))
     shapes = {"prior": asdict(shape.prior), "decoder": asdict(shape.decoder)}
-    _write(model, files, {"family": "dct-bands", "description": description} | shapes | {"figures": {}})
+    write_model(model, files, {"family": "dct-bands", "description": description} | shapes | {"figures": {}})
 
 
 def _prior_files(checkpoint: Path, shape: PriorShape) -> dict[str, bytes]:
@@ -51,41 +44,23 @@ def _prior_files(checkpoint: Path, shape: PriorShape) -> dict[str, bytes]:
     log_scales = LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS
     tables = integer_tables(log_scales, distribution_function)
     tensors |= {name: torch.from_numpy(table) for name, table in tables.items()}
-    return {models.PRIOR: save(tensors), models.FLOAT_PRIOR: float_prior(network)}
+    return {installed.PRIOR: save(tensors), installed.FLOAT_PRIOR: float_prior(network)}
 
 
-def shipped_prior(model: models.ModelInfo) -> PriorNetwork:
+def shipped_prior(model: installed.ModelInfo) -> PriorNetwork:
     """The float network that a model's integers were made from. Raises ModelError where it does not fit."""
     shape = dict(model.config["prior"])
     forecast = ForecastShape(**shape.pop("forecast")) if shape["forecast"] else None
-    return load_weights(model.path / models.FLOAT_PRIOR, PriorNetwork(PriorShape(**shape | {"forecast": forecast})))
+    return load_weights(model.path / installed.FLOAT_PRIOR, PriorNetwork(PriorShape(**shape | {"forecast": forecast})))
 
 
-def export_paper(config: Path, checkpoint: Path, model: Path, prior: Path | None = None, codec: bool = True) -> None:
-    """Write one of the paper's models, made as a TOML file says, to the folder `model`: trained weights in float16, statistics as
-    they are, the configuration, and, for a `codec`, the diffusion prior as integers. `prior`: checkpoint of a run for the prior
-    alone, if any. Raises ConfigError, ModelError where a checkpoint does not fit, ExportError, OutputError."""
-    network, description = PaperModel(read(config).shape), read(config).description
-    load_average(checkpoint, network)
-    if prior:
-        network.prior = load_average(prior, PaperModel(network.shape)).prior
-    trained = {name for name, _ in network.named_parameters()}
-    tensors = {k: v.half() if k in trained else v for k, v in network.state_dict().items()}
-    files, family = {models.VAE: _packed(tensors)}, "vae"
-    if codec and network.prior:
-        files[models.PRIOR], family = _packed(gaussian_export.to_integers(network.prior)), "dct-vae"
-    table = configuration.table(config)
-    facts = {"family": family, "description": description, "temperature": PAPER_TEMPERATURE, "config": table, "figures": {}}
-    _write(model, files, facts)
-
-
-def _write(model: Path, files: dict[str, bytes], config: dict[str, Any]) -> None:
+def write_model(model: Path, files: dict[str, bytes], config: dict[str, Any]) -> None:
     """Write a model: its files, and last config.json, what it is; benchmarks/publish.py adds the figures. Weights that an earlier
     model left in the folder go."""
     make_folder(model)
-    for name, data in (files | {models.CONFIG: f"{json.dumps(config, indent=1)}\n".encode()}).items():
+    for name, data in (files | {installed.CONFIG: f"{json.dumps(config, indent=1)}\n".encode()}).items():
         write_output(model / name, data)
-    for name in models.WEIGHTS - files.keys():
+    for name in installed.WEIGHTS - files.keys():
         (model / name).unlink(missing_ok=True)
 
 
@@ -105,5 +80,5 @@ def _halves(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
 
 
-def _packed(tensors: dict[str, Tensor]) -> bytes:
+def packed(tensors: dict[str, Tensor]) -> bytes:
     return save({name: tensor.contiguous() for name, tensor in tensors.items()})

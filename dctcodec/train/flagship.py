@@ -11,18 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dctcodec import configuration, models
+from dctcodec import configuration, installed
+from dctcodec.bands.decoder import Decoder, DecoderShape
+from dctcodec.bands.forecast import ForecastShape
+from dctcodec.bands.order import REVEALS
+from dctcodec.bands.prior import PriorNetwork, PriorShape, checkerboard, tiles_of
+from dctcodec.bands.rdo import BITS_WEIGHT, energy, helpful_moves
+from dctcodec.bands.transform import analyse, quantise, relative_step
 from dctcodec.configuration import check_names, make
-from dctcodec.context import analyse, quantise, relative_step
-from dctcodec.decoder import Decoder, DecoderShape
+from dctcodec.data.photographs import Photos, centre_crops, photo_files
 from dctcodec.errors import ConfigError
-from dctcodec.prior.forecast import ForecastShape
-from dctcodec.prior.network import PriorNetwork, PriorShape, checkerboard, tiles_of
-from dctcodec.refine import BITS_WEIGHT, CURVATURE, SHARE, energy, helpful_moves
-from dctcodec.schedule import REVEALS
+from dctcodec.search import CURVATURE, SHARE
 from dctcodec.train import decoder, prior
-from dctcodec.train.data import Photos, centre_crops, photo_files
-from dctcodec.train.loop import Settings, load_weights, train
+from dctcodec.train.checkpoint import load_weights
+from dctcodec.train.loop import train
+from dctcodec.train.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,8 @@ class Flagship(nn.Module):
 
     def start(self, model: Path) -> None:
         """Take the weights of an exported model; its prior may have no forecast, its decoder fewer blocks. Raises ModelError."""
-        load_weights(model / models.FLOAT_PRIOR, self.prior, new=("forecast.",))
-        decoder.grow(self.decoder, model / models.DECODER)
+        load_weights(model / installed.FLOAT_PRIOR, self.prior, new=("forecast.",))
+        decoder.expand_weights(self.decoder, model / installed.DECODER)
 
 
 def loss(model: Flagship, batch: Tensor, chosen: float, reveals: int) -> Tensor:

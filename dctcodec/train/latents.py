@@ -11,13 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dctcodec.context import analyse, dequantise, quantise, synthesise, ycbcr_to_rgb
-from dctcodec.decoder import LATENTS, Decoder, DecoderShape, Scale
-from dctcodec.train.data import Photos, centre_crops, photo_files
+from dctcodec.bands.decoder import LATENTS, Decoder, DecoderShape, Scale
+from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise
+from dctcodec.data.photographs import Photos, centre_crops, photo_files
+from dctcodec.tiles import ycbcr_to_rgb
 from dctcodec.train.decoder import CROP
-from dctcodec.train.loop import Settings, train
+from dctcodec.train.loop import train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.prior import VALIDATION_STEPS, random_steps
+from dctcodec.train.settings import Settings
 
 ERROR_GAIN = 1 / 16
 

@@ -10,15 +10,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from dctcodec.decoder import Decoder
+from dctcodec.bands.decoder import Decoder
+from dctcodec.bands.prior import PriorNetwork
 from dctcodec.errors import ConfigError
 from dctcodec.files import write_output
-from dctcodec.prior.network import PriorNetwork
+from dctcodec.train.checkpoint import CHECKPOINT, load_average
 from dctcodec.train.export import export, float_prior
 from dctcodec.train.flagship import FlagshipConfig, train_flagship
 from dctcodec.train.latents import train_latents
-from dctcodec.train.loop import CHECKPOINT, Settings, held, load_average, meet, rank, share
+from dctcodec.train.loop import held
 from dctcodec.train.prior import train_prior
+from dctcodec.train.processes import barrier, local_batch, rank
+from dctcodec.train.settings import Settings
 
 BATCH = 8
 """Crops a step of latents and of the prior alone."""
@@ -33,7 +36,7 @@ def train_model(config: FlagshipConfig, photos: Path, settings: Settings) -> Non
     training = config.training
     if not (training.crops and training.latent_crops):
         raise ConfigError("the configuration should say crops and latent_crops in [training], the lengths of its parts")
-    share(BATCH)  # told before the first hours, not after
+    local_batch(BATCH)  # told before the first hours, not after
     with held(settings.folder):
         joint = _joint(config, photos, settings)
         latents = _latents(config, photos, settings, joint)
@@ -47,7 +50,7 @@ def train_model(config: FlagshipConfig, photos: Path, settings: Settings) -> Non
 def _joint(config: FlagshipConfig, photos: Path, settings: Settings) -> Path:
     """Prior and decoder together; like each part, returns its checkpoint."""
     training, run = config.training, settings.folder / "joint"
-    own = {"crops": training.crops, "batch": share(training.batch), "learning_rate": training.learning_rate}
+    own = {"crops": training.crops, "batch": local_batch(training.batch), "learning_rate": training.learning_rate}
     train_flagship(config, photos, replace(settings, folder=run, **own))
     return run / CHECKPOINT
 
@@ -55,7 +58,7 @@ def _joint(config: FlagshipConfig, photos: Path, settings: Settings) -> Path:
 def _latents(config: FlagshipConfig, photos: Path, settings: Settings, joint: Path) -> Path:
     run = begun(settings.folder / "latents", joint)
     decoder = load_average(joint, Decoder(config.shape.decoder), "decoder")
-    own = {"crops": config.training.latent_crops, "batch": share(BATCH), "learning_rate": LATENTS_RATE}
+    own = {"crops": config.training.latent_crops, "batch": local_batch(BATCH), "learning_rate": LATENTS_RATE}
     train_latents(photos, decoder, replace(settings, folder=run, **own))
     return run / CHECKPOINT
 
@@ -66,8 +69,8 @@ def _prior(config: FlagshipConfig, photos: Path, settings: Settings, before: Pat
     start = run / "start.safetensors"
     if rank() == 0 and not start.exists():
         write_output(start, float_prior(load_average(before, PriorNetwork(config.shape.prior), "prior")))
-    meet()
-    own = {"start": start, "batch": share(BATCH), "learning_rate": config.training.prior_learning_rate}
+    barrier()
+    own = {"start": start, "batch": local_batch(BATCH), "learning_rate": config.training.prior_learning_rate}
     train_prior(photos, replace(settings, folder=run, **own), config.shape.prior)
     return run / CHECKPOINT
 
@@ -81,5 +84,5 @@ def begun(run: Path, checkpoint: Path) -> Path:
                 run.rename(run.with_name(f"{run.name}-until-{time.strftime('%Y%m%d-%H%M%S')}"))
             run.mkdir()
             write_output(note, digest.encode())
-    meet()
+    barrier()
     return run

@@ -10,13 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dctcodec.context import analyse, quantise
-from dctcodec.prior.forecast import Forecasts, known_before
-from dctcodec.prior.network import PriorNetwork, PriorShape, checkerboard, code_bits, tiles_of
-from dctcodec.schedule import BANDS, REVEALS, TILE
-from dctcodec.train.data import Photos, centre_crops, photo_files
-from dctcodec.train.loop import Settings, load_weights, train
+from dctcodec.bands.forecast import Forecasts, known_before
+from dctcodec.bands.order import BANDS, REVEALS
+from dctcodec.bands.prior import PriorNetwork, PriorShape, checkerboard, code_bits, tiles_of
+from dctcodec.bands.transform import analyse, quantise
+from dctcodec.data.photographs import Photos, centre_crops, photo_files
+from dctcodec.tiles import TILE
+from dctcodec.train.checkpoint import load_weights
+from dctcodec.train.loop import train
 from dctcodec.train.optimiser import Optimiser
+from dctcodec.train.settings import Settings
 
 CROP = 320
 STEP_RANGE = (10.0, 230.0)

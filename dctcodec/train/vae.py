@@ -10,11 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dctcodec.data.sets import ImageSet, load
 from dctcodec.errors import ConfigError
-from dctcodec.train.grow import grow, has_context, read_weights
-from dctcodec.train.loop import Settings, cosine, processes, share, train
+from dctcodec.train.expand import expand_weights, has_context, read_weights
+from dctcodec.train.loop import cosine, train
 from dctcodec.train.optimiser import Optimiser
-from dctcodec.train.sets import ImageSet, load
+from dctcodec.train.processes import local_batch, processes
+from dctcodec.train.settings import Settings
 from dctcodec.vae.config import Config, Training
 from dctcodec.vae.model import PaperModel, bits_per_dim, importance_bound
 
@@ -66,7 +68,7 @@ def _begin(model: PaperModel, start: Path | None, images: ImageSet) -> None:
     if not has_context(weights):
         model.fit(images.images(images.training[:FIT_IMAGES]))
     if start:
-        grow(model, weights, start)
+        expand_weights(model, weights, start)
 
 
 def kl_weight(step: Tensor, training: Training) -> Tensor | float:
@@ -130,7 +132,7 @@ def _complete(settings: Settings, training: Training, images: int) -> Settings:
     return replace(
         settings,
         replay=settings.device == "cuda" and processes() == 1 and training.optimiser == "muon",
-        batch=share(training.batch),
+        batch=local_batch(training.batch),
         learning_rate=training.learning_rate,
         schedule=cosine(training.final_rate / training.learning_rate),
         average=training.average,

@@ -8,8 +8,8 @@ from typing import Any
 from dctcodec import configuration
 from dctcodec.configuration import check_names, make
 from dctcodec.errors import ConfigError
-from dctcodec.prior.diffusion import DiffusionShape
 from dctcodec.vae.context import ContextShape
+from dctcodec.vae.diffusion import DiffusionShape
 from dctcodec.vae.model import ModelShape
 from dctcodec.vae.network import NetworkShape, Scale
 

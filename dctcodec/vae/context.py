@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dctcodec.context import dct_basis
 from dctcodec.errors import ModelError
-from dctcodec.vae.choice import Choice, chosen
+from dctcodec.tiles import dct_basis
+from dctcodec.vae.quantiser import RdoQuantiser, chosen
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Context(nn.Module):
             raise ModelError(f"a downsampling context of side {shape.size} does not divide images of side {side}")
         self.register_buffer("largest", torch.ones(channels, shape.size, shape.size))
         self.half = 2 ** (shape.bits - 1)
-        self.choice = None if shape.rate_weight is None else Choice(shape.rate_weight, channels, shape.size, self.half)
+        self.choice = None if shape.rate_weight is None else RdoQuantiser(shape.rate_weight, channels, shape.size, self.half)
 
     def fit(self, images: Tensor) -> None:
         """Take the largest magnitude of each coefficient (the paper's S), and the code lengths of symbols, from training images."""

@@ -5,7 +5,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from dctcodec import models
+from dctcodec import installed
 from dctcodec.errors import ModelError, last_line
 from dctcodec.vae.config import Config, from_table
 from dctcodec.vae.model import PaperModel
@@ -13,13 +13,13 @@ from dctcodec.vae.model import PaperModel
 
 def load_model(name: str, device: torch.device | str = "cpu") -> tuple[Config, PaperModel]:
     """The configuration and the float model of an installed model's name. Raises ModelError."""
-    info = models.find(name)
+    info = installed.find(name)
     if "config" not in info.config:
         raise ModelError(f"the model {name} is of the family {info.family}, not one of the paper's")
     try:
         config = from_table(info.config["config"])
         model = PaperModel(config.shape)
-        tensors, state = load_file(info.path / models.VAE), model.state_dict()
+        tensors, state = load_file(info.path / installed.VAE), model.state_dict()
         model.load_state_dict({key: tensor.to(state[key].dtype) for key, tensor in tensors.items() if key in state})
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ModelError(f"the model {name} is damaged ({last_line(error)}): install dctcodec again") from error

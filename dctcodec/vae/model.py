@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dctcodec.prior.diffusion import ContextPrior, DiffusionShape
 from dctcodec.vae.context import Context, ContextShape
+from dctcodec.vae.diffusion import ContextPrior, DiffusionShape
 from dctcodec.vae.network import HierarchicalVae, NetworkShape
 
 CHAINS = 1000

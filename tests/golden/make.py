@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dctcodec import Codec, container
-from dctcodec.models import TUNES
+from dctcodec.installed import TUNES
 
 FOLDER = Path(__file__).parent
 FILES = {

@@ -1,0 +1,156 @@
+"""The hierarchical decoder: symbols -> picture, top-down from the tile grid to the pixels.
+
+As in figure 8 of the DCT-VAE paper, the features start from the context at 1/32 of the resolution and go up the scales; at
+the start of each scale the context image (the inverse DCT of what was received) is added. Each scale may hold a latent with a
+learned prior, drawn at temperature tau; at tau = 0 the latents vanish and the decoder gives its best estimate.
+Fully convolutional over the whole picture, so tiles leave no seams. Whatever the network makes of a picture unlike those
+it knows, no coefficient leaves its symbol by more than half a step. Float arithmetic, any device; in bfloat16 where that is fast.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dctcodec.bands.transform import consistent, dequantise, synthesise
+from dctcodec.device import fast_convolutions
+from dctcodec.tiles import ycbcr_to_rgb
+
+SCALES = (32, 16, 8, 4)
+"""Pixels per feature at each scale, coarse to fine."""
+INPUT_GAIN = 1 / 64
+LATENTS = 8
+"""Channels of the latent of a scale."""
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """Channels and residual blocks of each scale, coarse to fine."""
+
+    widths: tuple[int, ...] = (96, 96, 96, 64)
+    blocks: tuple[int, ...] = (1, 1, 6, 8)
+
+
+class Conditioning(nn.Module):
+    """Scale and shift of each channel from ln step: (B,) to two (B, channels, 1, 1)."""
+
+    def __init__(self, channels: int, hidden: int = 32):
+        super().__init__()
+        self.hidden = nn.Linear(1, hidden)
+        self.out = nn.Linear(hidden, 2 * channels)
+        nn.init.normal_(self.out.weight, std=0.02)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, log_step: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = torch.sin(self.hidden((log_step[:, None] - math.log(50.0)) * 2))
+        scale, shift = self.out(hidden)[:, :, None, None].chunk(2, 1)
+        return 1 + scale, shift
+
+
+class Block(nn.Module):
+    """x + conv(act(conditioned conv(act(x))))."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.conditioning = Conditioning(width)
+        with torch.no_grad():
+            self.second.weight.mul_(0.3)
+
+    def forward(self, x: Tensor, log_step: Tensor) -> Tensor:
+        scale, shift = self.conditioning(log_step)
+        hidden = torch.addcmul(shift.to(x.dtype), self.first(F.silu(x)), scale.to(x.dtype))
+        return x + self.second(F.silu(hidden, inplace=True))
+
+
+class Latent(nn.Module):
+    """A latent z ~ N(0, sigma(features)^2) whose projection is added to the features, drawn at a temperature."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.log_sigma = nn.Conv2d(width, LATENTS, 1)
+        self.project = nn.Conv2d(LATENTS, width, 1, bias=False)
+        nn.init.zeros_(self.log_sigma.weight)
+        nn.init.zeros_(self.log_sigma.bias)
+
+    def sigma(self, features: Tensor) -> Tensor:
+        return torch.exp(self.log_sigma(features).float().clamp(-5, 2))
+
+
+class Scale(nn.Module):
+    """One scale: features from above, the context image added, a latent, residual blocks."""
+
+    def __init__(self, pixels: int, above: int | None, width: int, blocks: int):
+        super().__init__()
+        self.pixels = pixels
+        self.up = nn.Conv2d(above, 4 * width, 1) if above else None
+        self.context = nn.Conv2d(3 * pixels**2, width, 1)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(blocks))
+        self.latent = Latent(width)
+
+    def forward(self, above: Tensor | None, image: Tensor, log_step: Tensor, draw) -> Tensor:
+        received = self.context(F.pixel_unshuffle(image, self.pixels))
+        features = received if above is None else F.pixel_shuffle(self.up(above), 2).add_(received)
+        del above, received  # large pictures: each is a copy of the picture's size
+        for block in self.blocks[:-1]:
+            features = block(features, log_step)
+        if draw is not None:
+            features = features + self.latent.project(draw(self, features).to(features.dtype))
+        return self.blocks[-1](features, log_step)
+
+
+class Decoder(nn.Module):
+    """Symbols (B, CHANNELS, h, w) to a picture."""
+
+    def __init__(self, shape: DecoderShape = DecoderShape()):
+        super().__init__()
+        self.shape = shape
+        above = (None, *shape.widths[:-1])
+        self.scales = nn.ModuleList(
+            Scale(*sizes) for sizes in zip(SCALES, above, shape.widths, shape.blocks, strict=True)
+        )
+        self.paint = nn.Conv2d(shape.widths[-1], 3 * SCALES[-1] ** 2, 3, padding=1)
+        nn.init.zeros_(self.paint.weight)
+        nn.init.zeros_(self.paint.bias)
+
+    def forward(self, symbols: Tensor, step: Tensor, draw=None) -> Tensor:
+        """`symbols`: float32 (B, C, h, w); `step`: float32 (B,), pixel levels; `draw(scale, features)` gives the latent
+        of a scale, None for temperature 0. Returns RGB float32 (B, 3, 32 h, 32 w), nominally [0, 255], not clamped."""
+        per_sample = step[:, None, None, None]
+        with torch.autocast(symbols.device.type, enabled=False):
+            image = synthesise(dequantise(symbols, per_sample) * INPUT_GAIN).contiguous(memory_format=torch.channels_last)
+        log_step = torch.log(step)
+        features = None
+        for scale in self.scales:
+            features = scale(features, image, log_step, draw)
+        residual = F.pixel_shuffle(self.paint(F.silu(features)), SCALES[-1]).float()
+        with torch.autocast(symbols.device.type, enabled=False):
+            # the residual grows with the quantisation error; the root keeps its scale near one for all steps
+            added = consistent(residual * (4 * per_sample.sqrt()), step)
+            return ycbcr_to_rgb(image / INPUT_GAIN + added)
+
+
+@torch.no_grad()
+def reconstruct(decoder: Decoder, symbols: Tensor, step: float, temperature: float, seed: int) -> Tensor:
+    """The picture of symbols (CHANNELS, h, w): RGB float32 (3, 32 h, 32 w), not clamped.
+
+    At a `temperature` above 0 each scale's latent is drawn with noise that depends on `seed` and the scale alone.
+    """
+
+    def draw(scale: Scale, features: Tensor) -> Tensor:
+        return scale.latent.sigma(features) * temperature * _noise(seed, scale.pixels, features)
+
+    steps = torch.full((1,), step, device=symbols.device)
+    with fast_convolutions(symbols.device):
+        return decoder(symbols[None].float(), steps, draw if temperature > 0 else None)[0]
+
+
+def _noise(seed: int, pixels: int, features: Tensor) -> Tensor:
+    """Standard normal (1, LATENTS, h, w) from a counter-based generator on the CPU."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, pixels]))
+    values = generator.standard_normal((1, LATENTS, *features.shape[2:]), dtype=np.float32)
+    return torch.from_numpy(values).to(features.device)

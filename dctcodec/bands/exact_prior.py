@@ -1,0 +1,110 @@
+"""The prior's network in exact integer arithmetic (see `exact_layers.py`)."""
+
+import torch
+from torch import Tensor
+
+from dctcodec.bands.exact_forecast import ExactForecast
+from dctcodec.bands.forecast import FIRST_BAND
+from dctcodec.bands.order import PARTS, REVEALS
+from dctcodec.bands.prior import FEATURES, INPUT_CHANNELS, LINEAR_GAIN, MEAN_LIMIT, SCALES, checkerboard, sent_before
+from dctcodec.errors import ModelError
+from dctcodec.exact.layers import STREAM_LIMIT, Arithmetic, Layer, activation, patches, stored
+from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX
+
+
+class ExactPrior:
+    """The network over one picture's tile grid. `tensors` as `export.to_integers` makes them."""
+
+    def __init__(self, tensors: dict[str, Tensor], arithmetic: Arithmetic):
+        self.arithmetic = arithmetic
+        self.blocks = sum(name.startswith("first.") and name.endswith(".weight") for name in tensors)
+        # the 1x1 layers are a small part of the work, in many sizes: not worth proving int8 kernels for
+        self._plain = Arithmetic("float32", arithmetic.device) if arithmetic.kind == "int8" else arithmetic
+        self._inputs = [self._input_layer(tensors, reveal) for reveal in range(len(REVEALS))]
+        self._head = stored(tensors, "head", self._plain)
+        known = sent_before().bool()
+        self._skips = [[self._skip_layer(tensors, part, known[part[0]]) for part in band] for band in PARTS]
+        self._first = [stored(tensors, f"first.{n}", arithmetic) for n in range(self.blocks)]
+        self._second = [stored(tensors, f"second.{n}", arithmetic) for n in range(self.blocks)]
+        self._scale_offset = int(tensors["scale_offset"])
+        self._reveal_bias = tensors["reveal_bias"].to(arithmetic.device, arithmetic.dtype)
+        self._step_bias = tensors["step_bias"].to(arithmetic.device, arithmetic.dtype)
+        self._step_bounds = tensors["step_bounds"]
+        self._asinh = tensors["asinh"].to(arithmetic.device)
+        self._forecast = ExactForecast(tensors, arithmetic) if "forecast.basis" in tensors else None
+
+    def _input_layer(self, tensors: dict[str, Tensor], reveal: int) -> Layer:
+        """The input layer without its terms that are zero before a reveal."""
+        weight, count = tensors["input.weight"], _channels_known(reveal)
+        if weight.shape[1] != FEATURES * INPUT_CHANNELS + 1:
+            raise ModelError("the prior's input has another number of terms: it is damaged, or of another version")
+        starts = range(0, FEATURES * INPUT_CHANNELS, INPUT_CHANNELS)
+        terms = [*(term for start in starts for term in range(start, start + count)), FEATURES * INPUT_CHANNELS]
+        return Layer(weight[:, terms], tensors["input.offset"], tensors["input.shift"], self._plain)
+
+    def _skip_layer(self, tensors: dict[str, Tensor], part: tuple[int, ...], known: Tensor) -> tuple[Tensor, Layer]:
+        """The channels known before a part, and its rows of the skip without the terms of others."""
+        rows, terms = list(part), known.nonzero()[:, 0]
+        weight, offset, shift = (tensors[f"skip.{name}"][rows] for name in ("weight", "offset", "shift"))
+        return terms, Layer(weight[:, terms], offset, shift, self._plain)
+
+    def forecast(self, symbols: Tensor, band: int, step16: int) -> tuple[Tensor, Tensor] | None:
+        """What the painted symbols of the bands before a band say of it, for `means`; None if that is nothing."""
+        if self._forecast is None or band < FIRST_BAND:
+            return None
+        return self._forecast(symbols, band, self._step_row(step16))
+
+    def means(
+        self, symbols: Tensor, reveal: int, step16: int, forecast: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Means of a reveal's symbols, and scale indices still without what `scales` adds, given the symbols of the reveals before.
+
+        `symbols`: int32 (CHANNELS, h, w), those not yet revealed are ignored; `step16`: the step in 1/16; `forecast`: that of the
+        reveal's band. Returns (mean in 1/16 symbols, scale index for `scales`), int32 (n, h, w) each, n channels of the reveal.
+        """
+        now, (height, width) = REVEALS[reveal], symbols.shape[1:]
+        bias = self._reveal_bias[reveal] + self._step_bias[self._step_row(step16)]
+        stream = self._inputs[reveal](self._features(symbols, reveal))
+        for block, (first, second) in enumerate(zip(self._first, self._second, strict=True)):
+            hidden = first(self._patches(activation(stream, bias[block]), height, width))
+            stream = (stream + second(self._patches(activation(hidden), height, width))).clamp(-STREAM_LIMIT, STREAM_LIMIT)
+        raw = self._head(activation(stream, bias[-1]), slice(2 * now.start, 2 * now.stop)).T
+        mean, scale = raw.to(torch.int32).reshape(2, now.stop - now.start, height, width)
+        scale = scale + self._scale_offset
+        if forecast is not None:
+            mean, scale = mean + forecast[0], scale + forecast[1]
+        return mean.clamp(-MEAN_LIMIT, MEAN_LIMIT), scale
+
+    def scales(self, symbols: Tensor, band: int, part: int, scale: Tensor) -> Tensor:
+        """The scale indices that a part of a band is coded with, int32 (n, h, w), given the symbols of each tile before it, and
+        those that `means` gave of the part's channels, (n, h, w)."""
+        terms, layer = self._skips[band][part]
+        magnitude = self._magnitude(symbols[terms].to(self.arithmetic.device))
+        return (scale + layer(magnitude.flatten(1).T).T.to(torch.int32).reshape(scale.shape)).clamp(0, SCALES - 1)
+
+    def _step_row(self, step16: int) -> int:
+        return int(torch.bucketize(step16, self._step_bounds))
+
+    def _patches(self, activations: Tensor, height: int, width: int) -> Tensor:
+        return patches(activations.to(self.arithmetic.operand).reshape(1, height, width, -1))
+
+    def _features(self, symbols: Tensor, reveal: int) -> Tensor:
+        """(positions, FEATURES * n + 1), as `network.symbol_features` in units of 1/16, of the n channels known before a reveal."""
+        now, board = REVEALS[reveal], checkerboard(*symbols.shape[1:], self.arithmetic.device)
+        known = symbols[: _channels_known(reveal)].to(self.arithmetic.device)
+        if now.parity == 1:
+            known = torch.cat([known[: now.start], known[now.start :] * (board == 0)])
+        linear = (known * LINEAR_GAIN).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
+        magnitude = self._magnitude(known)
+        parity = (board[None] * 2 - 1) << ACTIVATION_BITS
+        return torch.cat([linear, magnitude * known.sign(), magnitude, parity.to(torch.int32)]).flatten(1).T
+
+    def _magnitude(self, symbols: Tensor) -> Tensor:
+        """round(16 asinh(|symbol|)), at most 127, int32."""
+        return self._asinh[symbols.abs().clamp_max(len(self._asinh) - 1)]
+
+
+def _channels_known(reveal: int) -> int:
+    """Channels below this one have been revealed, on some tiles at least, before `reveal`."""
+    now = REVEALS[reveal]
+    return now.stop if now.parity == 1 else now.start

@@ -1,0 +1,92 @@
+"""The forecast: what is known of a picture, painted, and what its painting says of the frequencies not yet known.
+
+The network on the tile grid sees a tile as one point, and cannot tell from known frequencies where in the tile an edge lies; so
+it knows how large the next symbols will be, but not their signs. The forecast can: before each band it takes the inverse DCT
+of the symbols of the bands before, runs a small convolutional network over the picture's pixels, and the DCT of what that paints
+is added to the means of the band. The mean activations of each tile are added to its scales.
+
+Trained in float with the rounding of the exact form in the loop (`layers.py`); `exact_forecast.py` runs the integers.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dctcodec.bands.order import BANDS, CHANNELS
+from dctcodec.bands.transform import coefficients, dequantise, relative_step, synthesise
+from dctcodec.exact.quantised import Conditioning, ExactConv, activation, on_grid
+from dctcodec.tiles import TILE
+
+FIRST_BAND = 2
+"""Bands from this one are forecast; before it there is too little to paint."""
+COARSE, FINE = 8, 4
+"""Pixels a feature, of the two scales."""
+IMAGE_GAIN = 0.5
+"""The painted picture, in steps, enters this much smaller."""
+PAINT_GAIN = 0.5
+"""What is painted is this many steps a unit."""
+POOL_GAIN = 4
+"""Mean activations of a tile enter this much larger."""
+
+
+@dataclass(frozen=True)
+class ForecastShape:
+    """Channels of both scales, and their residual blocks."""
+
+    width: int = 48
+    coarse: int = 2
+    fine: int = 1
+
+
+class Forecasts(NamedTuple):
+    """Forecasts of n samples of a batch: which they are, their pictures and bands, int64 (n,), and what `Forecast` gives."""
+
+    rows: Tensor
+    pictures: Tensor
+    bands: Tensor
+    painted: Tensor
+    pooled: Tensor
+
+
+class Forecast(nn.Module):
+    """Symbols known before a band, (n, CHANNELS, h, w) with zeros for the rest, to what they say of it."""
+
+    def __init__(self, shape: ForecastShape = ForecastShape()):
+        super().__init__()
+        self.shape, width, blocks = shape, shape.width, shape.coarse + shape.fine
+        self.coarse = ExactConv(3 * COARSE**2, width, 1)
+        self.up = ExactConv(width, 4 * width, 1, gain=0.5)
+        self.fine = ExactConv(3 * FINE**2, width, 1)
+        self.first = nn.ModuleList(ExactConv(width, width, 3) for _ in range(blocks))
+        self.second = nn.ModuleList(ExactConv(width, width, 3, gain=0.3) for _ in range(blocks))
+        self.paint = ExactConv(width, 3 * FINE**2, 3, gain=0.0)
+        self.pool = ExactConv(2 * width, len(CHANNELS), 1, gain=0.0)
+        self.conditioning = Conditioning(len(BANDS), blocks + 2, width)
+
+    def forward(self, known: Tensor, log_step: Tensor, band: Tensor) -> tuple[Tensor, Tensor]:
+        """`known`: float (n, CHANNELS, h, w); `log_step` and the band to be forecast, (n,) each. Returns what is painted as
+        coefficients in symbols, and mean activations of each tile, (n, CHANNELS, h, w) and (n, 2 * width, h, w)."""
+        image = on_grid(synthesise(dequantise(known, IMAGE_GAIN))).contiguous(memory_format=torch.channels_last)
+        bias = self.conditioning(band, log_step)
+        layers = list(zip(self.first, self.second, strict=True))
+        stream = self.coarse(F.pixel_unshuffle(image, COARSE)).float()
+        for number, (first, second) in enumerate(layers[: self.shape.coarse]):
+            stream = stream + second(activation(first(activation(stream + bias[:, number]))))
+        coarse = activation(stream + bias[:, -2])
+        stream = (F.pixel_shuffle(self.up(coarse), 2) + self.fine(F.pixel_unshuffle(image, FINE))).float()
+        for number, (first, second) in enumerate(layers[self.shape.coarse :], self.shape.coarse):
+            stream = stream + second(activation(first(activation(stream + bias[:, number]))))
+        fine = activation(stream + bias[:, -1])
+        painted = on_grid(F.pixel_shuffle(self.paint(fine), FINE)) * PAINT_GAIN
+        pooled = torch.cat([F.avg_pool2d(coarse, TILE // COARSE), F.avg_pool2d(fine, TILE // FINE)], 1)
+        return coefficients(painted) / relative_step(painted.device), activation(pooled * POOL_GAIN)
+
+
+def known_before(symbols: Tensor, bands: Tensor) -> Tensor:
+    """Symbols (n, CHANNELS, h, w) with zeros from the first channel of each one's band, (n,), on."""
+    starts = torch.tensor([band.start for band in BANDS], device=symbols.device)[bands]
+    return symbols * (torch.arange(symbols.shape[1], device=symbols.device) < starts[:, None])[:, :, None, None]
+

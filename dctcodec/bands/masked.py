@@ -1,0 +1,83 @@
+"""The masked-diffusion prior: symbols to bytes and back, part by part (DESIGN section 3)."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dctcodec.bands import coder
+from dctcodec.bands.exact_prior import ExactPrior
+from dctcodec.bands.order import CHANNELS, PARTS, REVEALS
+from dctcodec.bands.prior import checkerboard, tiles_of
+from dctcodec.progress import Tick, no_tick
+
+
+class MaskedPrior:
+    """A prior over the symbols (CHANNELS, h, w) of a picture. Everything here is exact."""
+
+    def __init__(self, network: ExactPrior, tables: coder.Tables):
+        self.network, self.tables = network, tables
+
+    def nll(self, symbols: Tensor, step16: int, grey: bool = False) -> float:
+        """Code length in bits of int32 symbols under the exact model, without the coder's overhead."""
+        return coder.ideal_bits(self._batches(symbols, step16, grey), self.tables)
+
+    def encode(self, symbols: Tensor, step16: int, grey: bool = False, tick: Tick = no_tick) -> bytes:
+        """Code int32 symbols (CHANNELS, h, w); `step16`: the step in 1/16; `grey`: the chroma is zero and not sent; `tick` is
+        called after each reveal."""
+        return coder.encode(self._batches(symbols, step16, grey, tick), self.tables)
+
+    def decode(
+        self, data: bytes, height: int, width: int, step16: int, grey: bool = False, tick: Tick = no_tick, partial: bool = False
+    ) -> Tensor:
+        """Symbols int32 (CHANNELS, height, width) on the CPU. Raises FormatError for bytes that `encode` did not make.
+
+        `partial`: `data` is but the first words; symbols of parts that are not there as a whole are 0."""
+        reader = coder.Reader(data, self.tables)
+        symbols = torch.zeros(REVEALS[-1].stop, height, width, dtype=torch.int32)
+        for sent, mean, scale in self._distributions(symbols, step16, grey, tick):
+            taken = torch.from_numpy(reader.take(mean, scale))
+            if partial and reader.exhausted():
+                return symbols
+            symbols[sent] = taken
+        reader.finish()
+        return symbols
+
+    def parameters(self, symbols: Tensor, step16: int, grey: bool = False) -> tuple[Tensor, Tensor]:
+        """Mean (in 1/16) and scale index that each symbol is coded with, int32 (CHANNELS, h, w) each; 0 where it is not sent."""
+        parameters = torch.zeros(2, *symbols.shape, dtype=torch.int32)
+        for sent, *values in self._distributions(symbols, step16, grey):
+            for parameter, value in zip(parameters, values, strict=True):
+                parameter[sent] = torch.from_numpy(value)
+        return tuple(parameters)
+
+    def _batches(self, symbols: Tensor, step16: int, grey: bool, tick: Tick = no_tick) -> list[coder.Batch]:
+        distributions = self._distributions(symbols, step16, grey, tick)
+        return [(symbols[sent].numpy(), mean, scale) for sent, mean, scale in distributions]
+
+    def _distributions(
+        self, symbols: Tensor, step16: int, grey: bool, tick: Tick = no_tick
+    ) -> Iterator[tuple[tuple[Tensor, ...], np.ndarray, np.ndarray]]:
+        """For each part of each reveal the places of its symbols, in order, and their means and scales. Reads `symbols` as they
+        stand when the iterator comes to a part, so a decoder may fill them in between. `tick` is called after each reveal."""
+        board = checkerboard(*symbols.shape[1:])
+        for number, now in enumerate(REVEALS):
+            if now.parity != 1:  # both parities of a band have one forecast
+                forecast = self.network.forecast(symbols, now.band, step16)
+            mean, scale = self.network.means(symbols, number, step16, forecast)
+            tiles = tiles_of(now, board)
+            for part, channels in enumerate(PARTS[now.band]):
+                rows = [channel - now.start for channel in channels]
+                scales = self.network.scales(symbols, now.band, part, scale[rows]).cpu()
+                sent = tiles.expand(len(rows), -1, -1)
+                if grey:
+                    sent = sent & _is_luma(channels)[:, None, None]
+                channel, row, column = sent.nonzero(as_tuple=True)
+                places = (torch.tensor(channels)[channel], row, column)
+                yield places, mean[rows].cpu()[sent].numpy(), scales[sent].numpy()
+            tick(1 / len(REVEALS))
+
+
+def _is_luma(channels: tuple[int, ...]) -> Tensor:
+    return torch.tensor([CHANNELS[channel].plane == 0 for channel in channels])

@@ -1,0 +1,172 @@
+"""Effort: an encoder's search for symbols that cost fewer bits, or paint a nearer picture, than those that rounding gives.
+
+Rounding asks only how near a coefficient is to a symbol. But the decoder is a network: its gradient says how the painted picture's
+error changes with each symbol, and the prior says what each change costs. In each round a share of the symbols for which
+squared error + weight * bits would fall moves by one. Moves are judged as if nothing else moved, so a round may fail: then it is
+undone, and the next supposes the error to be more curved (as Levenberg and Marquardt do), which leaves fewer moves.
+
+For MS-SSIM the error is ln(1 - MS-SSIM). Near a picture it is a squared error that weighs some tiles and frequencies more: how much
+more, the slopes of both tell, and that much more it is curved.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dctcodec.bands.decoder import Decoder
+from dctcodec.bands.order import BANDS, CHANNELS
+from dctcodec.bands.prior import code_bits
+from dctcodec.bands.transform import SYMBOL_LIMIT, relative_step
+from dctcodec.device import fast_convolutions
+from dctcodec.metrics import log_dissimilarity
+from dctcodec.progress import Tick
+from dctcodec.search import AFTER_FAILURE, AFTER_SUCCESS, CURVATURE, SHARE
+from dctcodec.tiles import TILE, ycbcr_to_rgb
+
+if TYPE_CHECKING:  # training takes moves from here, on machines without the coder
+    from dctcodec.bands.masked import MaskedPrior
+BITS_WEIGHT = 1 / 5
+"""Squared error that a bit is worth, over the squared step: dMSE/dbpp of photographs at equal step is -step^2 / 15 (MSE over three
+channels)."""
+DISSIMILARITY_EXPONENT = 0.83
+"""1 - MS-SSIM is about bits to the power of minus this: the mean over held-out photographs, 0.1 to 0.9 bits a pixel."""
+ALIKE = (slice(0, BANDS[2].stop), *BANDS[3:])
+"""Channels that MS-SSIM is taken to weigh alike within a tile: bands, and the first three together, which are small."""
+WINDOW, MARGIN = 24, 4
+"""Tiles across the part of a picture that is painted at once, and around it."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Symbols (CHANNELS, h, w), float; what they cost; slope of the error along each, and its curvature over that of the squared
+    error; mean and scale each is coded with."""
+
+    symbols: Tensor
+    cost: float
+    slope: Tensor
+    relative_curvature: Tensor
+    mean: Tensor
+    scale: Tensor
+
+
+class SymbolOptimiser:
+    """The search for one picture. `rgb`: float32 (3, H, W) in [0, 255]; `step16`: the step in 1/16; `grey`: chroma is not sent;
+    `tuned`: for MS-SSIM, not for squared error."""
+
+    def __init__(self, decoder: Decoder, prior: "MaskedPrior", rgb: Tensor, step16: int, grey: bool, tuned: bool = False):
+        self.decoder, self.prior, self.rgb, self.step16, self.grey = decoder, prior, rgb, step16, grey
+        self.step, self.tuned = step16 / 16, tuned
+        self.weight = BITS_WEIGHT * self.step**2
+        self.curvature = energy() * (relative_step(torch.device("cpu")) * self.step) ** 2
+        self.exchange: float | None = None  # of ln(1 - MS-SSIM), for squared error
+        self.generator = torch.Generator().manual_seed(0)
+
+    def refine(self, symbols: Tensor, rounds: int, tick: Tick) -> Tensor:
+        """Symbols int32 (CHANNELS, h, w) of no higher cost than those given."""
+        best, curvature = self._state(symbols.float()), CURVATURE
+        tick(1 / (rounds + 1))
+        for left in reversed(range(rounds)):
+            state = self._state(best.symbols + self._moves(best, curvature), sloped=left > 0)
+            best, factor = (state, AFTER_SUCCESS) if state.cost < best.cost else (best, AFTER_FAILURE)
+            curvature *= factor
+            tick(1 / (rounds + 1))
+        return best.symbols.int()
+
+    def _state(self, symbols: Tensor, sloped: bool = True) -> State:
+        mean, scale = self.prior.parameters(symbols.int(), self.step16, self.grey)
+        bits = code_bits(symbols, mean, scale)
+        if self.grey:
+            bits = bits * _luma()
+        cost = self.weight * bits.sum().item()
+        if self.exchange is None:  # so that one per cent of bits is worth as much as what it is about for
+            self.exchange = cost / DISSIMILARITY_EXPONENT
+        error, slope, relative_curvature = self._error(symbols, sloped)
+        return State(symbols, error + cost, slope, relative_curvature, mean, scale)
+
+    def _moves(self, state: State, curvature: float) -> Tensor:
+        """-1, 0 or 1 for each symbol."""
+        curvature = curvature * state.relative_curvature * self.curvature
+        moves = helpful_moves(state.symbols, state.slope, curvature, self.weight, state.mean, state.scale)
+        made = torch.rand(moves.shape, generator=self.generator) < SHARE
+        return moves * (made & _luma() if self.grey else made)
+
+    def _error(self, symbols: Tensor, sloped: bool) -> tuple[float, Tensor, Tensor]:
+        """Error of the painted picture, its slopes, or zeros unless `sloped`, and its curvature over that of the squared error."""
+        total, slopes = 0.0, symbols.new_zeros(2 if self.tuned else 1, *symbols.shape)
+        for inner, outer in _windows(*symbols.shape[1:]):
+            leaf = symbols[:, *outer].to(self.rgb.device).detach().requires_grad_(sloped)
+            with torch.set_grad_enabled(sloped):
+                errors = self._window_errors(leaf, inner, outer)
+            total += errors[0].item()
+            for error, slope in zip(errors, slopes, strict=True):
+                if sloped:
+                    slope[:, *outer] += torch.autograd.grad(error, leaf, retain_graph=error is not errors[-1])[0].cpu()
+        return total, slopes[0], _relative_curvature(*slopes) if self.tuned else torch.ones(())
+
+    def _window_errors(
+        self, symbols: Tensor, inner: tuple[slice, slice], outer: tuple[slice, slice]
+    ) -> list[Tensor]:
+        """The error of the `inner` tiles where the `outer` ones are painted, which have these symbols; then, if it is another, the
+        squared error."""
+        with fast_convolutions(symbols.device):
+            painted = self.decoder(symbols[None], torch.full((1,), self.step, device=symbols.device))[0]
+        target = self.rgb[:, *_pixels(inner)]
+        rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
+        painted = painted[:, *_pixels((rows, columns))][:, : target.shape[1], : target.shape[2]]
+        squared = (painted - target).square().sum()
+        if not self.tuned:
+            return [squared]
+        share = target.numel() / self.rgb.numel()
+        return [self.exchange * share * log_dissimilarity(painted[None], target[None])[0], squared]
+
+
+def _relative_curvature(slope: Tensor, plain: Tensor) -> Tensor:
+    """How much more an error weighs each symbol than the squared error does, whose slope is `plain`: (CHANNELS, h, w)."""
+    result = torch.empty_like(slope)
+    for part in ALIKE:
+        result[part] = slope[part].norm(dim=0) / (plain[part].norm(dim=0) + 1e-6)
+    return result
+
+
+def helpful_moves(symbols: Tensor, slope: Tensor, curvature: Tensor, weight: Tensor | float, mean: Tensor, scale: Tensor) -> Tensor:
+    """-1, 0 or 1 for each of the symbols (..., CHANNELS, h, w): the move by which squared error + `weight` * bits falls most, if
+    nothing else moves. The error changes by `slope` * move + `curvature`; `mean` and `scale` are what each symbol is coded with."""
+    here = code_bits(symbols, mean, scale)
+    moves, gains = torch.zeros_like(symbols), torch.zeros_like(symbols)
+    for move in (-1.0, 1.0):
+        bits = code_bits(symbols + move, mean, scale) - here
+        gain = -(slope * move + curvature + weight * bits)
+        moves, gains = torch.where(gain > gains, move, moves), torch.maximum(gain, gains)
+    return moves * ((symbols + moves).abs() <= SYMBOL_LIMIT)
+
+
+def _windows(height: int, width: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """Parts of a grid of tiles, rows and columns each: those that together are the grid, and the same with their margins."""
+    for row in range(0, height, WINDOW):
+        for column in range(0, width, WINDOW):
+            corners = ((row, height), (column, width))
+            inner = tuple(slice(first, min(first + WINDOW, end)) for first, end in corners)
+            outer = tuple(
+                slice(max(0, part.start - MARGIN), min(part.stop + MARGIN, end))
+                for part, (_, end) in zip(inner, corners, strict=True)
+            )
+            yield inner, outer
+
+
+def _pixels(tiles: tuple[slice, slice]) -> tuple[slice, slice]:
+    return tuple(slice(part.start * TILE, part.stop * TILE) for part in tiles)
+
+
+def energy() -> Tensor:
+    """Squared error in RGB of a unit's change in each channel's coefficient, by the plain inverse DCT: (CHANNELS, 1, 1)."""
+    # a picture of three pixels, in each of which one plane is 1
+    planes = (ycbcr_to_rgb(torch.eye(3)[..., None]) - ycbcr_to_rgb(torch.zeros(3, 3, 1))).square().sum((0, 2))
+    return planes[[channel.plane for channel in CHANNELS]][:, None, None]
+
+
+def _luma() -> Tensor:
+    """True for the channels of luma: (CHANNELS, 1, 1)."""
+    return torch.tensor([channel.plane == 0 for channel in CHANNELS])[:, None, None]

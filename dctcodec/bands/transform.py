@@ -1,0 +1,119 @@
+"""The context: an image as quantised DCT coefficients of 32x32 tiles, and back.
+
+RGB -> YCbCr (BT.601, full range) -> 32x32 tiles -> orthonormal DCT-II -> one step per picture, times that of the
+frequency, with a dead zone -> integer symbols. Everything here is float arithmetic of the *encoder* (which decides the
+symbols) and of the *decoder* (which paints from them); no probability depends on it.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from dctcodec.bands.order import BANDS, CHANNELS
+from dctcodec.tiles import TILE, dct_basis, from_tiles, pad_to_tiles, rgb_to_ycbcr, to_tiles
+
+ROUNDING_OFFSETS = (0.45, 0.45, 0.45, 0.4, 0.4, 0.4, 0.44, 0.46)
+"""One for each band. A scaled coefficient u becomes sign(u) * floor(|u| + offset): 0.5 would be plain rounding."""
+STEP_BITS = 4
+LUMA_STEPS = ((1, 18), (5, 14), (8, 15), (12, 18), (18, 22), (31, 28))
+CHROMA_STEPS = ((3, 15), (8, 21), (15, 24))
+"""The step of each frequency (u, v) over the picture's, in 1/16: that of the first pair (ring, step) with max(u, v) <= ring.
+The eye, and MS-SSIM, see the middle frequencies best; the highest are nearly all zero, and a coarser step for them pays even
+in squared error."""
+SYMBOL_LIMIT = 32767
+"""Symbols lie in [-SYMBOL_LIMIT, SYMBOL_LIMIT]."""
+
+
+def analyse(rgb: Tensor) -> Tensor:
+    """DCT coefficients of an RGB image.
+
+    `rgb`: float32 (B, 3, H, W) in [0, 255], any H, W >= 1.
+    Returns float32 (B, CHANNELS, h, w) on the tile grid, h = ceil(H / 32): the coefficients that are coded, in coding order.
+    """
+    return coefficients(pad_to_tiles(rgb_to_ycbcr(rgb)))
+
+
+def coefficients(planes: Tensor, basis: Tensor | None = None) -> Tensor:
+    """DCT coefficients (B, CHANNELS, h, w) of planes (B, 3, 32 h, 32 w): those that are coded, in coding order. `basis`: another
+    32 x 32 matrix for the DCT's."""
+    basis = dct_basis(TILE, planes.device) if basis is None else basis
+    flat = (basis @ to_tiles(planes) @ basis.T).flatten(3)
+    return flat[..., _coded(planes.device)].permute(0, 3, 1, 2)
+
+
+def synthesise(coded: Tensor, basis: Tensor | None = None) -> Tensor:
+    """Inverse of `coefficients` up to the frequencies that are not coded: (B, CHANNELS, h, w) to the YCbCr planes
+    (B, 3, 32 h, 32 w), centred at 0."""
+    batch, _, h, w = coded.shape
+    full = coded.new_zeros(batch, h, w, 3 * TILE * TILE)
+    full[..., _coded(coded.device)] = coded.permute(0, 2, 3, 1)
+    basis = dct_basis(TILE, coded.device) if basis is None else basis
+    return from_tiles(basis.T @ full.reshape(batch, h, w, 3, TILE, TILE) @ basis)
+
+
+def consistent(added: Tensor, step: Tensor) -> Tensor:
+    """What may be added to a picture of dequantised symbols without contradicting them: no coefficient moves by more than half a
+    step. `added`: YCbCr planes (B, 3, 32 h, 32 w); `step`: the pictures' (B,), pixel levels.
+
+    Each DCT coefficient, coded or not, is clamped to half a step of its frequency. Then a tile of which that took a share of the
+    energy is not like those that what is added was learned from: the rest of it is multiplied by the square of the share that is
+    left."""
+    basis, most = dct_basis(TILE, added.device), _steps(added.device) * step[:, None, None, None, None, None] / 2
+    wanted = basis @ to_tiles(added) @ basis.T
+    allowed = wanted.clamp(-most, most)
+    left = (_norm(allowed) + 1e-6) / (_norm(wanted) + 1e-6)  # 1 where nothing is added, so that a new network learns
+    return from_tiles(basis.T @ (allowed * left**4) @ basis)
+
+
+def _norm(tiles: Tensor) -> Tensor:
+    """Root of a tile's energy, (B, h, w, 1, 1, 1)."""
+    return torch.linalg.vector_norm(tiles, dim=(-3, -2, -1), keepdim=True)
+
+
+def quantise(coefficients: Tensor, step: Tensor | float) -> Tensor:
+    """Symbols of coefficients: round with a dead zone. `step` in pixel levels, a number or (B, 1, 1, 1).
+    Returns whole numbers as float32 of the shape of `coefficients`."""
+    scaled = coefficients / (step * relative_step(coefficients.device))
+    symbols = scaled.sign() * torch.floor(scaled.abs() + rounding_offset(coefficients.device))
+    return symbols.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+
+
+def dequantise(symbols: Tensor, step: Tensor | float) -> Tensor:
+    """Coefficients at the symbols' nominal values, symbol * step; the decoder network does the rest."""
+    return symbols * (step * relative_step(symbols.device))
+
+
+@cache
+@torch.inference_mode(False)
+def _coded(device: torch.device) -> Tensor:
+    """Index of each channel in a tile's flattened (plane, u, v)."""
+    return torch.tensor([(c.plane * TILE + c.u) * TILE + c.v for c in CHANNELS], device=device)
+
+
+@cache
+@torch.inference_mode(False)
+def rounding_offset(device: torch.device) -> Tensor:
+    """Each channel's, (CHANNELS, 1, 1)."""
+    offsets = [offset for offset, band in zip(ROUNDING_OFFSETS, BANDS, strict=True) for _ in CHANNELS[band]]
+    return torch.tensor(offsets, device=device)[:, None, None]
+
+
+@cache
+@torch.inference_mode(False)
+def relative_step(device: torch.device) -> Tensor:
+    """Each channel's step over the picture's, (CHANNELS, 1, 1), multiples of 2^-STEP_BITS."""
+    return _steps(device).flatten()[_coded(device)][:, None, None]
+
+
+@cache
+@torch.inference_mode(False)
+def _steps(device: torch.device) -> Tensor:
+    """Each frequency's step over the picture's, (3, 32, 32), multiples of 2^-STEP_BITS; beyond its table's last ring it is that
+    ring's."""
+    steps = torch.empty(3, TILE, TILE)
+    for plane, table in enumerate((LUMA_STEPS, CHROMA_STEPS, CHROMA_STEPS)):
+        steps[plane] = table[-1][1]
+        for last, step in reversed(table):
+            steps[plane, : last + 1, : last + 1] = step
+    return steps.to(device) / 2**STEP_BITS

@@ -1,0 +1,76 @@
+"""`dctcodec bench`: the codec measured against what everybody has, on pictures that everybody knows."""
+
+from pathlib import Path
+
+import click
+
+from dctcodec.installed import DEFAULT, TUNES, find
+
+QUALITIES = (5, 15, 30, 45, 60, 75, 90)
+PATH = click.Path(path_type=Path)
+
+
+class _Qualities(click.ParamType):
+    """A number in 1..100, or several with commas between them."""
+
+    name = "Q[,Q...]"
+
+    def convert(self, value, param, ctx) -> tuple[float, ...]:
+        try:
+            qualities = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a number, nor numbers with commas between them", param, ctx)
+        if not all(1 <= quality <= 100 for quality in qualities):
+            self.fail(f"{value!r} is not within 1 to 100", param, ctx)
+        return qualities
+
+
+@click.group()
+def bench() -> None:
+    """Measure the codec."""
+
+
+@bench.command()
+@click.option("--data", type=PATH, metavar="DIR", help="Folder of pictures.  [default: Kodak, cached or downloaded]")
+@click.option(
+    "--quality",
+    "qualities",
+    type=_Qualities(),
+    multiple=True,
+    help=f"1 to 100, repeatable.  [default: {','.join(map(str, QUALITIES))}; dct-vae models have one]",
+)
+@click.option("--model", default=DEFAULT, metavar="NAME", show_default=True, help="The model to measure.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute.")
+@click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write everything here.")
+@click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Draw the curves here.")
+@click.option("--baselines/--no-baselines", default=True, show_default=True, help="Measure JPEG, WebP and AVIF too.")
+@click.option("--paper", is_flag=True, help="The paper's figure 9: VAE, DCT-VAE and JPEG of equal PSNR, for a dct-vae model.")
+@click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Of our encoder.")
+@click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="Of our encoder.")
+@click.option("--published", type=PATH, metavar="DIR", help="Curves of others (JSON) to draw and compare with.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
+def kodak(data, qualities, model, device, json_path, plot_path, baselines, paper, limit, published, effort, tune) -> None:
+    """Rate, distortion and time on the 24 Kodak pictures, and BD-rates against JPEG, WebP and AVIF."""
+    from dctcodec.evaluate.run import run
+
+    if paper and (effort or tune != TUNES[0] or published or not baselines):
+        raise click.UsageError("--paper measures what figure 9 shows: leave --effort, --tune, --published and --no-baselines out")
+    distinct = sorted({quality for several in qualities for quality in several})
+    if find(model).family == "dct-vae":
+        if distinct:
+            raise click.UsageError(f"The model {model} has one quality: leave --quality out.")
+        distinct = [None]
+    elif paper:
+        raise click.UsageError(f"--paper is for codecs of the family dct-vae, and {model} is none.")
+    run(data, distinct or QUALITIES, model, device, json_path, plot_path, baselines, paper, limit, published, effort, tune)
+
+
+@bench.command()
+@click.option("--model", default=DEFAULT, metavar="NAME", show_default=True, help="The model to count on.")
+@click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write the figures here.")
+def operations(model, json_path) -> None:
+    """Multiply-adds a pixel of a model's analysis, prior and decoder."""
+    from dctcodec.evaluate import report
+    from dctcodec.evaluate.operations import count
+
+    report.emit({"model": model, "multiply_adds_a_pixel": {name: round(value) for name, value in count(model).items()}}, json_path)

@@ -1,0 +1,85 @@
+"""`dctcodec eval`: what the paper measures of its models."""
+
+from pathlib import Path
+
+import click
+
+from dctcodec.cli.options import SEED
+
+PATH = click.Path(path_type=Path)
+
+
+def _shared(command):
+    options = [
+        click.option("--data", type=PATH, required=True, metavar="DIR", help="Folder of the data set's usual files."),
+        click.option("--images", type=click.IntRange(min=2), default=1000, show_default=True, help="The first test images."),
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads."),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute."),
+        click.option("--seed", type=SEED, default=0, show_default=True, help="Of latents that are drawn."),
+        click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write the figures here."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _prepare(threads: int | None, seed: int, device: str) -> None:
+    import torch
+
+    from dctcodec.device import prepare
+
+    prepare(device, threads)
+    torch.manual_seed(seed)
+
+
+@click.group()
+def evaluate() -> None:
+    """Measure the paper's models."""
+
+
+@evaluate.command()
+@click.argument("source", metavar="CONFIG-or-MODEL")
+@click.option("--run", type=PATH, metavar="RUN", help="Folder of the run that trained CONFIG.")
+@click.option("--samples", type=click.IntRange(min=1), help="Draws an image.  [default: 1000 for binary sets, 100 for CIFAR-10]")
+@click.option(
+    "--pilot",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Estimate the bound of all test images: K draws of each, and all draws of --images of them, spread evenly.",
+)
+@click.option("--batch", type=click.IntRange(min=1), help="Draws in the decoder at once.  [default: 250, for CIFAR-10 25]")
+@_shared
+def likelihood(
+    source: str, run: Path | None, data: Path, threads: int | None, seed: int, json_path: Path | None, **options
+) -> None:
+    """Importance-weighted bound on -ln p of test images, and the plain bound in its parts.
+
+    CONFIG is one of models/configs/*.toml, with --run; MODEL the name of an installed model.
+    """
+    from dctcodec.evaluate import report
+    from dctcodec.evaluate.likelihood import measure
+    from dctcodec.evaluate.source import label, load
+    from dctcodec.files import check_output
+
+    if json_path:
+        check_output(str(json_path))
+    _prepare(threads, seed, options["device"])
+    report.emit(measure(label(source, run), *load(source, run), data, **options), json_path)
+
+
+@evaluate.command()
+@click.argument("sources", metavar="CONFIG-or-MODEL...", nargs=-1, required=True)
+@click.option("--run", "runs", type=PATH, multiple=True, metavar="RUN", help="Folder of a CONFIG's run; once for each, in order.")
+@click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Draw the table here.")
+@_shared
+def collapse(sources: tuple[str, ...], runs: tuple[Path, ...], data: Path, threads: int | None, seed: int, **options) -> None:
+    """KL and active units of each latent, coarse to fine; several models side by side.
+
+    CONFIG is one of models/configs/*.toml, with --run; MODEL the name of an installed model.
+    """
+    from dctcodec.evaluate.collapse import run
+    from dctcodec.evaluate.source import label, load, with_runs
+
+    _prepare(threads, seed, options["device"])
+    models = [(label(source, folder), *load(source, folder)) for source, folder in with_runs(sources, runs)]
+    run(models, data, **options)

@@ -1,0 +1,357 @@
+"""The command line. Only click and the standard library are imported until a command needs more: --help is quick."""
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from dctcodec.bands.quality import quality_of_step
+from dctcodec.cli.options import FiniteRange
+from dctcodec.container import parse
+from dctcodec.errors import DctcodecError, DctcodecWarning, ModelError
+from dctcodec.files import STANDARD_STREAM, check_output, make_folder, read_input, write_output
+from dctcodec.installed import DEFAULT, TUNES, find, find_by_id, installed
+
+MAX_SEED = 2**32 - 1
+
+
+class Deferred(click.Command):
+    """A command known by name and one line of help; its module is imported when it is called."""
+
+    def __init__(self, name: str, target: str, help: str):
+        super().__init__(name, help=help)
+        self.target = target
+
+    def load(self) -> click.Command:
+        module, attribute = self.target.split(":")
+        try:
+            return getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if str(error.name).startswith("dctcodec"):
+                raise
+            raise DctcodecError(f"this command needs the package {error.name}: pip install {error.name}") from error
+
+
+class Commands(click.Group):
+    """A group with deferred commands, whose every failure is one line on stderr and an exit code: 2 for wrong usage,
+    130 for Ctrl-C, 1 otherwise (a broken pipe is click's: 1, in silence)."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, Deferred) else command, rest
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        kwargs |= {"prog_name": kwargs.get("prog_name") or self.name, "standalone_mode": False}
+        try:
+            code = super().main(*args, **kwargs)
+            sys.exit(code if isinstance(code, int) else 0)
+        except click.Abort:
+            sys.exit(130)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(2)
+        except click.ClickException as error:
+            _say("error", _usage_message(error))
+            sys.exit(error.exit_code)
+        except OSError as error:
+            sys.stdout = None  # else the interpreter tries again to flush it at exit, and complains
+            _fail(str(error))
+        except (DctcodecError, MemoryError, RuntimeError) as error:
+            _fail(_failure_message(error))
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from dctcodec import __version__
+
+        click.echo(f"dctcodec {__version__}")
+        ctx.exit()
+
+
+inputs_argument = click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+output_option = click.option(
+    "-o", "--output", metavar="OUT", help="Output file, - for stdout, or a directory: needed for several inputs."
+)
+device_option = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group("dctcodec", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
+def main() -> None:
+    """Neural image codec: photographs in, .dct files out, and back."""
+
+
+main.add_command(Deferred("bench", "dctcodec.cli.bench:bench", "Measure against JPEG, WebP and AVIF."))
+main.add_command(Deferred("train", "dctcodec.cli.train:train", "Train the networks of a model."))
+main.add_command(Deferred("eval", "dctcodec.cli.eval:evaluate", "Measure the paper's models: likelihood, collapse."))
+
+
+@main.command()
+@inputs_argument
+@output_option
+@click.option("--quality", type=FiniteRange(1, 100), help="1 smallest, 100 best.  [default: 50; dct-vae models have one]")
+@click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Up to 9: longer search, nearer picture.")
+@click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="The measure that should be best.")
+@click.option("--target-bpp", type=FiniteRange(0, min_open=True), help="The best quality of at most so many bits a pixel.")
+@click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="The best quality of at most so many bytes.")
+@click.option("--target-psnr", type=FiniteRange(0), metavar="DB", help="The least quality of at least so many dB.")
+@click.option("--model", default=DEFAULT, show_default=True, help="See `dctcodec models`.")
+@device_option
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="Of the decoder's noise.")
+def encode(inputs, output, quality, effort, tune, target_bpp, target_size, target_psnr, model, device, seed) -> None:
+    """Encode pictures to .dct files. INPUT may be - for stdin."""
+    targets = {"bpp": target_bpp, "size": target_size, "psnr": target_psnr}
+    targets = {name: value for name, value in targets.items() if value is not None}
+    _check_quality(model, quality, targets)
+    pairs = _pairs(inputs, output, ".dct")
+    from dctcodec.image import read_image
+
+    def work(source: str, destination: str) -> None:
+        picture = read_image(source)
+        from dctcodec.codec import loaded
+        from dctcodec.target import encode_to
+
+        with _picture_bar() as tick:
+            codec = loaded(model, device)
+            codec.check(effort, tune)
+            if targets:
+                data = encode_to(codec, picture, **targets, seed=seed, effort=effort, tune=tune, tick=tick)
+            else:
+                data = codec.encode(picture, quality, seed, effort, tune, tick)
+        write_output(destination, data)
+
+    _run(work, pairs)
+
+
+def _check_quality(model: str, quality: float | None, targets: dict[str, float]) -> None:
+    if (quality is not None) + len(targets) > 1:
+        raise click.UsageError("Give one of --quality, --target-bpp, --target-size and --target-psnr.")
+    if find(model).family == "dct-vae" and (quality is not None or targets):
+        raise click.UsageError(f"The model {model} has one quality: leave --quality and --target-... out.")
+
+
+@main.command()
+@inputs_argument
+@output_option
+@click.option(
+    "--temperature", type=FiniteRange(0), help="0 is smooth, 1 adds drawn texture.  [default: 0; 0.1 for dct-vae models]"
+)
+@click.option("--partial", is_flag=True, help="Decode what is there of a file that breaks off, as a coarser picture.")
+@click.option("--upto", type=click.IntRange(min=1), metavar="BYTES", help="Decode as if the file broke off there.")
+@click.option("--latents", type=click.IntRange(min=1), metavar="K", help="Decode only the K coarsest of 8 bands of frequencies.")
+@click.option("--model", metavar="NAME", help="Another model of the same prior, to paint with.  [default: the file's]")
+@device_option
+def decode(inputs, output, temperature, partial, upto, latents, model, device) -> None:
+    """Decode .dct files to pictures. The format is that of OUT's ending, PNG for - and for a directory."""
+    pairs = _pairs(inputs, output, ".png")
+    from dctcodec.image import check_ending, write_image
+
+    for _, destination in pairs:
+        check_ending(destination)
+
+    def work(source: str, destination: str) -> None:
+        data = read_input(source)
+        header, payload = parse(data, partial)  # a bad file is told before torch is loaded
+        if len(payload) < header.payload_length:
+            share = 100 * len(payload) / header.payload_length
+            _say("warning", _named(source, f"the file breaks off: {share:.0f} % of it is decoded, unchecked for damage"))
+        data = data[:upto]
+        part = partial or upto is not None
+        from dctcodec.codec import codec_for, loaded
+
+        codec = loaded(model, device) if model else codec_for(data, device, part)
+        if latents and latents > codec.scheme.latents:
+            raise DctcodecError(f"the model {codec.model.name} has {codec.scheme.latents} latents: --latents {latents} is too many")
+        with _picture_bar() as tick:
+            picture = codec.decode(data, temperature, part, latents, tick)
+        write_image(picture, destination)
+
+    _run(work, pairs)
+
+
+@main.command()
+@click.argument("file", metavar="FILE.dct")
+@json_option
+def info(file: str, as_json: bool) -> None:
+    """Show what a .dct file holds.
+
+    Size of the picture, model, quality, step, bytes of each part, bits a pixel.
+    """
+    with _about(file):
+        facts = _facts(read_input(file))
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        _echo_table(facts)
+
+
+@main.command()
+@json_option
+def models(as_json: bool) -> None:
+    """List the installed models and their figures."""
+    cards = [
+        {"name": m.name, "id": "-" if m.model_id is None else f"{m.model_id:08x}", "family": m.family}
+        | {"description": m.description, "bytes": m.bytes, "path": str(m.path), "figures": m.figures}
+        for m in installed()
+    ]
+    if as_json:
+        click.echo(json.dumps(cards, indent=2))
+        return
+    for number, card in enumerate(cards):
+        figures = card.pop("figures")
+        if number:
+            click.echo()
+        _echo_table(card | figures)
+
+
+def _facts(data: bytes) -> dict[str, Any]:
+    header, _ = parse(data)
+    try:
+        model = find_by_id(header.model_id).name
+    except ModelError:
+        model = "not installed"
+    step = {"quality": round(quality_of_step(header.step), 2), "step": round(header.step, 4)} if header.step16 else {}
+    return {
+        "width": header.width,
+        "height": header.height,
+        "colour": "grey" if header.grey else "RGB",
+        "model": model,
+        "model_id": f"{header.model_id:08x}",
+        **step,
+        "tune": TUNES[header.tuned],
+        "seed": header.seed,
+        "bytes": len(data),
+        "header_bytes": len(data) - header.payload_length,
+        "payload_bytes": header.payload_length,
+        "bpp": round(8 * len(data) / (header.width * header.height), 4),
+    }
+
+
+def _echo_table(rows: dict[str, Any]) -> None:
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        click.echo(f"{name.replace('_', ' '):<{width}}  {value}")
+
+
+def _pairs(inputs: tuple[str, ...], output: str | None, ending: str) -> list[tuple[str, str]]:
+    """Each input with its output; makes the output directory where one is wanted. Raises UsageError."""
+    if output is None:
+        wanted = f"-o FILE{ending}" if len(inputs) == 1 else "-o DIRECTORY"
+        raise click.UsageError(f"No output given: add {wanted}.")
+    if len(inputs) > 1 or output.endswith(os.sep) or os.path.isdir(output):
+        pairs = _pairs_in_directory(inputs, output, ending)
+    else:
+        pairs = [(inputs[0], output)]
+        check_output(output)
+    sources = {os.path.realpath(source) for source in inputs if source != STANDARD_STREAM}
+    for _, destination in pairs:
+        if destination != STANDARD_STREAM and os.path.realpath(destination) in sources:
+            raise click.UsageError(f"{destination} is an input too: it would be overwritten.")
+    return pairs
+
+
+def _pairs_in_directory(inputs: tuple[str, ...], output: str, ending: str) -> list[tuple[str, str]]:
+    if STANDARD_STREAM in inputs:
+        raise click.UsageError("Input from stdin has no name: give -o a file, and no other input.")
+    if output == STANDARD_STREAM or os.path.exists(output) and not os.path.isdir(output):
+        raise click.UsageError(f"Several inputs need a directory: {output} is none.")
+    pairs: dict[str, str] = {}
+    for source in inputs:
+        destination = os.path.join(output, Path(source).stem + ending)
+        if destination in pairs:
+            raise click.UsageError(f"{pairs[destination]} and {source} would both be written to {destination}.")
+        pairs[destination] = source
+    make_folder(Path(output))
+    return [(source, destination) for destination, source in pairs.items()]
+
+
+def _run(work: Callable[[str, str], None], pairs: list[tuple[str, str]]) -> None:
+    """Do all the work; where there are several pairs, a failure does not keep the others from being done."""
+    failures = 0
+    for source, destination in _with_progress(pairs):
+        try:
+            with _about(source):
+                work(source, destination)
+        except DctcodecError as error:
+            _say("error", str(error))
+            failures += 1
+    if failures:
+        sys.exit(1)
+
+
+def _with_progress(pairs: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The pairs, with a bar on stderr where there are several and it is a terminal."""
+    if len(pairs) == 1 or sys.stderr is None or not sys.stderr.isatty():
+        return iter(pairs)
+    from tqdm import tqdm
+
+    return iter(tqdm(pairs, unit="picture", file=sys.stderr))
+
+
+@contextmanager
+def _picture_bar() -> Iterator[Callable[[float], object]]:
+    """A bar for one picture that appears where it takes over two seconds and stderr is a terminal."""
+    from tqdm import tqdm
+
+    quiet = sys.stderr is None or not sys.stderr.isatty()
+    form = "{l_bar}{bar}| {elapsed}<{remaining}"
+    with tqdm(total=1, bar_format=form, delay=2, leave=False, disable=quiet, file=sys.stderr) as bar:
+        yield bar.update
+
+
+@contextmanager
+def _about(source: str) -> Iterator[None]:
+    """Have warnings printed on one line, and every expected failure raised as a DctcodecError that names `source`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DctcodecWarning)
+        warnings.showwarning = lambda message, *_: _say("warning", _named(source, str(message)))
+        try:
+            yield
+        except (DctcodecError, MemoryError, RuntimeError) as error:
+            raise DctcodecError(_named(source, _failure_message(error))) from error
+
+
+def _named(source: str, message: str) -> str:
+    told = message.startswith((f"{source} ", f"{source}: ", f"cannot read {source}: "))
+    return message if told else f"{source}: {message}"
+
+
+def _failure_message(error: Exception) -> str:
+    """One line for an expected failure; an unexpected one, which is a defect of ours, is raised again."""
+    if isinstance(error, DctcodecError):
+        return str(error)
+    # PyTorch raises RuntimeError for memory, with no class of its own on the CPU
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        return "not enough memory; try a smaller picture (or to train a smaller network, or batch)"
+    raise error
+
+
+def _usage_message(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    hint = f" See {context.command_path} --help." if context else ""
+    return error.format_message() + hint
+
+
+def _say(kind: str, message: str) -> None:
+    """One line on stderr, above the progress bar if there is one."""
+    line = f"{kind}: {' '.join(message.splitlines())}"
+    tqdm = sys.modules.get("tqdm")
+    if tqdm and sys.stderr:
+        tqdm.tqdm.write(line, file=sys.stderr)
+    else:
+        click.echo(line, err=True)
+
+
+def _fail(message: str) -> NoReturn:
+    _say("error", message)
+    sys.exit(1)

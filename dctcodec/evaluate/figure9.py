@@ -1,0 +1,211 @@
+"""Figure 9 of the paper on whole pictures: the VAE's two top latents, DCT-VAE's context as a file, and the JPEG of equal PSNR."""
+
+import io
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from PIL import Image
+
+from dctcodec import container, metrics
+from dctcodec.codec import Codec
+from dctcodec.evaluate import machine
+from dctcodec.evaluate.baselines import JPEG
+from dctcodec.evaluate.kodak import Pictures
+from dctcodec.files import write_output
+from dctcodec.image import normalise, read_image
+from dctcodec.vae.bits_back import INITIAL_BITS
+from dctcodec.vae.family import reconstruct_top
+from dctcodec.vae.files import load_model
+from dctcodec.vae.network import HierarchicalVae
+
+TOP_LATENTS = 2
+GRID_ROWS = 3
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Point:
+    """One version of a picture. `bpp`: of its file; of the VAE, which has none, the KL of its latents."""
+
+    psnr: float
+    ms_ssim: float | None
+    bpp: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A picture. `jpeg`: the smallest of at least DCT-VAE's PSNR; `jpeg_equal_bpp`: interpolated to exactly that PSNR, or the
+    smallest JPEG there is where DCT-VAE's PSNR lies below it; `bound_bpp`: -L_vlb of the noise drawn; `initial_bpp`: bits under
+    the stack; `plain_tiles`: those coded without the diffusion model, which pay for the first noise."""
+
+    image: str
+    vae: Point
+    dct_vae: Point
+    jpeg: Point
+    jpeg_equal_bpp: float
+    payload_bpp: float
+    bound_bpp: float
+    initial_bpp: float
+    plain_tiles: int
+    encode_seconds: float
+    decode_seconds: float
+
+    @property
+    def ratio(self) -> float:
+        """Our bits over those of the JPEG of equal PSNR."""
+        return self.dct_vae.bpp / self.jpeg_equal_bpp
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The pictures behind a row."""
+
+    original: Image.Image
+    vae: Image.Image
+    dct_vae: Image.Image
+    jpeg: Image.Image
+
+
+def run_paper(pictures: Pictures, codec: Codec, baseline: str, json_path: Path | None, plot_path: Path | None) -> None:
+    """What `dctcodec bench kodak --paper` does. Raises ModelError, ImageError, OutputError."""
+    from tqdm import tqdm
+
+    vae = load_model(baseline, codec.device)[1].vae
+    rows, shown = [], []
+    for path in tqdm(pictures.paths, unit="picture", disable=None):
+        row, versions = measure(codec, vae, normalise(read_image(path)).convert("RGB"), path.name)
+        rows.append(row)
+        shown = [*shown, (row, versions)][:GRID_ROWS]
+    click.echo(f"{pictures.description}; VAE: {baseline}, {TOP_LATENTS} top latents, KL; DCT-VAE: {codec.model.name}, file")
+    click.echo("JPEG: the smallest of at least DCT-VAE's PSNR; bits / JPEG: interpolated to equal PSNR")
+    click.echo(table(rows))
+    if json_path:
+        facts = {"pictures": pictures.description, "model": codec.model.name, "baseline": baseline, "machine": machine.describe()}
+        document = facts | {"means": means(rows), "images": [asdict(row) | {"ratio": row.ratio} for row in rows]}
+        write_output(json_path, json.dumps(document, indent=1).encode() + b"\n")
+    if plot_path:
+        write_output(plot_path, grid(shown))
+
+
+@torch.no_grad()
+def measure(codec: Codec, vae: HierarchicalVae, picture: Image.Image, name: str) -> tuple[Row, Versions]:
+    """All versions of an RGB picture. Times are wall-clock, from pixels in memory to bytes in memory and back."""
+    pixels = picture.width * picture.height
+    start = time.perf_counter()
+    data = codec.encode(picture, seed=SEED)
+    encoded = time.perf_counter()
+    ours = codec.decode(data)
+    decoded = time.perf_counter()
+    coded = codec.scheme.prior.code(codec.symbols(data)[1], SEED, measure=True)
+    top, nats = _top(vae, picture, codec)
+    psnr = metrics.psnr(picture, ours)
+    jpeg, jpeg_data, equal = jpeg_of_equal_psnr(picture, psnr)
+    row = Row(
+        name,
+        vae=_point(picture, top, nats / np.log(2)),
+        dct_vae=_point(picture, ours, 8 * len(data)),
+        jpeg=_point(picture, jpeg, 8 * len(jpeg_data)),
+        jpeg_equal_bpp=8 * equal / pixels,
+        payload_bpp=8 * (len(data) - container.HEADER_BYTES) / pixels,
+        bound_bpp=coded.bound_bits / pixels,
+        initial_bpp=INITIAL_BITS / pixels,
+        plain_tiles=coded.plain,
+        encode_seconds=encoded - start,
+        decode_seconds=decoded - encoded,
+    )
+    return row, Versions(picture, top, ours, jpeg)
+
+
+def jpeg_of_equal_psnr(picture: Image.Image, psnr: float) -> tuple[Image.Image, bytes, float]:
+    """The smallest JPEG of at least `psnr` dB, its bytes, and their number interpolated to exactly that PSNR between it and the
+    quality before (its own where there is none before)."""
+    before = None
+    for quality in range(1, 96):
+        data = JPEG.encode(picture, quality)
+        decoded = JPEG.decode(data)
+        here = metrics.psnr(picture, decoded), len(data)
+        if here[0] >= psnr:
+            break
+        before = here
+    if before is None or here[0] < psnr:
+        return decoded, data, len(data)
+    return decoded, data, float(np.interp(psnr, *zip(before, here, strict=True)))
+
+
+def means(rows: Sequence[Row]) -> dict[str, object]:
+    """Means over the pictures; `ratio` is the mean of the pictures' ratios."""
+    versions = {name: _mean_point([getattr(row, name) for row in rows]) for name in ("vae", "dct_vae", "jpeg")}
+    bits = ("jpeg_equal_bpp", "ratio", "payload_bpp", "bound_bpp", "initial_bpp")
+    figures = (*bits, "plain_tiles", "encode_seconds", "decode_seconds")
+    result: dict[str, object] = {name: asdict(point) for name, point in versions.items()}
+    result |= {name: _mean([getattr(row, name) for row in rows]) for name in figures}
+    overheads = [row.payload_bpp / row.bound_bpp for row in rows]
+    return result | {"payload_over_bound": _mean(overheads), "worst_payload_over_bound": max(overheads)}
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line a picture, and their means."""
+    head = f"{'':14}" + "".join(f"{name:>24}" for name in ("VAE", "DCT-VAE", "JPEG")) + f"{'bits':>9}{'payload':>9}{'':>7}"
+    units = f"{'picture':14}" + f"{'PSNR dB MS-SSIM   bpp':>24}" * 3 + f"{'/ JPEG':>9}{'/ -Lvlb':>9}{'s':>7}"
+    lines = [head, units, *(_line(row.image, row) for row in rows)]
+    mean = means(rows)
+    points = "".join(_figures(Point(**mean[name])) for name in ("vae", "dct_vae", "jpeg"))
+    seconds = mean["encode_seconds"] + mean["decode_seconds"]
+    return "\n".join([*lines, f"{'mean':14}{points}{mean['ratio']:>9.3f}{mean['payload_over_bound']:>9.3f}{seconds:>7.1f}"])
+
+
+def _line(name: str, row: Row) -> str:
+    points = "".join(map(_figures, (row.vae, row.dct_vae, row.jpeg)))
+    seconds = row.encode_seconds + row.decode_seconds
+    return f"{name:14}{points}{row.ratio:>9.3f}{row.payload_bpp / row.bound_bpp:>9.3f}{seconds:>7.1f}"
+
+
+def _figures(point: Point) -> str:
+    similarity = "-" if point.ms_ssim is None else f"{point.ms_ssim:.3f}"
+    return f"{point.psnr:>10.2f}{similarity:>7}{point.bpp:>7.3f}"
+
+
+def grid(shown: Sequence[tuple[Row, Versions]]) -> bytes:
+    """A PNG with a row of pictures for each: the original, VAE, DCT-VAE, JPEG, with their figures."""
+    from matplotlib.figure import Figure
+
+    width, height = shown[0][1].original.size
+    figure = Figure(figsize=(16, 4.4 * len(shown) * height / width + 0.6 * len(shown)), layout="constrained")
+    cells = figure.subplots(len(shown), 4, squeeze=False)
+    for line, (row, versions) in zip(cells, shown, strict=True):
+        points = {"original": None, "VAE, 2 latents": row.vae, "DCT-VAE, context": row.dct_vae, "JPEG": row.jpeg}
+        for axes, (title, point), picture in zip(line, points.items(), vars(versions).values(), strict=True):
+            figures = f"\n{point.psnr:.1f} dB, MS-SSIM {point.ms_ssim or 0:.2f}, {point.bpp:.2f} bpp" if point else ""
+            axes.imshow(np.asarray(picture))
+            axes.set_title(title + figures, fontsize=11)
+            axes.axis("off")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=90, format="png")
+    return buffer.getvalue()
+
+
+def _top(vae: HierarchicalVae, picture: Image.Image, codec: Codec) -> tuple[Image.Image, float]:
+    rgb = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().to(codec.device)
+    painted, nats = reconstruct_top(vae, rgb, TOP_LATENTS, codec.scheme.temperature, SEED)
+    pixels = painted[:, : picture.height, : picture.width].clamp(0, 255).round().to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()), nats
+
+
+def _point(original: Image.Image, decoded: Image.Image, bits: float) -> Point:
+    bpp = bits / (original.width * original.height)
+    return Point(metrics.psnr(original, decoded), metrics.ms_ssim(original, decoded), float(bpp))
+
+
+def _mean_point(points: Sequence[Point]) -> Point:
+    columns = zip(*(asdict(point).values() for point in points), strict=True)
+    return Point(*(None if None in column else _mean(column) for column in columns))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,58 @@
+"""A model of the paper's that begins as a smaller one which is trained, of narrower layers or without a context (Net2Net, Chen et
+al. 2016): what it has more is not listened to at first, and what it has not is left out."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dctcodec.errors import ModelError, last_line
+from dctcodec.vae.model import PaperModel
+
+CONTEXT = ("vae.context.", "context.", "prior.")
+"""What a DCT-VAE has and a VAE has not."""
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A shipped model's float weights. Raises ModelError where there are none."""
+    try:
+        return {name: tensor.float() for name, tensor in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot read the weights in {path}: {last_line(error)}") from error
+
+
+def has_context(weights: dict[str, Tensor]) -> bool:
+    """Whether they are a DCT-VAE's."""
+    return any(name.startswith("context.") for name in weights)
+
+
+def expand_weights(model: PaperModel, weights: dict[str, Tensor], path: Path) -> None:
+    """Begin with the weights, read from `path`, of a network whose layers have as many channels or fewer. Those of a VAE begin a
+    DCT-VAE, too: the latents it has not are left out. Raises ModelError where they do not fit."""
+    own, new = model.state_dict(), {}
+    if model.context and not has_context(weights):
+        weights = {name: tensor for name, tensor in weights.items() if name in own}
+        new = {name: tensor for name, tensor in own.items() if name.startswith(CONTEXT)}
+        new |= {name: torch.zeros_like(tensor) for name, tensor in new.items() if name.startswith("vae.")}
+    try:
+        if not weights:
+            raise RuntimeError("not one has a name that is known here")
+        model.load_state_dict(new | {name: _wider(name, tensor, own.get(name)) for name, tensor in weights.items()})
+    except RuntimeError as error:
+        raise ModelError(f"the weights in {path} are not of this network, nor of a narrower one: {last_line(error)}") from error
+
+
+def _wider(name: str, weight: Tensor, own: Tensor | None) -> Tensor:
+    """Of a layer with more channels: the old outputs do not hear the new inputs, the new outputs stay as they are in `own`. What is
+    no smaller layer of the VAE stays what it is."""
+    if own is None or weight.shape == own.shape or weight.shape[2:] != own.shape[2:] or weight.ndim != own.ndim:
+        return weight
+    narrower = all(old <= new for old, new in zip(weight.shape, own.shape, strict=True))
+    if not narrower or not name.startswith("vae.") or name.endswith(".inject.weight") and weight.shape[1] != own.shape[1]:
+        return weight  # a latent of more channels says other things with the old ones
+    wider = own.clone()
+    wider[: len(weight)] = 0
+    wider[tuple(map(slice, weight.shape[:2]))] = weight
+    return wider

@@ -1,0 +1,50 @@
+"""What a training run is told, and how far it has come."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is: its folder, the weights it starts from, its length (pictures of all processes, steps or, over all restarts,
+    minutes), the minutes after which it is left to be taken up again, and so on.
+
+    `schedule(step, fraction of the run)` gives the rate over its peak; `average`: decay of the moving average of weights; `clip`:
+    largest norm of the gradient; `skip`: norm above which a step is not taken; `replay`: record a step on a GPU (`replay.py`).
+    """
+
+    folder: Path
+    start: Path | None = None
+    crops: int | None = None
+    steps: int | None = None
+    minutes: float | None = None
+    piece: float = math.inf
+    learning_rate: float = 1.5e-3
+    batch: int = 8
+    seed: int = 0
+    device: str = "cpu"
+    replay: bool = False
+    save_every: float = 180.0
+    validate_every: float = 1200.0
+    schedule: Callable[[int, float], float] | None = None
+    average: float = 0.999
+    clip: float = math.inf
+    skip: float = math.inf
+
+
+@dataclass
+class Progress:
+    """Steps and seconds spent so far, and pictures seen."""
+
+    step: int = 0
+    seconds: float = 0.0
+    crops: int = 0
+
+    def fraction(self, settings: Settings) -> float:
+        if settings.crops:
+            return self.crops / settings.crops
+        if settings.steps:
+            return self.step / settings.steps
+        return self.seconds / (60 * settings.minutes)

@@ -1,0 +1,135 @@
+"""The family of the paper's models as a codec: 32x32 tiles in RGB, each alone; only the context is sent, the rest is drawn."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dctcodec import installed
+from dctcodec.bands.transform import TILE
+from dctcodec.container import Header
+from dctcodec.errors import ModelError
+from dctcodec.exact.layers import arithmetic_for
+from dctcodec.progress import Tick
+from dctcodec.search import ROUNDS
+from dctcodec.tiles import pad_to_tiles, tiles_across
+from dctcodec.vae.bits_back import BitsBackPrior
+from dctcodec.vae.exact_diffusion import ExactDiffusion
+from dctcodec.vae.files import load_model
+from dctcodec.vae.network import HierarchicalVae, Noise
+from dctcodec.vae.rdo import TileOptimiser
+from dctcodec.vae.tables import GaussianTables
+
+CHUNK = 32
+"""Tiles that are painted together."""
+
+
+class DctVae:
+    """`codec.Scheme` of the family. Symbols: int32 (tiles, 3, size, size), row by row of the picture."""
+
+    one_quality = True
+    progressive = False
+    latents = 1  # sent: the context
+    tunes = installed.TUNES[:1]
+
+    def __init__(self, info: installed.ModelInfo, device: torch.device):
+        self.device = device
+        self.temperature: float = info.config["temperature"]
+        config, self.model = load_model(info.name, device)
+        network = config.shape.network
+        if (network.channels, network.side) != (3, TILE):
+            raise ModelError(f"the model {info.name} is of {network.side}x{network.side} images, not of {TILE}x{TILE} in colour")
+        self.prior = _prior(info, device)
+        self.most_effort = len(ROUNDS) - 1 if self.model.context.choice else 0
+
+    def step16(self, quality: float | None) -> int:
+        if quality is not None:
+            raise ValueError("the paper's model has one quality: leave it out")
+        return 0
+
+    @torch.no_grad()
+    def symbols(self, rgb: Tensor, header: Header, effort: int, tick: Tick) -> Tensor:
+        tiles = _tiles(rgb.to(self.device) / 255)
+        symbols = self.model.context.symbols(tiles)
+        if effort:
+            parts = zip(tiles.split(CHUNK), symbols.split(CHUNK), strict=True)
+            symbols = torch.cat([self._refined(*part, ROUNDS[effort], len(tiles), tick) for part in parts])
+        return symbols.to("cpu", torch.int32)
+
+    def _refined(self, tiles: Tensor, symbols: Tensor, rounds: int, all_tiles: int, tick: Tick) -> Tensor:
+        share = len(tiles) / all_tiles
+        return TileOptimiser(self.model, tiles).refine(symbols, rounds, lambda part: tick(part * share))
+
+    def encode(self, symbols: Tensor, header: Header, tick: Tick) -> bytes:
+        return self.prior.encode(symbols, header.seed, tick)
+
+    def decode(self, payload: bytes, header: Header, tick: Tick) -> Tensor:
+        return self.prior.decode(payload, tiles_across(header.height) * tiles_across(header.width), header.seed, tick)
+
+    def code_length(self, symbols: Tensor, header: Header) -> float:
+        """-L_vlb in bits of the noise that the encoder drew."""
+        return self.prior.vlb_bits(symbols, header.seed)
+
+    def coarse(self, symbols: Tensor, latents: int) -> Tensor:
+        return symbols
+
+    @torch.no_grad()
+    def paint(self, symbols: Tensor, header: Header, temperature: float) -> Tensor:
+        images = [
+            self._paint(part.to(self.device), range(start, start + len(part)), header.seed, temperature)
+            for start, part in zip(range(0, len(symbols), CHUNK), symbols.split(CHUNK), strict=True)
+        ]
+        return _picture(torch.cat(images), tiles_across(header.height), tiles_across(header.width)) * 255
+
+    def _paint(self, symbols: Tensor, tiles: range, seed: int, temperature: float) -> Tensor:
+        noise = tile_noise(tiles, seed, self.device)
+        return self.model.vae.generate(self.model.context.image(symbols), len(symbols), temperature, noise)
+
+
+def tile_noise(tiles: range, seed: int, device: torch.device) -> Noise:
+    """Standard normal numbers for the latents of some tiles, from a counter-based generator a tile: those of a tile depend on
+    `seed` and its number alone, not on which tiles are drawn with it."""
+    generators = [np.random.Generator(np.random.Philox(key=[seed, tile])) for tile in tiles]
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        values = np.stack([g.standard_normal(shape[1:], dtype=np.float32) for g in generators])
+        return torch.from_numpy(values).to(device)
+
+    return draw
+
+
+def reconstruct_top(model: HierarchicalVae, rgb: Tensor, given: int, temperature: float, seed: int) -> tuple[Tensor, float]:
+    """A picture from the top `given` latents of the VAE baseline, as figure 9 shows it.
+
+    `rgb`: float32 (3, H, W) in [0, 255]. The latents are drawn from their posteriors, the others from the prior at `temperature`.
+    Returns RGB (3, at least H, at least W) and the latents' KL in nats: they are continuous, so there is no file.
+    """
+    tiles, height, width = _tiles(rgb / 255), tiles_across(rgb.shape[1]), tiles_across(rgb.shape[2])
+    images, nats = [], 0.0
+    for start, part in zip(range(0, len(tiles), CHUNK), tiles.split(CHUNK), strict=True):
+        noise = tile_noise(range(start, start + len(part)), seed, rgb.device)
+        parameters, latents = model.top_down(None, len(part), model.encoder(part), temperature, noise, given)
+        images.append(model.likelihood.mean(parameters))
+        nats += sum(latent.divergence().sum().item() for latent in latents[:given])
+    return _picture(torch.cat(images), height, width) * 255, nats
+
+
+def _tiles(rgb: Tensor) -> Tensor:
+    """(3, H, W) to (tiles, 3, 32, 32), edges replicated."""
+    planes = pad_to_tiles(rgb[None])
+    return F.unfold(planes, TILE, stride=TILE)[0].T.reshape(-1, 3, TILE, TILE)
+
+
+def _picture(tiles: Tensor, height: int, width: int) -> Tensor:
+    """(height * width, 3, 32, 32) to (3, 32 height, 32 width)."""
+    return tiles.reshape(height, width, 3, TILE, TILE).permute(2, 0, 3, 1, 4).reshape(3, height * TILE, width * TILE)
+
+
+def _prior(info: installed.ModelInfo, device: torch.device) -> BitsBackPrior:
+    try:
+        integers = load_file(info.path / installed.PRIOR)
+        return BitsBackPrior(ExactDiffusion(integers, arithmetic_for(device)), GaussianTables(integers))
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise ModelError(f"the model {info.name} is damaged ({error}): install dctcodec again") from error

@@ -1,0 +1,95 @@
+"""Symbols that are worth their bits: entropy-constrained quantisation (Chou, Lookabaugh and Gray 1989).
+
+The nearest bin of each coefficient is dear: in RGB the three channels of a frequency nearly agree, and a bin's edge between them
+costs bits that hardly any squared error pays for. So the three are chosen together, by squared error plus `weight` times a code
+length. Static tables of frequencies stand for the prior: a frequency's middle channel is coded by itself, the others as differences
+from it. Only an encoder needs any of this.
+
+exp(-ln 2 * (error / weight + bits)), normalised, is the posterior of a symbol whose prior are the static frequencies and which
+Gaussian noise of variance weight / (2 ln 2) hides. The choice is its mode; a training may draw from it instead.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+ROUNDS = 8
+"""Rounds of fitting: frequencies from symbols, then symbols from frequencies."""
+PIECE = 5000
+"""Images at a time."""
+
+
+class RdoQuantiser(nn.Module):
+    """`weight`: what a bit is worth in squared error of an image whose intensities are in [0, 1]; `reach`: bins on each side of
+    zero."""
+
+    def __init__(self, weight: float, channels: int, size: int, reach: int):
+        super().__init__()
+        self.weight, self.reach = weight, reach
+        self.register_buffer("bits", torch.zeros(channels, size, size, 4 * reach + 1))
+
+    def fit(self, bins: Tensor, width: Tensor) -> None:
+        """Take the code lengths from training images; arguments as in the call."""
+        self.bits.zero_()
+        for _ in range(ROUNDS):
+            counts = torch.ones_like(self.bits)
+            for piece in bins.split(PIECE):
+                differences = self._differences(self(piece, width)).movedim(0, -1)
+                counts.scatter_add_(-1, differences, torch.ones_like(differences, dtype=counts.dtype))
+            self.bits.copy_(counts.sum(-1, keepdim=True).log2() - counts.log2())
+
+    def forward(self, bins: Tensor, width: Tensor) -> Tensor:
+        """Coefficients (B, channels, size, size) in bins from zero, and the width of a bin (channels, size, size) in intensities,
+        to integers in -reach .. reach - 1, int64."""
+        candidates = self._candidates(bins)
+        best = (self._error(candidates, bins, width) + self.weight * self.lengths(candidates)).argmin(0)
+        return chosen(candidates, best)
+
+    def posterior(self, bins: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+        """Symbols that may be drawn, int64 (K, B, channels, size, size), and ln of their probabilities, (K, B, size, size), the
+        channels of a frequency together; arguments as in the call. Of one channel all symbols, else the candidates."""
+        candidates = self._all(bins) if bins.shape[1] == 1 else self._candidates(bins)
+        logs = -math.log(2) * (self._error(candidates, bins, width) / self.weight + self.lengths(candidates))
+        return candidates, torch.log_softmax(logs.masked_fill(_repeats(candidates), -math.inf), 0)
+
+    def lengths(self, symbols: Tensor) -> Tensor:
+        """Bits of each frequency, (..., size, size) of symbols (..., channels, size, size)."""
+        rows = self.bits.reshape(-1, self.bits.shape[-1])
+        start = torch.arange(len(rows), device=rows.device).reshape(self.bits.shape[:-1]) * rows.shape[1]
+        return rows.flatten()[start + self._differences(symbols)].sum(-3)
+
+    def _differences(self, symbols: Tensor) -> Tensor:
+        """What is coded of symbols (..., channels, size, size): rows of the table."""
+        middle = symbols.shape[-3] // 2
+        differences = symbols - symbols[..., middle : middle + 1, :, :]
+        differences[..., middle, :, :] = symbols[..., middle, :, :]
+        return differences + 2 * self.reach
+
+    def _all(self, bins: Tensor) -> Tensor:
+        """Every symbol of each coefficient, (K, B, channels, size, size)."""
+        symbols = torch.arange(-self.reach, self.reach, device=bins.device)
+        return symbols.reshape(-1, 1, 1, 1, 1).expand(-1, *bins.shape)
+
+    def _candidates(self, bins: Tensor) -> Tensor:
+        """(K, B, channels, size, size): every channel one of its two nearest bins; all in one bin near their mean; all zero."""
+        mean, channels = bins.mean(1, keepdim=True).expand_as(bins), torch.arange(bins.shape[1], device=bins.device)
+        ways = torch.arange(2 ** len(channels), device=bins.device)[:, None] >> channels.flip(0) & 1
+        near = torch.floor(bins) + ways[:, None, :, None, None]
+        every = torch.cat([near, torch.stack([torch.floor(mean), torch.ceil(mean), torch.zeros_like(bins)])])
+        return every.clamp(-self.reach, self.reach - 1).long()
+
+    @staticmethod
+    def _error(candidates: Tensor, bins: Tensor, width: Tensor) -> Tensor:
+        """Squared error of each frequency's channels together, (K, B, size, size)."""
+        return ((candidates - bins) * width).square().sum(2)
+
+
+def chosen(candidates: Tensor, which: Tensor) -> Tensor:
+    """(B, channels, size, size) of candidates (K, B, channels, size, size), by their numbers (B, size, size)."""
+    return candidates.gather(0, which[None, :, None].expand(1, *candidates.shape[1:]))[0]
+
+
+def _repeats(candidates: Tensor) -> Tensor:
+    """Where a candidate equals an earlier one, (K, B, size, size)."""
+    return torch.stack([(candidates[:number] == one).all(2).any(0) for number, one in enumerate(candidates)])
