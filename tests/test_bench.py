@@ -259,9 +259,7 @@ def row(quality: float = 1, bpp: float = 0.5, psnr: float = 30, ms_ssim: float |
 def test_bpp_is_that_of_the_whole_file(folder: Path):
     ticks = []
     rows = measure(JPEG, [folder / "a.png"], [10, 50], lambda: ticks.append(1))
-    assert [8 * len(JPEG.encode(Image.open(folder / "a.png"), q)) / (192 * 176) for q in (10, 50)] == [
-        row.bpp for row in rows
-    ]
+    assert [8 * len(JPEG.encode(Image.open(folder / "a.png"), q)) / (192 * 176) for q in (10, 50)] == [row.bpp for row in rows]
     assert [row.quality for row in rows] == [10, 50]
     assert len(ticks) == 2
 

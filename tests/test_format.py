@@ -72,7 +72,6 @@ def parts_of(band: int) -> list[list[int]]:
     return [[c for c in channels if (U[c] % 2, V[c] % 2) == odd] for odd in ((0, 0), (1, 1), (0, 1), (1, 0))]
 
 
-
 # Section 3: the prior
 
 

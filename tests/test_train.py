@@ -233,6 +233,7 @@ def test_a_whole_model_is_trained_in_parts_and_a_part_begins_anew_after_a_change
     photos: Path, small_crops: None, flagship_config: Path, tmp_path: Path, make_picture, monkeypatch: pytest.MonkeyPatch
 ):
     config, run = tmp_path / "small.toml", tmp_path / "run"
+
     def parts(*prior_steps: int) -> dict[str, list[int]]:
         config.write_text(f"{flagship_config.read_text()}prior_steps = {list(prior_steps)}\n")
         invoke("model", config, "--photos", photos, "--run", run)

@@ -110,9 +110,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.shape = shape
         above = (None, *shape.widths[:-1])
-        self.scales = nn.ModuleList(
-            Scale(*sizes) for sizes in zip(SCALES, above, shape.widths, shape.blocks, strict=True)
-        )
+        self.scales = nn.ModuleList(Scale(*sizes) for sizes in zip(SCALES, above, shape.widths, shape.blocks, strict=True))
         self.paint = nn.Conv2d(shape.widths[-1], 3 * SCALES[-1] ** 2, 3, padding=1)
         nn.init.zeros_(self.paint.weight)
         nn.init.zeros_(self.paint.bias)

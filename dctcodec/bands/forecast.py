@@ -89,4 +89,3 @@ def known_before(symbols: Tensor, bands: Tensor) -> Tensor:
     """Symbols (n, CHANNELS, h, w) with zeros from the first channel of each one's band, (n,), on."""
     starts = torch.tensor([band.start for band in BANDS], device=symbols.device)[bands]
     return symbols * (torch.arange(symbols.shape[1], device=symbols.device) < starts[:, None])[:, :, None, None]
-

@@ -5,6 +5,7 @@ slice of channels: a ring max(u, v) of luma together with the ring of chroma bef
 the masked diffusion) unmasks one band on the whole tile grid, or on one parity of its checkerboard. The network runs once a
 reveal; but its symbols are sent in *parts*, and the scales of a part also depend on the parts before.
 """
+
 from typing import NamedTuple
 
 _RINGS = ((0, 0), (1, 1), (2, 3), (4, 5), (6, 8), (9, 12), (13, 18), (19, 31))

@@ -106,9 +106,7 @@ class SymbolOptimiser:
                     slope[:, *outer] += torch.autograd.grad(error, leaf, retain_graph=error is not errors[-1])[0].cpu()
         return total, slopes[0], _relative_curvature(*slopes) if self.tuned else torch.ones(())
 
-    def _window_errors(
-        self, symbols: Tensor, inner: tuple[slice, slice], outer: tuple[slice, slice]
-    ) -> list[Tensor]:
+    def _window_errors(self, symbols: Tensor, inner: tuple[slice, slice], outer: tuple[slice, slice]) -> list[Tensor]:
         """The error of the `inner` tiles where the `outer` ones are painted, which have these symbols; then, if it is another, the
         squared error."""
         with fast_convolutions(symbols.device):

@@ -143,9 +143,7 @@ def _check_quality(model: str, quality: float | None, targets: dict[str, float])
 @main.command()
 @inputs_argument
 @output_option
-@click.option(
-    "--temperature", type=FiniteRange(0), help="0 is smooth, 1 adds drawn texture.  [default: 0; 0.1 for dct-vae models]"
-)
+@click.option("--temperature", type=FiniteRange(0), help="0 is smooth, 1 adds drawn texture.  [default: 0; 0.1 for dct-vae models]")
 @click.option("--partial", is_flag=True, help="Decode what is there of a file that breaks off, as a coarser picture.")
 @click.option("--upto", type=click.IntRange(min=1), metavar="BYTES", help="Decode as if the file broke off there.")
 @click.option("--latents", type=click.IntRange(min=1), metavar="K", help="Decode only the K coarsest of 8 bands of frequencies.")

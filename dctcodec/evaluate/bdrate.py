@@ -28,9 +28,7 @@ def bd_rate(anchor: Curve, test: Curve, interval: tuple[float, float] = INTERVAL
         return None
     rates_and_metrics = [axis for curve in curves for axis in zip(*curve, strict=True)]
     with warnings.catch_warnings(action="ignore"):  # the package warns of curves that do not overlap, and returns NaN
-        percent = bjontegaard.bd_rate(
-            *rates_and_metrics, method="pchip", require_matching_points=False, min_overlap=0
-        )
+        percent = bjontegaard.bd_rate(*rates_and_metrics, method="pchip", require_matching_points=False, min_overlap=0)
     return None if np.isnan(percent) else float(percent)
 
 

@@ -80,9 +80,7 @@ def _first(pictures: Pictures, limit: int | None) -> Pictures:
     return Pictures(f"the first {limit} of {pictures.description}", pictures.paths[:limit])
 
 
-def _measure_all(
-    subjects: Sequence[tuple[str, str, Subject, Sequence[float]]], pictures: Pictures
-) -> list[Result]:
+def _measure_all(subjects: Sequence[tuple[str, str, Subject, Sequence[float]]], pictures: Pictures) -> list[Result]:
     from tqdm import tqdm
 
     results = []

@@ -44,9 +44,7 @@ def distortion(model: Decoder, original: Tensor, symbols: Tensor, steps: Tensor,
 
 
 @torch.no_grad()
-def gains(
-    model: Decoder, pictures: Tensor, tuned: bool = False, steps: tuple[float, ...] = VALIDATION_STEPS
-) -> dict[str, float]:
+def gains(model: Decoder, pictures: Tensor, tuned: bool = False, steps: tuple[float, ...] = VALIDATION_STEPS) -> dict[str, float]:
     """PSNR in dB of uint8 (n, 3, H, W) pictures at each step, and its gain over the plain inverse DCT; for a model `tuned` for
     it MS-SSIM in dB."""
     figures = {}

@@ -1,4 +1,5 @@
 """`dctcodec train export`: a run's averaged weights as an installable model."""
+
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -21,9 +22,7 @@ from dctcodec.train.checkpoint import EXPONENT, load_average, load_weights
 from dctcodec.train.flagship import FlagshipShape
 
 
-def export(
-    model: Path, description: str, shape: FlagshipShape, prior: Path, decoder: Path, tuned: Path | None = None
-) -> None:
+def export(model: Path, description: str, shape: FlagshipShape, prior: Path, decoder: Path, tuned: Path | None = None) -> None:
     """Write the folder `model` from checkpoints of runs: a prior's, and a decoder's or its latents', or for both a flagship's;
     `tuned`: of a decoder trained for MS-SSIM, if any. Nothing is written before all is at hand.
 
