@@ -68,7 +68,7 @@ def test_the_hyperprior_gives_back_a_picture_of_the_padded_size():
 
 
 def _speed():
-    path = Path(__file__).parent.parent / "benchmarks" / "speed.py"
+    path = Path(__file__).parent.parent / "benchmarks" / "scripts" / "speed.py"
     spec = importlib.util.spec_from_file_location("speed", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -13,7 +13,7 @@ from dctcodec.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "benchmarks" / "scripts"))
 
 
 def _commands(group: click.Group, words: tuple[str, ...] = ("dctcodec",)):

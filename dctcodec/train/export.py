@@ -54,7 +54,7 @@ def shipped_prior(model: installed.ModelInfo) -> PriorNetwork:
 
 
 def write_model(model: Path, files: dict[str, bytes], config: dict[str, Any]) -> None:
-    """Write a model: its files, and last config.json, what it is; benchmarks/publish.py adds the figures. Weights that an earlier
+    """Write a model: its files, and last config.json, what it is; benchmarks/scripts/publish.py adds the figures. Weights that an earlier
     model left in the folder go."""
     make_folder(model)
     for name, data in (files | {installed.CONFIG: f"{json.dumps(config, indent=1)}\n".encode()}).items():

@@ -1,6 +1,6 @@
 """The photographs that no model was trained on, as a folder for `dctcodec bench kodak --data`.
 
-python benchmarks/held_out.py PHOTOS FOLDER
+python benchmarks/scripts/held_out.py PHOTOS FOLDER
 """
 
 import shutil

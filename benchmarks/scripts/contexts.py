@@ -1,6 +1,6 @@
 """The paper's appendix F: a downsampling context in place of the DCT's, the same network, equal steps from nothing; and the VAE.
 
-    python benchmarks/contexts.py --mnist DIR --cifar10 DIR --runs RUNS --json benchmarks/paper/contexts.json
+    python benchmarks/scripts/contexts.py --mnist DIR --cifar10 DIR --runs RUNS --json benchmarks/paper/contexts.json
 
 Held-out training images, plain bound. A run that was broken off is taken up again. Two hours on a core.
 """
@@ -16,7 +16,7 @@ from dctcodec.train.settings import Settings
 from dctcodec.train.vae import train_vae
 from dctcodec.vae.config import read
 
-CONFIGS = Path(__file__).parents[1] / "models" / "configs"
+CONFIGS = Path(__file__).parents[2] / "models" / "configs"
 STEPS = {
     "mnist-dct-cpu": 800,
     "mnist-downsample-cpu": 800,

@@ -1,6 +1,6 @@
 """Times dctcodec against CompressAI's hyperprior in one process, and measures the memory of a large picture (on Linux).
 
-    .venv-compressai/bin/python benchmarks/speed.py --json benchmarks/speed.json
+    .venv-compressai/bin/python benchmarks/scripts/speed.py --json benchmarks/speed.json
 
 makes what is committed here. CompressAI's weights are random: they change neither its work nor, by much, its time.
 """

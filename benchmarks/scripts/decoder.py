@@ -1,6 +1,6 @@
 """What the decoder network gives over the plain inverse DCT of the same file, and what temperature costs.
 
-python benchmarks/decoder.py --data KODAK --json benchmarks/decoder.json
+python benchmarks/scripts/decoder.py --data KODAK --json benchmarks/decoder.json
 """
 
 from pathlib import Path

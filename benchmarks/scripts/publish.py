@@ -1,7 +1,7 @@
 """Puts the committed results, benchmarks/*.json and benchmarks/paper/*.json, where people read them: README.md and the models'
 config.json.
 
-    python benchmarks/publish.py
+    python benchmarks/scripts/publish.py
 
 Run it after the commands of the README's section "Benchmarks"; a test checks that it was.
 """
@@ -13,9 +13,9 @@ from dctcodec.evaluate.bdrate import bd_rate
 from dctcodec.evaluate.report import percent
 from dctcodec.metrics import ms_ssim_db
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "models"
-START, END = "<!-- {}: made by benchmarks/publish.py -->\n", "<!-- end of {} -->\n"
+START, END = "<!-- {}: made by benchmarks/scripts/publish.py -->\n", "<!-- end of {} -->\n"
 FIGURE_9 = ("kodim01.png", "kodim13.png", "kodim23.png")
 """Pictures that have a row of their own in the README: hard, hardest and easy; the JSON has all."""
 

@@ -1,6 +1,6 @@
 """Sixteen drawings as of a screen, none of which was trained on, as a folder for `dctcodec bench kodak --data`.
 
-python benchmarks/drawings.py DRAWINGS
+python benchmarks/scripts/drawings.py DRAWINGS
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Three crops of a photograph as dctcodec, AVIF and JPEG give them back from files of one size.
 
-python benchmarks/crops.py -o benchmarks/crops.png
+python benchmarks/scripts/crops.py -o benchmarks/crops.png
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The candidates for a model beyond the fixed DCT, each trained from scratch with equally many floating-point operations.
 
-    python benchmarks/flagship_search.py C B A --photos PHOTOS --budget 6e12 --json benchmarks/flagship-search.json
+    python benchmarks/scripts/flagship_search.py C B A --photos PHOTOS --budget 6e12 --json benchmarks/flagship-search.json
 
 `flagship-search.md` tells what came of it. Every candidate maps pictures and steps to bits and painted pictures; they share crops,
 steps, loss, optimiser and schedule. A step (24, 50, 110) names a quality: its cost is bpp + 15 / step^2 * MSE.

@@ -1,6 +1,6 @@
 """Two promises on every picture: a target of bits a pixel is met, and each further part of a file brings the picture nearer.
 
-python benchmarks/promises.py --data KODAK --json benchmarks/promises.json
+python benchmarks/scripts/promises.py --data KODAK --json benchmarks/promises.json
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """How far the exact integers are from the float network they came from, and whether all arithmetics agree.
 
-    python benchmarks/exactness.py --data KODAK --json benchmarks/exactness.json
+    python benchmarks/scripts/exactness.py --data KODAK --json benchmarks/exactness.json
 
 For every picture and quality: code length of the symbols under the float network as trained and under the shipped integers, and
 the size of the file; and whether int8, float32, float64 (and CUDA, where there is one) give the same distributions bit for bit.
