@@ -54,8 +54,8 @@ def shipped_prior(model: installed.ModelInfo) -> PriorNetwork:
 
 
 def write_model(model: Path, files: dict[str, bytes], config: dict[str, Any]) -> None:
-    """Write a model: its files, and last config.json, what it is; benchmarks/scripts/publish.py adds the figures. Weights that an earlier
-    model left in the folder go."""
+    """Write a model: its files, and last config.json, what it is; benchmarks/scripts/publish.py adds the figures. Weights that an
+    earlier model left in the folder go."""
     make_folder(model)
     for name, data in (files | {installed.CONFIG: f"{json.dumps(config, indent=1)}\n".encode()}).items():
         write_output(model / name, data)
