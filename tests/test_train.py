@@ -28,7 +28,7 @@ from dctcodec.cli.train import train
 from dctcodec.data import photographs, sets
 from dctcodec.data.drawings import drawings
 from dctcodec.train import decoder, flagship, latents, loop, optimiser, prior, processes, vae
-from dctcodec.train.checkpoint import CHECKPOINT, load_average, load_weights
+from dctcodec.train.checkpoint import AVERAGE, CHECKPOINT, load_average, load_weights
 from dctcodec.train.export import float_prior, shipped_prior
 from dctcodec.train.model import BEGINNING, begun
 from dctcodec.train.settings import Settings
@@ -102,13 +102,13 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 # --- runs
 
 
-@pytest.mark.parametrize(("kind", "figure"), [("prior", "bpp@50"), ("decoder", "gain@50"), ("latents", "bound@50")])
+@pytest.mark.parametrize(("kind", "figure"), [("prior", "bsds bpp@50"), ("decoder", "bsds gain@50"), ("latents", "bsds bound@50")])
 def test_a_run_leaves_a_checkpoint_and_a_log(runs: Path, kind: str, figure: str):
     (row,) = log(runs, kind)
     assert (row["step"], row["crops"]) == (3, 6)
     assert all(np.isfinite(value) for value in row.values()) and figure in row
     weights = tensors(checkpoint(runs, kind), "model.")
-    average = tensors(checkpoint(runs, kind), checkpoint.AVERAGE)
+    average = tensors(checkpoint(runs, kind), AVERAGE)
     assert weights.keys() == average.keys() and not same(weights, average)
     assert all(tensor.isfinite().all() for tensor in [*weights.values(), *average.values()])
     assert {path.name for path in (runs / kind).iterdir()} - {loop.LOCK} == {CHECKPOINT, "log.jsonl"}
@@ -124,8 +124,8 @@ def test_every_weight_of_the_prior_and_of_the_mean_path_moves(runs: Path, kind: 
 
 
 def test_latents_leave_the_mean_path_as_it_is(runs: Path):
-    before = tensors(checkpoint(runs, "decoder"), checkpoint.AVERAGE)
-    after = tensors(checkpoint(runs, "latents"), f"{checkpoint.AVERAGE}decoder.")
+    before = tensors(checkpoint(runs, "decoder"), AVERAGE)
+    after = tensors(checkpoint(runs, "latents"), f"{AVERAGE}decoder.")
     assert before.keys() == after.keys()
     for name in before:
         assert torch.equal(before[name], after[name]) == ("latent" not in name), name
@@ -142,7 +142,7 @@ def test_a_run_is_taken_up_where_it_was_left(runs: Path, photos: Path, tmp_path:
     assert {value.item() for key, value in optimiser_state.items() if key.endswith("count")} == {4}
 
     average = decoder.train_decoder(photos, Settings(tmp_path / "decoder", steps=4))  # nothing is left to do
-    assert same(average.state_dict(), tensors(checkpoint(tmp_path, "decoder"), checkpoint.AVERAGE))
+    assert same(average.state_dict(), tensors(checkpoint(tmp_path, "decoder"), AVERAGE))
     assert same(tensors(checkpoint(tmp_path, "decoder"), "model."), second)
     assert len(log(tmp_path, "decoder")) == 2
 
@@ -152,11 +152,11 @@ def test_a_run_may_be_done_in_pieces(runs: Path, photos: Path, tmp_path: Path, m
     monkeypatch.setattr(loop.time, "monotonic", lambda: next(seconds))
     command("decoder", photos, tmp_path / "decoder", 6, "--piece", 1)
     (first,) = log(tmp_path, "decoder")
-    assert 0 < first["step"] < 6 and "psnr@50" not in first
+    assert 0 < first["step"] < 6 and "bsds psnr@50" not in first
     for _ in range(6):
         command("decoder", photos, tmp_path / "decoder", 6, "--piece", 1)
     last = log(tmp_path, "decoder")[-1]
-    assert last["step"] == 6 and "psnr@50" in last
+    assert last["step"] == 6 and "bsds psnr@50" in last
 
 
 def test_a_piece_has_a_length(photos: Path, tmp_path: Path):
@@ -211,8 +211,8 @@ def test_the_flagship_is_trained_from_a_model_and_is_a_codec(
     invoke(*words, "--steps", 1, *start)
     invoke(*words)  # to the end of the configuration's crops
     rows = log(tmp_path, "run")
-    assert [(row["step"], row["crops"]) for row in rows] == [(1, 2), (2, 4)] and {"bpp@50", "psnr@50"} <= rows[0].keys()
-    before, after = ({**tensors(checkpoint(tmp_path, "run"), prefix)} for prefix in (checkpoint.AVERAGE, "model."))
+    assert [(row["step"], row["crops"]) for row in rows] == [(1, 2), (2, 4)] and {"bsds bpp@50", "bsds psnr@50"} <= rows[0].keys()
+    before, after = ({**tensors(checkpoint(tmp_path, "run"), prefix)} for prefix in (AVERAGE, "model."))
     moved = {name for name in after if not torch.equal(before[name], after[name])}
     assert any(name.startswith("prior.") for name in moved) and any(name.startswith("decoder.") for name in moved)
     latents_run = ["--decoder", checkpoint(tmp_path, "run"), "--config", flagship_config, "--batch", 2]
@@ -285,7 +285,7 @@ def test_processes_that_torchrun_starts_train_one_model(photos: Path, flagship_c
     words = [Path(sys.executable).with_name("dctcodec"), "train", "flagship", flagship_config, "--threads", "1"]
     subprocess.run([*torchrun, *words, "--photos", photos, "--run", tmp_path / "run"], check=True, timeout=300)
     (row,) = log(tmp_path, "run")
-    assert (row["step"], row["crops"]) == (2, 4) and "psnr@50" in row
+    assert (row["step"], row["crops"]) == (2, 4) and "bsds psnr@50" in row
     invoke(*words[2:], "--photos", photos, "--run", tmp_path / "run")  # one process finds that it has ended
     assert log(tmp_path, "run") == [row]
 
@@ -469,7 +469,7 @@ def test_a_decoder_may_be_trained_for_ms_ssim_and_exported_beside_the_other(
 ):
     command("decoder", photos, tmp_path / "tuned", 2, "--tune", "ms-ssim")
     (row,) = log(tmp_path, "tuned")
-    assert {"psnr@50", "ms-ssim@50"} <= row.keys() and all(np.isfinite(value) for value in row.values())
+    assert {"bsds psnr@50", "bsds ms-ssim@50"} <= row.keys() and all(np.isfinite(value) for value in row.values())
     sources = ["--prior", checkpoint(runs, "prior"), "--decoder", checkpoint(runs, "decoder")]
     sources += ["--tuned", checkpoint(tmp_path, "tuned")]
     invoke("export", *sources, "--description", "two decoders", "-o", tmp_path / "models" / "tuned")
@@ -507,7 +507,7 @@ def test_a_run_of_the_papers_model_is_as_long_as_its_configuration_says(paper_ru
         assert row["bound"] == pytest.approx(row["reconstruction"] + row["divergence"] + row["context"], abs=1e-3)
         assert (row["context"] > 0) == (name == "tiny")
         weights = tensors(checkpoint(paper_runs, name), "model.")
-        assert not same(weights, tensors(checkpoint(paper_runs, name), checkpoint.AVERAGE))
+        assert not same(weights, tensors(checkpoint(paper_runs, name), AVERAGE))
 
 
 def test_every_weight_of_the_papers_model_moves(paper_runs: Path):
@@ -833,14 +833,32 @@ def test_held_out_photographs_are_cropped_to_the_same_tiles(tmp_path: Path, make
         photographs.centre_crops(sorted(tmp_path.iterdir()))
 
 
-def test_a_tenth_is_held_out_and_other_folders_are_only_trained_on(photos: Path, tmp_path: Path, make_picture):
-    for name in ("bsds", "more"):
+def test_a_tenth_of_two_folders_is_held_out_and_other_folders_are_only_trained_on(tmp_path: Path):
+    for name, suffix in (("bsds", "jpg"), ("large", "avif"), ("more", "PNG")):
         (tmp_path / name).mkdir()
-        for number in range(21):
-            (tmp_path / name / f"{number:02}.jpg").write_bytes(b"")
+        (tmp_path / name / "SOURCES.md").write_text("whence they are")
+        for number in range(11):
+            (tmp_path / name / f"{number:02}.{suffix}").write_bytes(b"")
     training, held_out = photographs.photo_files(tmp_path)
-    assert [f"{path.parent.name}/{path.name}" for path in held_out] == ["bsds/00.jpg", "bsds/10.jpg", "bsds/20.jpg"]
-    assert not set(training) & set(held_out) and len(training) == 18 + 21
+    names = [f"{path.parent.name}/{path.name}" for path in held_out]
+    assert names == ["bsds/00.jpg", "bsds/10.jpg", "large/00.avif", "large/10.avif"]
+    assert not set(training) & set(held_out) and len(training) == 9 + 9 + 11
+
+
+def test_photographs_of_any_format_are_read_at_the_sizes_of_their_folder(tmp_path: Path, make_picture):
+    (tmp_path / "large").mkdir()
+    make_picture(200, 100).save(tmp_path / "large" / "0.avif", quality=90)
+    crops = photographs.Photos([tmp_path / "large" / "0.avif"], CROP - 4)
+    assert [image.shape for image in crops.images[:2]] == [(3, 100, 200), (3, 60, 120)]
+
+
+def test_figures_are_told_by_folder(tmp_path: Path, make_picture):
+    for name in ("bsds", "large"):
+        (tmp_path / name).mkdir()
+        make_picture(64, 64, seed=len(name)).save(tmp_path / name / "0.png")
+    sets = photographs.held_out_sets(sorted(tmp_path.glob("*/*")))
+    figures = photographs.figures_of_sets(lambda pictures: {"mean": pictures.float().mean().item()}, sets)
+    assert figures == {f"{name} mean": sets[name].float().mean().item() for name in ("bsds", "large")}
 
 
 def test_crops_are_random_parts_of_the_photographs(photos: Path):

@@ -1,4 +1,4 @@
-"""The photographs that no model was trained on, as a folder for `dctcodec bench kodak --data`.
+"""The photographs that no model was trained on, as folders for `dctcodec bench kodak --data`.
 
 python benchmarks/scripts/held_out.py PHOTOS FOLDER
 """
@@ -15,10 +15,10 @@ from dctcodec.data.photographs import photo_files
 @click.argument("photos", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 def main(photos: Path, folder: Path) -> None:
-    """Copy every tenth picture of PHOTOS/bsds to FOLDER."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Copy every tenth photograph of PHOTOS/bsds to FOLDER/bsds, and of PHOTOS/large to FOLDER/large."""
     for file in photo_files(photos)[1]:
-        shutil.copy(file, folder)
+        (folder / file.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder / file.parent.name)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Photographs for training, and some drawings: decoded once, random crops of them ever after."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +15,27 @@ from dctcodec.errors import DataError
 from dctcodec.tiles import TILE
 
 VALIDATION_STRIDE = 10
-"""Every tenth picture of `bsds`, in order of name, is held out: 30 of 300."""
+HELD_OUT_FROM = ("bsds", "large")
+"""Every tenth photograph of these folders, in order of name, is held out."""
+FACTORS = {"bsds": (1.0, 0.8), "large": (1.0, 0.6)}
+OTHER_FACTORS = (0.9, 0.7)
+"""The sizes at which the photographs of a folder are trained on, over their own. JPEG artefacts of others shrink away."""
 DRAWN, DRAWING = 0.02, 480
 """Share of the crops that are of drawings, and their side, pixels."""
 
 
 def photo_files(root: Path) -> tuple[list[Path], list[Path]]:
-    """Training and held-out photographs of a folder that holds `bsds/` (held out from) and, if any, other folders of JPEGs.
-    Raises DataError where there are none."""
-    bsds = sorted((root / "bsds").glob("*.jpg"))
-    if not bsds:
+    """Training and held-out photographs of a folder that holds folders of images, in any format that Pillow reads: `bsds/`, of
+    which some are held out, and any others. Raises DataError where there are none."""
+    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    folders: dict[str, list[Path]] = {}
+    for file in sorted(root.glob("*/*")):
+        if file.suffix.lower() in suffixes:
+            folders.setdefault(file.parent.name, []).append(file)
+    if "bsds" not in folders:
         raise DataError(f"no photographs in {root / 'bsds'}: put JPEG files there (BSDS500 train and val, 300 files)")
-    held_out = bsds[::VALIDATION_STRIDE]
-    others = sorted(f for f in root.glob("*/*.jpg") if f.parent.name != "bsds")
-    return [f for f in bsds if f not in set(held_out)] + others, held_out
+    held_out = [file for name in HELD_OUT_FROM for file in folders.get(name, [])[::VALIDATION_STRIDE]]
+    return [file for files in folders.values() for file in files if file not in set(held_out)], held_out
 
 
 def _opened(file: Path) -> Image.Image:
@@ -38,11 +46,10 @@ def _opened(file: Path) -> Image.Image:
 
 
 def _variants(file: Path) -> list[np.ndarray]:
-    """The picture at the sizes it is trained on. JPEG artefacts of the larger, more compressed sets shrink away."""
+    """The picture at the sizes it is trained on."""
     image = _opened(file)
-    factors = (1.0, 0.8) if file.parent.name == "bsds" else (0.9, 0.7)
-    sizes = [(round(image.width * f), round(image.height * f)) for f in factors]
-    return [np.asarray(image.resize(size, Image.Resampling.LANCZOS)) for size in sizes]
+    sizes = [(round(image.width * f), round(image.height * f)) for f in FACTORS.get(file.parent.name, OTHER_FACTORS)]
+    return [np.asarray(image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)) for size in sizes]
 
 
 class Photos:
@@ -72,6 +79,17 @@ class Photos:
         *flips, transpose = torch.randint(2, (3,)).tolist()
         patch = patch.flip([axis for axis, flip in zip((1, 2), flips, strict=True) if flip])
         return patch.transpose(1, 2) if transpose else patch
+
+
+def held_out_sets(files: list[Path]) -> dict[str, Tensor]:
+    """`centre_crops` of the held-out photographs of each folder, by its name."""
+    names = sorted({file.parent.name for file in files})
+    return {name: centre_crops([file for file in files if file.parent.name == name]) for name in names}
+
+
+def figures_of_sets(figures: Callable[[Tensor], dict[str, float]], sets: dict[str, Tensor]) -> dict[str, float]:
+    """What `figures` gives of each set's pictures, the set's name before that of the figure."""
+    return {f"{name} {figure}": value for name, pictures in sets.items() for figure, value in figures(pictures).items()}
 
 
 def centre_crops(files: list[Path], height: int = 320, width: int = 480) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dctcodec.bands.decoder import Decoder, DecoderShape
 from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise
-from dctcodec.data.photographs import Photos, centre_crops, photo_files
+from dctcodec.data.photographs import Photos, figures_of_sets, held_out_sets, photo_files
 from dctcodec.installed import TUNES
 from dctcodec.metrics import log_dissimilarity, ms_ssim_db
 from dctcodec.tiles import ycbcr_to_rgb
@@ -96,6 +96,10 @@ def train_decoder(photos: Path, settings: Settings, shape: DecoderShape = Decode
         expand_weights(model, settings.start)
     model = model.to(settings.device, memory_format=torch.channels_last)
     crops = Photos(training, CROP, settings.device)
-    validation = centre_crops(held_out).to(settings.device)
+    validation = {name: pictures.to(settings.device) for name, pictures in held_out_sets(held_out).items()}
     optimiser = optimiser_of(model, settings.learning_rate)
-    return train(model, optimiser, lambda m, b, _: loss(m, b, tune), lambda m: gains(m, validation, tuned), crops.batch, settings)
+
+    def validate(average: Decoder) -> dict[str, float]:
+        return figures_of_sets(lambda pictures: gains(average, pictures, tuned), validation)
+
+    return train(model, optimiser, lambda m, b, _: loss(m, b, tune), validate, crops.batch, settings)

@@ -19,7 +19,7 @@ from dctcodec.bands.prior import PriorNetwork, PriorShape, checkerboard, tiles_o
 from dctcodec.bands.rdo import BITS_WEIGHT, energy, helpful_moves
 from dctcodec.bands.transform import analyse, quantise, relative_step
 from dctcodec.configuration import check_names, make
-from dctcodec.data.photographs import Photos, centre_crops, photo_files
+from dctcodec.data.photographs import Photos, figures_of_sets, held_out_sets, photo_files
 from dctcodec.errors import ConfigError
 from dctcodec.search import CURVATURE, SHARE
 from dctcodec.train import decoder, prior
@@ -147,12 +147,15 @@ def train_flagship(config: FlagshipConfig, photos: Path, settings: Settings) -> 
     model.decoder.to(memory_format=torch.channels_last)
     options = config.training
     crops = Photos(training, options.crop, settings.device)
-    validation = centre_crops(held_out).to(settings.device)
+    validation = {name: pictures.to(settings.device) for name, pictures in held_out_sets(held_out).items()}
     optimiser = prior.optimiser_of(model.prior, settings.learning_rate)
     for group in decoder.optimiser_of(model.decoder, settings.learning_rate).param_groups:
         optimiser.add_param_group(group)
 
     def validate(average: Flagship) -> dict[str, float]:
-        return prior.code_lengths(average.prior, validation) | decoder.gains(average.decoder, validation)
+        def figures(pictures: Tensor) -> dict[str, float]:
+            return prior.code_lengths(average.prior, pictures) | decoder.gains(average.decoder, pictures)
+
+        return figures_of_sets(figures, validation)
 
     return train(model, optimiser, lambda m, b, _: loss(m, b, options.chosen, options.reveals), validate, crops.batch, settings)

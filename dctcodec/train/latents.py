@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dctcodec.bands.decoder import LATENTS, Decoder, DecoderShape, Scale
 from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise
-from dctcodec.data.photographs import Photos, centre_crops, photo_files
+from dctcodec.data.photographs import Photos, figures_of_sets, held_out_sets, photo_files
 from dctcodec.tiles import ycbcr_to_rgb
 from dctcodec.train.decoder import CROP
 from dctcodec.train.loop import train
@@ -102,6 +102,10 @@ def train_latents(photos: Path, decoder: Decoder, settings: Settings) -> LatentT
     model.decoder.load_state_dict(decoder.state_dict())
     model = model.to(settings.device, memory_format=torch.channels_last)
     crops = Photos(training, CROP, settings.device)
-    validation = centre_crops(held_out).to(settings.device)
+    validation = {name: pictures.to(settings.device) for name, pictures in held_out_sets(held_out).items()}
     optimiser = Optimiser(model, settings.learning_rate)
-    return train(model, optimiser, lambda m, b, _: loss(m, b), lambda m: figures(m, validation), crops.batch, settings)
+
+    def validate(average: LatentTraining) -> dict[str, float]:
+        return figures_of_sets(lambda pictures: figures(average, pictures), validation)
+
+    return train(model, optimiser, lambda m, b, _: loss(m, b), validate, crops.batch, settings)

@@ -14,7 +14,7 @@ from dctcodec.bands.forecast import Forecasts, known_before
 from dctcodec.bands.order import BANDS, REVEALS
 from dctcodec.bands.prior import PriorNetwork, PriorShape, checkerboard, code_bits, tiles_of
 from dctcodec.bands.transform import analyse, quantise
-from dctcodec.data.photographs import Photos, centre_crops, photo_files
+from dctcodec.data.photographs import Photos, figures_of_sets, held_out_sets, photo_files
 from dctcodec.tiles import TILE
 from dctcodec.train.checkpoint import load_weights
 from dctcodec.train.loop import train
@@ -135,6 +135,10 @@ def train_prior(
         model.forecast.requires_grad_()
     model = model.to(settings.device)
     crops = Photos(training, CROP, settings.device)
-    validation = centre_crops(held_out).to(settings.device)
+    validation = {name: pictures.to(settings.device) for name, pictures in held_out_sets(held_out).items()}
     optimiser = optimiser_of(model, settings.learning_rate)
-    return train(model, optimiser, lambda m, b, _: loss(m, b), lambda m: code_lengths(m, validation), crops.batch, settings)
+
+    def validate(average: PriorNetwork) -> dict[str, float]:
+        return figures_of_sets(lambda pictures: code_lengths(average, pictures), validation)
+
+    return train(model, optimiser, lambda m, b, _: loss(m, b), validate, crops.batch, settings)
