@@ -52,20 +52,23 @@ def _variants(file: Path) -> list[np.ndarray]:
     return [np.asarray(image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)) for size in sizes]
 
 
+def _planes(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())
+
+
 class Photos:
     """Random crops, flipped and transposed, of a list of photographs, and of drawings (`drawings.py`), chosen by torch's global
     generator. All are decoded once and stay on the device as bytes."""
 
     def __init__(self, files: list[Path], crop: int, device: str = "cpu"):
         self.crop = crop
-        loaded = (v for f in tqdm(files, desc="photographs", disable=None) for v in _variants(f))
-        large = [variant for variant in loaded if min(variant.shape[:2]) >= crop]
-        if not large:
+        files = tqdm(files, desc="photographs", disable=None)
+        self.images = [_planes(v).to(device) for f in files for v in _variants(f) if min(v.shape[:2]) >= crop]
+        if not self.images:
             raise DataError(f"no photograph is {crop} pixels high and wide: training needs larger ones")
-        areas = torch.tensor([variant.size / 3 for variant in large])
+        areas = torch.tensor([image[0].numel() for image in self.images])
         count, side = math.ceil(DRAWN * areas.sum().item() / DRAWING**2), max(DRAWING, crop)
-        large += drawings(count, side)
-        self.images = [torch.from_numpy(picture.transpose(2, 0, 1).copy()).to(device) for picture in large]
+        self.images += [_planes(drawing).to(device) for drawing in drawings(count, side)]
         self.weights = torch.cat([(1 - DRAWN) * areas / areas.sum(), torch.full((count,), DRAWN / count)])
 
     def batch(self, size: int) -> Tensor:
@@ -101,4 +104,9 @@ def centre_crops(files: list[Path], height: int = 320, width: int = 480) -> Tens
     height, width = (int(side) // TILE * TILE for side in np.minimum(smallest, (height, width)))
     if not height or not width:
         raise DataError(f"a held-out photograph is smaller than {TILE} pixels: training needs larger ones")
-    return torch.stack([torch.from_numpy(image[:height, :width].transpose(2, 0, 1).copy()) for image in images])
+    return torch.stack([_planes(_centre(image, height, width)) for image in images])
+
+
+def _centre(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
