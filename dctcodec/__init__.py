@@ -1,7 +1,7 @@
 """dctcodec: a neural image codec whose files decode to the same symbols on every machine.
 
-`encode(image, quality=50) -> bytes`, `decode(data, temperature=None) -> PIL.Image`; `Codec` keeps a model loaded; `encode_to` makes
-a file of a given size.
+`encode(image, quality=50) -> bytes`, `decode(data, temperature=None) -> PIL.Image`; `Codec` keeps a
+model loaded, and its `encode_to` makes a file of a given size.
 Importing the package is cheap: torch is loaded at the first use of a codec.
 """
 
@@ -37,9 +37,8 @@ __all__ = [
     "TargetError",
     "decode",
     "encode",
-    "encode_to",
 ]
-_MODULES = {"Codec": "codec", "decode": "codec", "encode": "codec", "encode_to": "target"}
+_MODULES = {"Codec": "codec", "decode": "codec", "encode": "codec"}
 
 
 def __getattr__(name: str):

@@ -1,16 +1,17 @@
-"""The codec, as in DESIGN section 1.
+"""The codec.
 
 image -> tiles -> DCT-II -> quantise -> symbols -> prior (exact) + rANS -> .dct
 .dct -> rANS + the same prior -> symbols -> hierarchical decoder (float, temperature) -> image
 
-A model's family says how each arrow is drawn: `bands` (whole pictures, all frequencies, any quality) or `vae.scheme` (the paper's).
+A model's family draws each arrow (`family.py`): `bands` codes whole images, all frequencies, at any quality; `vae` is the
+paper's model. DESIGN.md explains the design.
 """
 
 import math
 from collections.abc import Callable
 from functools import lru_cache, wraps
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,52 +21,14 @@ from torch import Tensor
 from dctcodec import container, image, installed
 from dctcodec.device import device_of
 from dctcodec.errors import FormatError, ModelError
+from dctcodec.family import FAMILIES, TUNES, Family, Parameters
+from dctcodec.installed import DEFAULT, ModelInfo
 from dctcodec.progress import Tick, no_tick
+from dctcodec.target import Target, meet
 from dctcodec.tiles import rgb_to_ycbcr
 
 CODING_SHARE = 0.9
-"""The share of the work that is entropy coding; without effort, in an encoder."""
-_SCHEMES = {"dct-bands": "dctcodec.bands.family:Bands", "dct-vae": "dctcodec.vae.family:DctVae"}
-"""Where the scheme of each family is; a family that is not here has no codec."""
-
-
-class Family(Protocol):
-    """What a family of models does between a picture's pixels and a file's payload. Made with a ModelInfo and a torch.device."""
-
-    temperature: float
-    """At which pictures are painted where the user does not say."""
-    one_quality: bool
-    """Files have no quantisation step."""
-    progressive: bool
-    """The beginning of a file's payload decodes to a coarser picture."""
-    most_effort: int
-    """Efforts are 0 to that: 9, or 0 for contexts without code lengths."""
-    latents: int
-    """Symbols are told in so many parts, coarse to fine."""
-    tunes: tuple[str, ...]
-    """Those of models.TUNES that there are weights for."""
-
-    def step16(self, quality: float | None) -> int:
-        """The quantisation step for the header, in 1/16; 0 where the model has one quality. Raises ValueError."""
-
-    def symbols(self, rgb: Tensor, header: container.Header, effort: int, tick: Tick) -> Tensor:
-        """int32 symbols on the CPU of RGB float32 (3, H, W) in [0, 255]; where there is `effort`, `tick` is told of it."""
-
-    def encode(self, symbols: Tensor, header: container.Header, tick: Tick) -> bytes:
-        """The payload of symbols. Exact."""
-
-    def decode(self, payload: bytes, header: container.Header, tick: Tick) -> Tensor:
-        """The symbols of a payload, which may be shorter than the header says where the file is progressive. Exact. Raises
-        FormatError."""
-
-    def code_length(self, symbols: Tensor, header: container.Header) -> float:
-        """Bits that the exact model says symbols cost, without the coder's overhead."""
-
-    def coarse(self, symbols: Tensor, latents: int) -> Tensor:
-        """Symbols of the first `latents` parts, the others as if they had not been sent."""
-
-    def paint(self, symbols: Tensor, header: container.Header, temperature: float) -> Tensor:
-        """RGB float32 (3, at least H, at least W), nominally in [0, 255]."""
+"""Share of the time that entropy coding takes: of decoding, and of encoding without effort."""
 
 
 def _outside_autocast(method: Callable) -> Callable:
@@ -85,16 +48,17 @@ class Codec:
     Raises ModelError where the model or the device is not there.
     """
 
-    def __init__(self, model: str = installed.DEFAULT, device: str = "auto"):
+    def __init__(self, model: str = DEFAULT, device: str = "auto"):
         self.model = installed.find(model)
         self.device = device_of(device)
-        self.scheme = _scheme(self.model, self.device)
+        self.family = _family(self.model, self.device)
 
     def check(self, effort: int, tune: str) -> None:
-        """Raises ModelError where the model knows no effort, or has no weights for a measure: `encode` of a command's options."""
-        if effort > self.scheme.most_effort:
-            raise ModelError(f"the model {self.model.name} knows no effort: leave --effort out")
-        if tune not in self.scheme.tunes:
+        """Check the options of a command line before an image is read. Raises ModelError where the model has no search for
+        `effort`, or no weights for `tune`."""
+        if effort > self.family.most_effort:
+            raise ModelError(f"the model {self.model.name} has no effort: leave --effort out")
+        if tune not in self.family.tunes:
             raise ModelError(f"the model {self.model.name} has no weights for {tune}: leave --tune out")
 
     @_outside_autocast
@@ -104,34 +68,53 @@ class Codec:
         quality: float | None = None,
         seed: int = 0,
         effort: int = 0,
-        tune: str = installed.TUNES[0],
+        tune: str = TUNES[0],
         tick: Tick = no_tick,
     ) -> bytes:
-        """A picture as the bytes of a .dct file.
+        """An image as the bytes of a .dct file.
 
         `picture`: any PIL image of 1 to 2^27 pixels; `quality`: 1 (smallest) to 100, 50 where it is None, and None for models that
         have one quality; `seed`: 0 to 2^32 - 1, of the noise that a decoder adds at temperatures above 0; `effort`: 0 to 9, or 0
-        alone for models that know none, how long to search for symbols of fewer bits (`refine.py`); `tune`: the measure, "psnr" or
-        "ms-ssim", for which the picture is painted and effort searches. Raises ValueError for what is out of range, ImageError,
+        alone for models without a search, how long to search for symbols of fewer bits (`bands/rdo.py`); `tune`: the measure,
+        "psnr" or "ms-ssim", for which the image is painted and searched. Raises ValueError for a value out of range, ImageError,
         FormatError.
         """
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed {seed} is outside 0..{2**32 - 1}")
-        if not 0 <= effort <= self.scheme.most_effort:
-            raise ValueError(f"effort {effort} is outside 0..{self.scheme.most_effort} of the model {self.model.name}")
-        if tune not in self.scheme.tunes:
-            raise ValueError(f"the model {self.model.name} is not tuned for {tune!r}, only for {', '.join(self.scheme.tunes)}")
+        if not 0 <= effort <= self.family.most_effort:
+            raise ValueError(f"effort {effort} is outside 0..{self.family.most_effort} of the model {self.model.name}")
+        if tune not in self.family.tunes:
+            raise ValueError(f"the model {self.model.name} is not tuned for {tune!r}, only for {', '.join(self.family.tunes)}")
         picture = image.normalise(picture)
-        step16 = self.scheme.step16(quality)
-        grey, progressive = picture.mode == "L", self.scheme.progressive
-        tuned = tune != installed.TUNES[0]
-        header = container.Header(*picture.size, grey, step16, seed, self.model.model_id, progressive=progressive, tuned=tuned)
         container.check_size(*picture.size)
+        parameters = Parameters(self.family.step16(quality), picture.mode == "L", seed, tune)
         coding = 1 - CODING_SHARE if effort else CODING_SHARE
-        symbols = self.scheme.symbols(_pixels(picture), header, effort, lambda share: tick((1 - coding) * share))
+        symbols = self.family.symbols(_pixels(picture), parameters, effort, lambda share: tick((1 - coding) * share))
         if not effort:
             tick(1 - coding)
-        return container.write(header, self.scheme.encode(symbols, header, lambda share: tick(coding * share)))
+        payload = self.family.encode(symbols, parameters, lambda share: tick(coding * share))
+        return container.write(self._header(picture.size, parameters), payload)
+
+    def encode_to(
+        self,
+        picture: Image.Image,
+        *,
+        bpp: float | None = None,
+        size: int | None = None,
+        psnr: float | None = None,
+        seed: int = 0,
+        effort: int = 0,
+        tune: str = TUNES[0],
+        tick: Tick = no_tick,
+    ) -> bytes:
+        """An image as the bytes of a .dct file that meets one target: the best quality of at most `bpp` bits a pixel or `size`
+        bytes, or the least quality of at least `psnr` dB at temperature 0.
+
+        Warns where the best quality is far below a `bpp` or `size`, or the worst above a `psnr`. Raises TargetError where no
+        quality of the model meets the target, ValueError for no target, several targets or nan, and what `encode` raises.
+        """
+        target = Target.of(bpp, size, psnr)
+        return meet(self, image.normalise(picture), target, {"seed": seed, "effort": effort, "tune": tune}, tick)
 
     @_outside_autocast
     def decode(
@@ -139,23 +122,24 @@ class Codec:
         data: bytes,
         temperature: float | None = None,
         partial: bool = False,
-        latents: int | None = None,
+        bands: int | None = None,
         tick: Tick = no_tick,
     ) -> Image.Image:
-        """The picture of a .dct file, RGB or L. `temperature` >= 0 scales the noise of the latents that the file does not hold:
-        0 is the best estimate, above it texture is drawn, the same for the same file; None takes the model's default.
-        `partial`: where `data` is the beginning of a progressive file, decode what is there, which cannot be checked for damage.
-        `latents`: paint from the first so many of the scheme's latents (dct-bands: bands of frequencies, 8; dct-vae: the context
-        alone, 1), None from all. Raises FormatError, ModelError, and ValueError for a temperature that is negative or not finite
-        and a number of latents that the model does not have."""
-        temperature = self.scheme.temperature if temperature is None else temperature
+        """The image of a .dct file, of mode RGB or L.
+
+        `temperature` >= 0 scales the noise of the latents that the file does not hold: 0 is the best estimate, above it texture is
+        synthesised, the same for the same file; None is the model's default. `partial`: `data` may be a truncated progressive
+        file; what is there is decoded, and its checksum cannot be checked. `bands`: decode only so many bands of frequencies,
+        coarse to fine (dct-bands has 8, dct-vae 1), None for all. Raises FormatError, ModelError, and ValueError for a
+        temperature that is negative or not finite and a number of bands that the model does not have."""
+        temperature = self.family.temperature if temperature is None else temperature
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature {temperature} is not a finite number from 0 up")
-        latents = self.scheme.latents if latents is None else latents
-        if not 1 <= latents <= self.scheme.latents:
-            raise ValueError(f"the model {self.model.name} has latents 1..{self.scheme.latents}, not {latents}")
+        bands = self.family.bands if bands is None else bands
+        if not 1 <= bands <= self.family.bands:
+            raise ValueError(f"the model {self.model.name} has bands 1..{self.family.bands}, not {bands}")
         header, symbols = self.symbols(data, partial, lambda share: tick(CODING_SHARE * share))
-        rgb = self.scheme.paint(self.scheme.coarse(symbols, latents), header, temperature)
+        rgb = self.family.paint(self.family.coarse(symbols, bands), header.size, _parameters(header), temperature)
         tick(1 - CODING_SHARE)
         return _picture(rgb[:, : header.height, : header.width], header.grey)
 
@@ -167,17 +151,35 @@ class Codec:
         if header.model_id != self.model.model_id:
             other = installed.find_by_id(header.model_id)
             raise ModelError(f"the file was made with model {other.name}, not {self.model.name}")
-        if (header.step16 == 0) != self.scheme.one_quality:
+        if (header.step16 == 0) != self.family.one_quality:
             raise FormatError(f"the file's quantisation step is {header.step:g}, which its model does not know")
-        if header.tuned and len(self.scheme.tunes) == 1:
-            raise FormatError(f"the file is to be painted by weights that its model {self.model.name} does not have")
-        return header, self.scheme.decode(payload, header, tick)
+        if header.tuned and len(self.family.tunes) == 1:
+            raise FormatError(f"the file needs a decoder that its model {self.model.name} does not have")
+        part = len(payload) < header.payload_length
+        if part:
+            payload = payload[: len(payload) // 4 * 4]  # whole words
+        if self.family.progressive and not header.progressive:
+            payload = _reversed(payload)
+        return header, self.family.decode(payload, header.size, _parameters(header), part, tick)
 
     @_outside_autocast
-    def ideal_bits(self, data: bytes) -> float:
-        """Code length of a file's symbols under the exact model, in bits: its size but for header and coder overhead."""
+    def code_length(self, data: bytes) -> float:
+        """Code length of a file's symbols under the exact model, in bits: its size without header and coder overhead."""
         header, symbols = self.symbols(data)
-        return self.scheme.code_length(symbols, header)
+        return self.family.code_length(symbols, _parameters(header))
+
+    def _header(self, size: tuple[int, int], parameters: Parameters) -> container.Header:
+        if self.model.model_id is None:
+            raise ModelError(f"the model {self.model.name} has no prior to code with")
+        return container.Header(
+            *size,
+            parameters.grey,
+            parameters.step16,
+            parameters.seed,
+            self.model.model_id,
+            progressive=self.family.progressive,
+            tuned=parameters.tune != TUNES[0],
+        )
 
 
 def codec_for(data: bytes, device: str = "auto", partial: bool = False) -> Codec:
@@ -186,7 +188,7 @@ def codec_for(data: bytes, device: str = "auto", partial: bool = False) -> Codec
 
 
 @lru_cache(maxsize=2)
-def loaded(model: str = installed.DEFAULT, device: str = "auto") -> Codec:
+def loaded(model: str = DEFAULT, device: str = "auto") -> Codec:
     """A codec that stays in memory for the next call."""
     return Codec(model, device)
 
@@ -199,6 +201,15 @@ def encode(picture: Image.Image, quality: float = 50.0, seed: int = 0) -> bytes:
 def decode(data: bytes, temperature: float | None = None, partial: bool = False) -> Image.Image:
     """`Codec.decode` with the model that the file names."""
     return codec_for(data, partial=partial).decode(data, temperature, partial)
+
+
+def _parameters(header: container.Header) -> Parameters:
+    return Parameters(header.step16, header.grey, header.seed, TUNES[header.tuned])
+
+
+def _reversed(payload: bytes) -> bytes:
+    """A payload in the order of words of files that are not progressive."""
+    return b"".join(payload[start : start + 4] for start in range(0, len(payload), 4)[::-1])
 
 
 def _pixels(picture: Image.Image) -> Tensor:
@@ -214,8 +225,11 @@ def _picture(rgb: Tensor, grey: bool) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if grey else pixels)
 
 
-def _scheme(model: installed.ModelInfo, device: torch.device) -> Family:
-    if model.family not in _SCHEMES:
-        raise ModelError(f"the model {model.name} has no prior to code with, so it makes no files: use it with `dctcodec eval`")
-    module, name = _SCHEMES[model.family].split(":")
-    return getattr(import_module(module), name)(model, device)
+def _family(model: ModelInfo, device: torch.device) -> Family:
+    """The loaded networks of a model. Raises ModelError where its family has no codec."""
+    target = FAMILIES[model.family].codec
+    if target is None:
+        raise ModelError(f"the model {model.name} is for evaluation only and has no codec: use it with `dctcodec eval`")
+    module, name = target.split(":")
+    family: type[Family] = getattr(import_module(module), name)
+    return family(model, device)

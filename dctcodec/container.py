@@ -35,6 +35,11 @@ class Header:
     tuned: bool = False
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, pixels."""
+        return self.width, self.height
+
+    @property
     def step(self) -> float:
         """Quantisation step, pixel levels."""
         return self.step16 / 16

@@ -8,19 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dctcodec.errors import ModelError
+from dctcodec.family import FAMILIES, PRIOR, TUNED_DECODER
 
 DEFAULT = "flagship"
-PRIOR, DECODER, VAE, CONFIG = "prior.safetensors", "decoder.safetensors", "vae.safetensors", "config.json"
-TUNED_DECODER = "decoder-ms-ssim.safetensors"
-"""A second decoder of the same symbols, trained for MS-SSIM; not every model has one."""
-TUNES = ("psnr", "ms-ssim")
-"""What a picture may be encoded and painted for; the default first."""
-FLOAT_PRIOR = "prior-float.safetensors"
-"""The prior's trained network, 8-bit weights and float16: to train on from, never read by the codec."""
-WEIGHTS = {PRIOR, DECODER, VAE, TUNED_DECODER, FLOAT_PRIOR}
-"""Every file of weights that a model may have."""
-_NEEDED = {"dct-bands": (PRIOR, DECODER), "dct-vae": (PRIOR, VAE), "vae": (VAE,)}
-"""What each family needs."""
+CONFIG = "config.json"
 _PACKAGE = Path(__file__).resolve().parent
 _PLACES = (_PACKAGE / "models" if (_PACKAGE / "models").is_dir() else _PACKAGE.parent / "models",)
 """Inside an installed wheel, or beside the package in a checkout."""
@@ -28,7 +19,7 @@ _PLACES = (_PACKAGE / "models" if (_PACKAGE / "models").is_dir() else _PACKAGE.p
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """One installed model. `family`: dct-bands and dct-vae are codecs, vae (only to be measured) is none; `model_id`: first 32
+    """One installed model. `family`: a name in `family.FAMILIES`; `model_id`: first 32
     bits of the SHA-256 of its prior's file, None where it has none; `figures`: measured, from its card; `config`: config.json."""
 
     name: str
@@ -80,7 +71,7 @@ def _folders() -> dict[str, Path]:
 def _read(folder: Path) -> ModelInfo:
     try:
         config = json.loads((folder / CONFIG).read_text())
-        weights = [folder / name for name in _NEEDED[config["family"]]]
+        weights = [folder / name for name in FAMILIES[config["family"]].files]
         weights += [folder / TUNED_DECODER] * (folder / TUNED_DECODER).exists()
         size = sum(file.stat().st_size for file in weights)
         identity = _identity(folder / PRIOR) if folder / PRIOR in weights else None

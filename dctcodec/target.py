@@ -1,60 +1,57 @@
-"""The quality that meets a target: a file of at most so many bits, or a picture of at least so many decibels, by bisection."""
+"""The quality that meets a target, by bisection: a file of at most so many bits, or an image of at least so many decibels."""
 
 import math
 import warnings
 from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from dctcodec import image
 from dctcodec.bands.quality import BEST, WORST
-from dctcodec.codec import Codec
 from dctcodec.errors import DctcodecWarning, TargetError
-from dctcodec.installed import TUNES
 from dctcodec.metrics import psnr
-from dctcodec.progress import Tick, no_tick
+from dctcodec.progress import Tick
+
+if TYPE_CHECKING:
+    from dctcodec.codec import Codec
 
 STEPS = 10
 """Qualities tried between one and the next: a tenth is worth 0.3 % of a file."""
 
 
-def encode_to(
-    codec: Codec,
-    picture: Image.Image,
-    *,
-    bpp: float | None = None,
-    size: int | None = None,
-    psnr: float | None = None,
-    seed: int = 0,
-    effort: int = 0,
-    tune: str = TUNES[0],
-    tick: Tick = no_tick,
-) -> bytes:
-    """A picture as the bytes of a .dct file that meets one target, of the best quality that does, or for `psnr` the least.
+@dataclass(frozen=True)
+class Target:
+    """`kind`: "bpp" or "size", at most `value`, or "psnr", at least `value`."""
 
-    `bpp`: bits of the file over pixels, at most; `size`: bytes of the file, at most; `psnr`: dB of the picture that it decodes
-    to at temperature 0, at least. Warns where the best quality is far below a `bpp` or `size`, or the worst above a `psnr`.
-    Raises TargetError where no quality of the model meets the target, ValueError for none, several or one that is no number, and
-    what `Codec.encode` raises.
-    """
-    given = [value for value in (bpp, size, psnr) if value is not None]
-    if len(given) != 1 or math.isnan(given[0]):
-        raise ValueError("give one target: bpp, size or psnr")
-    if codec.scheme.one_quality:
+    kind: str
+    value: float
+
+    @classmethod
+    def of(cls, bpp: float | None, size: int | None, psnr: float | None) -> "Target":
+        """The one target that is not None. Raises ValueError for none, several, or nan."""
+        given = {kind: value for kind, value in {"bpp": bpp, "size": size, "psnr": psnr}.items() if value is not None}
+        if len(given) != 1 or any(math.isnan(value) for value in given.values()):
+            raise ValueError("give one target: bpp, size or psnr")
+        return cls(*next(iter(given.items())))
+
+
+def meet(codec: "Codec", picture: Image.Image, target: Target, settings: dict[str, Any], tick: Tick) -> bytes:
+    """The file of a normalised image that meets a target; see `Codec.encode_to`. `settings`: of `Codec.encode`."""
+    if codec.family.one_quality:
         raise TargetError(f"the model {codec.model.name} has one quality, so it meets no target")
-    trials = _Trials(codec, image.normalise(picture), {"seed": seed, "effort": effort, "tune": tune}, tick)
-    if psnr is not None:
-        return _at_least(trials, psnr)
-    pixels = picture.width * picture.height
-    if size is not None:
-        return _at_most(trials, size, "bytes", 1)
-    return _at_most(trials, bpp, "bits a pixel", 8 / pixels)
+    trials = _Trials(codec, picture, settings, tick)
+    if target.kind == "psnr":
+        return _at_least(trials, target.value)
+    if target.kind == "size":
+        return _at_most(trials, target.value, "bytes", 1)
+    return _at_most(trials, target.value, "bits a pixel", 8 / (picture.width * picture.height))
 
 
 class _Trials:
-    """Encodings of a picture by the number of their quality, each made once."""
+    """Encodings of an image by the number of their quality, each made once."""
 
-    def __init__(self, codec: Codec, picture: Image.Image, settings: dict[str, int | str], tick: Tick):
+    def __init__(self, codec: "Codec", picture: Image.Image, settings: dict[str, Any], tick: Tick):
         self.codec, self.picture, self.settings, self.tick = codec, picture, settings, tick
         self.count = (BEST - WORST) * STEPS + 1
         self.files: dict[int, bytes] = {}
@@ -79,7 +76,7 @@ def _at_most(trials: _Trials, limit: float, unit: str, scale: float) -> bytes:
     if number < 0:
         raise TargetError(f"{limit:{form}} {unit} is out of reach: quality {WORST} takes {figure(0):{form}}")
     if number == trials.count - 1 and figure(number) < 0.99 * limit:
-        warnings.warn(f"quality {BEST} takes only {figure(number):{form}} {unit}", DctcodecWarning, stacklevel=3)
+        warnings.warn(f"quality {BEST} takes only {figure(number):{form}} {unit}", DctcodecWarning, stacklevel=4)
     return trials.file(number)
 
 
@@ -88,5 +85,5 @@ def _at_least(trials: _Trials, limit: float) -> bytes:
     if number == trials.count:
         raise TargetError(f"{limit:g} dB is out of reach: quality {BEST} reaches {trials.psnr(number - 1):.2f}")
     if number == 0 and trials.psnr(0) > limit + 0.1:
-        warnings.warn(f"quality {WORST} reaches {trials.psnr(0):.2f} dB", DctcodecWarning, stacklevel=3)
+        warnings.warn(f"quality {WORST} reaches {trials.psnr(0):.2f} dB", DctcodecWarning, stacklevel=4)
     return trials.file(number)

@@ -16,7 +16,7 @@ from PIL import Image
 from dctcodec import ModelError, installed
 from dctcodec.cli.main import main
 
-COMMAND = [sys.executable, "-c", "from dctcodec.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "dctcodec"]
 SIZE = (41, 35)
 
 
@@ -399,7 +399,7 @@ def test_every_command_has_help(command):
 
 def test_help_is_quick_and_imports_nothing_heavy():
     script = (
-        "import sys, dctcodec\nfrom dctcodec.cli import main\n"
+        "import sys, dctcodec\nfrom dctcodec.cli.main import main\n"
         "try: main(['--help'])\n"
         "finally: print(sorted({'torch', 'numpy', 'PIL', 'tqdm'} & set(sys.modules)), file=sys.stderr)"
     )

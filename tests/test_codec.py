@@ -92,7 +92,7 @@ def test_better_quality_takes_more_bytes_and_is_closer(codec, crop):
 
 def test_a_file_is_hardly_larger_than_the_ideal(codec, photo):
     data = codec.encode(photo)
-    assert 0 <= 8 * len(data) - codec.ideal_bits(data) <= 8 * container.HEADER_BYTES + 0.01 * codec.ideal_bits(data) + 64
+    assert 0 <= 8 * len(data) - codec.code_length(data) <= 8 * container.HEADER_BYTES + 0.01 * codec.code_length(data) + 64
 
 
 def test_threads_and_other_calls_in_between_make_no_difference(codec, crop, make_picture, threads):
@@ -112,7 +112,7 @@ def test_a_callers_autocast_makes_no_difference(codec, crop):
     with torch.autocast("cpu", torch.bfloat16):
         assert codec.encode(crop) == data
         assert np.array_equal(pixels(codec.decode(data)), pixels(picture))
-        assert codec.ideal_bits(data) < 8 * len(data)
+        assert codec.code_length(data) < 8 * len(data)
 
 
 def test_a_codec_loaded_again_gives_the_same_bytes_and_pixels(codec, crop):

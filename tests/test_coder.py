@@ -62,7 +62,7 @@ def test_nothing_takes_no_bytes():
 
 def test_size_is_the_ideal_one():
     sent = [drawn(40_000, seed) for seed in range(5)]
-    ideal, real = coder.ideal_bits(sent, TABLES), 8 * len(coder.encode(sent, TABLES))
+    ideal, real = coder.code_length(sent, TABLES), 8 * len(coder.encode(sent, TABLES))
     assert abs(real - ideal) <= 0.01 * ideal + 64
 
 
@@ -70,7 +70,7 @@ def test_ideal_bits_are_those_of_the_distribution():
     values, mean, scale = sent = drawn(20_000)
     upper, lower = ((values - mean / 16 + half) / SCALES[scale] for half in (0.5, -0.5))
     mass = np.where(values > mean / 16, logistic(-lower) - logistic(-upper), logistic(upper) - logistic(lower))
-    assert coder.ideal_bits([sent], TABLES) == pytest.approx(-np.log2(mass).sum(), rel=1e-3)
+    assert coder.code_length([sent], TABLES) == pytest.approx(-np.log2(mass).sum(), rel=1e-3)
 
 
 def test_an_escape_costs_its_plain_bits_too():
@@ -78,7 +78,7 @@ def test_an_escape_costs_its_plain_bits_too():
     (count,) = TABLES.counts(0, -8)[-1:]
     assert -5000 % 16 == 8  # so the phase is -8
     total = TABLES.counts(0, -8).sum()
-    assert coder.ideal_bits([far], TABLES) == pytest.approx(coder.ESCAPE_BITS - np.log2(count / total))
+    assert coder.code_length([far], TABLES) == pytest.approx(coder.ESCAPE_BITS - np.log2(count / total))
 
 
 @pytest.mark.parametrize("scale", [0, 1, 20, 40, 63])

@@ -126,7 +126,7 @@ def test_what_is_wrong_is_said(codec, data: bytes, words: str):
 
 @pytest.mark.parametrize(("width", "height"), [(0, 5), (5, 0), (0, 0), (65535, 65535), (65535, 2049), (2049, 65535)])
 def test_absurd_sizes_are_refused_before_anything_is_made(codec, width: int, height: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(codec.scheme, "prior", None)
+    monkeypatch.setattr(codec.family, "prior", None)
     with pytest.raises(FormatError, match=f"{width}x{height}"):
         codec.decode(craft(b"\1\2\3\4", model=codec.model.model_id, width=width, height=height))
 

@@ -63,7 +63,7 @@ def test_the_decoder_beats_the_inverse_dct(coded: dict[tuple[int, int], Coded]):
 
 def test_files_are_hardly_larger_than_the_ideal(codec, coded: dict[tuple[int, int], Coded]):
     for c in coded.values():
-        ideal = codec.scheme.prior.nll(c.symbols, c.header.step16)
+        ideal = codec.family.prior.code_length(c.symbols, c.header.step16)
         assert 0 <= c.bits - ideal <= 0.01 * ideal + 8 * container.HEADER_BYTES
 
 
@@ -76,5 +76,5 @@ def test_the_float_network_has_the_exact_one_s_code_length(codec, coded: dict[tu
         with torch.no_grad():
             outputs = network(c.symbols[None].float(), log_step, torch.arange(len(REVEALS))[None])
         floating += sum(reveal_bits(c.symbols, reveal, *output).item() for reveal, output in enumerate(outputs))
-        exact += codec.scheme.prior.nll(c.symbols, c.header.step16)
+        exact += codec.family.prior.code_length(c.symbols, c.header.step16)
     assert exact == pytest.approx(floating, rel=0.005)

@@ -59,20 +59,20 @@ def test_more_of_a_file_is_nearer_to_the_picture(codec, crop, data):
 
 
 def test_each_latent_brings_the_picture_nearer(codec, crop, data):
-    found = [psnr(crop, codec.decode(data, latents=count)) for count in range(1, 9)]
+    found = [psnr(crop, codec.decode(data, bands=count)) for count in range(1, 9)]
     assert found == sorted(set(found))
-    assert np.array_equal(codec.decode(data, latents=8), codec.decode(data))
+    assert np.array_equal(codec.decode(data, bands=8), codec.decode(data))
     for count in (0, 9):
-        with pytest.raises(ValueError, match=r"latents 1\.\.8"):
-            codec.decode(data, latents=count)
+        with pytest.raises(ValueError, match=r"bands 1\.\.8"):
+            codec.decode(data, bands=count)
 
 
 def test_latents_are_an_option_of_decode(tmp_path: Path, codec, data):
     (tmp_path / "a.dct").write_bytes(data)
     out = tmp_path / "a.png"
-    assert command("decode", tmp_path / "a.dct", "-o", out, "--latents", 3).exit_code == 0
-    assert np.array_equal(Image.open(out), codec.decode(data, latents=3))
-    assert_one_error(command("decode", tmp_path / "a.dct", "-o", out, "--latents", 9), 1, "a.dct", installed.DEFAULT, "8 latents")
+    assert command("decode", tmp_path / "a.dct", "-o", out, "--bands", 3).exit_code == 0
+    assert np.array_equal(Image.open(out), codec.decode(data, bands=3))
+    assert_one_error(command("decode", tmp_path / "a.dct", "-o", out, "--bands", 9), 1, "a.dct", installed.DEFAULT, "8 bands")
 
 
 def test_what_is_there_is_exact_and_the_rest_zero(codec, data):

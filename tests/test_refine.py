@@ -16,6 +16,7 @@ from dctcodec.bands import rdo, transform
 from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.rdo import SymbolOptimiser
 from dctcodec.errors import FormatError
+from dctcodec.family import TUNES, Parameters
 from dctcodec.metrics import ms_ssim, psnr
 
 QUALITY = 45
@@ -42,7 +43,8 @@ def refiner(codec, image: Image.Image, step: float, tuned: bool = False) -> tupl
     """A search for a picture, and its symbols to begin with."""
     rgb = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float()
     symbols = transform.quantise(transform.analyse(rgb[None]), step)[0].int()
-    return SymbolOptimiser(codec.scheme.decoder, codec.scheme.prior, rgb, round(16 * step), False, tuned), symbols
+    parameters = Parameters(round(16 * step), tune=TUNES[tuned])
+    return SymbolOptimiser(codec.family.decoder, codec.family.prior, rgb, parameters), symbols
 
 
 def cost(codec, image: Image.Image, data: bytes) -> float:
@@ -177,7 +179,7 @@ def test_tune_says_how_a_file_is_painted(codec, crop, files, tmp_path: Path):
 def test_a_file_to_be_painted_by_weights_that_are_not_there_is_refused(crop):
     untuned = Codec("dct-bands", "cpu")
     header, payload = container.parse(untuned.encode(crop, QUALITY))
-    with pytest.raises(FormatError, match="weights that its model dct-bands does not have"):
+    with pytest.raises(FormatError, match="needs a decoder that its model dct-bands does not have"):
         untuned.decode(container.write(replace(header, tuned=True), payload))
 
 

@@ -15,6 +15,7 @@ from dctcodec.cli.main import main
 from dctcodec.codec import loaded
 from dctcodec.evaluate import figure9
 from dctcodec.evaluate.baselines import JPEG
+from dctcodec.family import Parameters
 from dctcodec.vae.family import tile_noise
 
 NAME, BASELINE = "dct-vae-tiny", "vae-tiny"
@@ -70,7 +71,7 @@ def symbols_of(codec: Codec, picture: Image.Image) -> torch.Tensor:
         for column in range(0, padded.shape[1], 32)
     ]
     images = torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2).float() / 255
-    return codec.scheme.model.context.symbols(images).int()
+    return codec.family.model.context.symbols(images).int()
 
 
 # --- bytes
@@ -107,19 +108,19 @@ def test_threads_make_no_difference_to_the_bytes(tiny: Codec, make_picture, thre
 
 def test_the_code_length_is_near_the_files_size(tiny: Codec, make_picture):
     data = tiny.encode(make_picture(320, 320))
-    coded = tiny.scheme.prior.code(tiny.symbols(data)[1], 0, measure=True)
-    assert tiny.ideal_bits(data) == coded.bound_bits
+    coded = tiny.family.prior.code(tiny.symbols(data)[1], 0, measure=True)
+    assert tiny.code_length(data) == coded.bound_bits
     assert 8 * len(data) == pytest.approx(coded.bound_bits, rel=0.12)
 
 
 def test_effort_paints_a_nearer_picture_or_takes_fewer_bits(tiny: Codec, make_picture):
     picture = make_picture(64, 64)
     tiles = torch.from_numpy(pixels(picture)).permute(2, 0, 1).reshape(3, 2, 32, 2, 32).permute(1, 3, 0, 2, 4)
-    tiles, context = tiles.reshape(4, 3, 32, 32).float() / 255, tiny.scheme.model.context
+    tiles, context = tiles.reshape(4, 3, 32, 32).float() / 255, tiny.family.model.context
     costs = []
     for effort in (0, 1, 5):
         symbols = tiny.symbols(tiny.encode(picture, effort=effort))[1].long()
-        painted = tiny.scheme.model.vae.generate(context.image(symbols), 4, temperature=0)
+        painted = tiny.family.model.vae.generate(context.image(symbols), 4, temperature=0)
         bits = context.choice.lengths(context.bins(symbols)).flatten(1).sum(1)
         costs.append((painted - tiles).square().flatten(1).sum(1) + context.choice.weight * bits)
     assert (costs[1] <= costs[0] + 1e-4).all() and (costs[2] <= costs[0] + 1e-4).all() and costs[2].sum() < costs[0].sum()
@@ -129,12 +130,12 @@ def test_effort_paints_a_nearer_picture_or_takes_fewer_bits(tiny: Codec, make_pi
 
 
 def test_a_context_without_code_lengths_knows_no_effort(tiny: Codec, monkeypatch: pytest.MonkeyPatch, png: Path, tmp_path: Path):
-    monkeypatch.setattr(tiny.scheme, "most_effort", 0)
+    monkeypatch.setattr(tiny.family, "most_effort", 0)
     monkeypatch.setattr("dctcodec.codec.loaded", lambda *_: tiny)
     with pytest.raises(ValueError, match="effort"):
         tiny.encode(Image.open(png), effort=1)
     result = dctcodec("encode", png, "-o", tmp_path / "a.dct", "--model", NAME, "--effort", 1)
-    assert_one_error(result, 1, NAME, "knows no effort")
+    assert_one_error(result, 1, NAME, "has no effort")
 
 
 def test_a_quality_is_refused(tiny: Codec, make_picture, png: Path, tmp_path: Path):
@@ -165,7 +166,7 @@ def test_at_temperature_zero_the_seed_makes_no_difference(tiny: Codec, make_pict
 
 def test_the_default_temperature_is_the_configurations(tiny: Codec, tiny_tiles: Path, make_picture):
     temperature = json.loads((tiny_tiles / NAME / installed.CONFIG).read_text())["temperature"]
-    assert tiny.scheme.temperature == temperature > 0
+    assert tiny.family.temperature == temperature > 0
     data = tiny.encode(make_picture(70, 40), seed=3)
     default = pixels(tiny.decode(data))
     assert np.array_equal(default, pixels(tiny.decode(data, temperature)))
@@ -194,13 +195,13 @@ def test_a_tiles_noise_depends_on_the_seed_and_its_number_alone():
 
 def test_a_tile_is_painted_alike_in_any_picture(tiny: Codec, make_picture, monkeypatch: pytest.MonkeyPatch):
     symbols = symbols_of(tiny, make_picture(64 + 32, 32 * 14))
-    header = container.Header(96, 32 * 14, False, 0, 5, tiny.model.model_id)
-    all_of_it = tiny.scheme.paint(symbols, header, 1.0)
-    top = tiny.scheme.paint(symbols[:6], container.Header(96, 64, False, 0, 5, tiny.model.model_id), 1.0)
+    parameters = Parameters(seed=5)
+    all_of_it = tiny.family.paint(symbols, (96, 32 * 14), parameters, 1.0)
+    top = tiny.family.paint(symbols[:6], (96, 64), parameters, 1.0)
     assert all_of_it.shape == (3, 32 * 14, 96)
     assert torch.allclose(all_of_it[:, :64], top, atol=0.05)
     monkeypatch.setattr("dctcodec.vae.family.CHUNK", 5)
-    assert torch.allclose(tiny.scheme.paint(symbols, header, 1.0), all_of_it, atol=0.05)
+    assert torch.allclose(tiny.family.paint(symbols, (96, 32 * 14), parameters, 1.0), all_of_it, atol=0.05)
 
 
 # --- damage
@@ -291,7 +292,7 @@ def test_models_lists_both(tiny: Codec):
 
 
 def test_the_baseline_is_no_codec(png: Path, tmp_path: Path):
-    with pytest.raises(ModelError, match="makes no files"):
+    with pytest.raises(ModelError, match="has no codec"):
         Codec(BASELINE, "cpu")
     assert_one_error(dctcodec("encode", png, "-o", tmp_path / "a.dct", "--model", BASELINE), 1, BASELINE, "makes no files")
     assert not (tmp_path / "a.dct").exists()

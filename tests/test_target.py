@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from test_cli import assert_one_error, dctcodec
 
-from dctcodec import Codec, TargetError, container, encode_to
+from dctcodec import Codec, TargetError, container
 from dctcodec.bands.quality import quality_of_step
 from dctcodec.errors import DctcodecWarning
 from dctcodec.metrics import psnr
@@ -34,20 +34,20 @@ def bpp(data: bytes, image: Image.Image) -> float:
 
 @pytest.mark.parametrize("target", [0.15, 0.4, 0.9])
 def test_a_rate_is_met_and_the_next_quality_exceeds_it(codec, crop, next_to, target: float):
-    data = encode_to(codec, crop, bpp=target)
+    data = codec.encode_to(crop, bpp=target)
     assert 0.98 * target < bpp(data, crop) <= target < bpp(next_to(data, 0.1), crop)
 
 
 @pytest.mark.parametrize("target", [600, 1500])
 def test_a_size_is_met_and_the_next_quality_exceeds_it(codec, crop, next_to, target: int):
-    data = encode_to(codec, crop, size=target)
+    data = codec.encode_to(crop, size=target)
     assert 0.98 * target < len(data) <= target < len(next_to(data, 0.1))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_a_psnr_is_met_and_the_quality_below_falls_short(codec, crop, next_to, mode: str):
     image = crop.convert(mode)
-    data = encode_to(codec, image, psnr=31)
+    data = codec.encode_to(image, psnr=31)
     assert 31 <= psnr(image, codec.decode(data)) < 31.1
     if mode == "RGB":
         assert psnr(image, codec.decode(next_to(data, -0.1))) < 31
@@ -59,35 +59,35 @@ def test_a_picture_on_its_side_is_turned_upright_once(codec, crop):
     stored.info["exif"][0x0112] = 6
     stored.info["exif"] = stored.info["exif"].tobytes()
     for target in ({"psnr": 30}, {"bpp": 0.9}):
-        picture = codec.decode(encode_to(codec, stored, **target))
+        picture = codec.decode(codec.encode_to(stored, **target))
         assert picture.size == crop.size and psnr(crop, picture) > 27
 
 
 def test_targets_beyond_the_qualities_are_refused(codec, crop):
     with pytest.raises(TargetError, match=r"0.01 bits a pixel is out of reach: quality 1 takes 0\.\d+"):
-        encode_to(codec, crop, bpp=0.01)
+        codec.encode_to(crop, bpp=0.01)
     with pytest.raises(TargetError, match=r"30 bytes is out of reach: quality 1 takes \d+"):
-        encode_to(codec, crop, size=30)
+        codec.encode_to(crop, size=30)
     with pytest.warns(DctcodecWarning, match=r"quality 100 takes only \d+ bytes"):
-        encode_to(codec, crop, size=12345678)
+        codec.encode_to(crop, size=12345678)
     with pytest.raises(ValueError, match="one target"):
-        encode_to(codec, crop, bpp=float("nan"))
+        codec.encode_to(crop, bpp=float("nan"))
     with pytest.raises(TargetError, match=r"70 dB is out of reach: quality 100 reaches \d+\.\d+"):
-        encode_to(codec, crop, psnr=70)
+        codec.encode_to(crop, psnr=70)
 
 
 def test_targets_that_the_end_of_the_scale_meets_with_ease_are_met_with_a_warning(codec, crop):
     with pytest.warns(DctcodecWarning, match="quality 100 takes only"):
-        data = encode_to(codec, crop, bpp=9)
+        data = codec.encode_to(crop, bpp=9)
     assert data == codec.encode(crop, 100)
     with pytest.warns(DctcodecWarning, match=r"quality 1 reaches \d+\.\d+ dB"):
-        data = encode_to(codec, crop, psnr=3)
+        data = codec.encode_to(crop, psnr=3)
     assert data == codec.encode(crop, 1)
 
 
 def test_the_seed_and_progress_go_through(codec, crop):
     shares = []
-    data = encode_to(codec, crop, size=900, seed=5, tick=shares.append)
+    data = codec.encode_to(crop, size=900, seed=5, tick=shares.append)
     assert container.parse(data)[0].seed == 5
     assert len(shares) > 5 and sum(shares) == pytest.approx(1, abs=0.2)
 
@@ -95,12 +95,12 @@ def test_the_seed_and_progress_go_through(codec, crop):
 def test_one_target_is_wanted(codec, crop):
     for targets in ({}, {"bpp": 1.0, "psnr": 30.0}):
         with pytest.raises(ValueError, match="one target"):
-            encode_to(codec, crop, **targets)
+            codec.encode_to(crop, **targets)
 
 
 def test_a_model_of_one_quality_meets_no_target(crop):
     with pytest.raises(TargetError, match="dct-vae-cifar10 has one quality"):
-        encode_to(Codec("dct-vae-cifar10"), crop, bpp=0.2)
+        Codec("dct-vae-cifar10").encode_to(crop, bpp=0.2)
 
 
 @pytest.mark.parametrize("option", ["--target-bpp", "--target-size", "--target-psnr"])
@@ -109,7 +109,7 @@ def test_the_command_line_meets_targets(codec, crop, option: str, tmp_path: Path
     value = {"--target-bpp": 0.3, "--target-size": 900, "--target-psnr": 30}[option]
     assert dctcodec("encode", tmp_path / "a.png", "-o", tmp_path / "a.dct", option, value).output == ""
     name = option.removeprefix("--target-")
-    assert (tmp_path / "a.dct").read_bytes() == encode_to(codec, crop, **{name: value})
+    assert (tmp_path / "a.dct").read_bytes() == codec.encode_to(crop, **{name: value})
 
 
 def test_the_command_line_refuses_what_cannot_be(tmp_path: Path):
@@ -127,4 +127,4 @@ def test_the_command_line_refuses_what_cannot_be(tmp_path: Path):
 def test_a_rate_is_met_within_one_per_cent_on_kodak(codec, kodak: list[Path]):
     for path in kodak[::4]:
         image = Image.open(path)
-        assert 0.99 * 0.25 < bpp(encode_to(codec, image, bpp=0.25), image) <= 0.25, path
+        assert 0.99 * 0.25 < bpp(codec.encode_to(image, bpp=0.25), image) <= 0.25, path

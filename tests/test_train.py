@@ -27,6 +27,7 @@ from dctcodec.bands.transform import analyse, quantise
 from dctcodec.cli.train import train
 from dctcodec.data import photographs, sets
 from dctcodec.data.drawings import drawings
+from dctcodec.family import DECODER, FLOAT_PRIOR, PRIOR, TUNES
 from dctcodec.train import decoder, flagship, latents, loop, optimiser, prior, processes, vae
 from dctcodec.train.checkpoint import AVERAGE, CHECKPOINT, load_average, load_weights
 from dctcodec.train.export import float_prior, shipped_prior
@@ -241,14 +242,14 @@ def test_a_whole_model_is_trained_in_parts_and_a_part_begins_anew_after_a_change
 
     first = {"joint": [2], "latents": [1], "prior-1": [1], "prior-2": [2]}
     assert parts(1, 2) == first == parts(1, 2)  # all have ended
-    before = (run / "model" / installed.PRIOR).read_bytes()
+    before = (run / "model" / PRIOR).read_bytes()
     monkeypatch.setattr(installed, "_PLACES", (run,))
     codec, image = Codec("model", "cpu"), make_picture(70, 50)
     assert np.abs(np.asarray(codec.decode(codec.encode(image)), float) - np.asarray(image, float)).mean() < 12
     changed = parts(2, 2)
     (aside,) = changed.keys() - first.keys()
     assert aside.startswith("prior-2-until-") and changed == first | {"prior-1": [1, 2], aside: [2]}
-    assert (run / "model" / installed.PRIOR).read_bytes() != before
+    assert (run / "model" / PRIOR).read_bytes() != before
 
 
 def begin_of_one_process(rank: int, folder: Path) -> None:
@@ -339,7 +340,7 @@ def test_a_process_without_a_gpu_of_its_own_is_told(photos: Path, tmp_path: Path
 def plain_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prior without a forecast, to train on from."""
     torch.manual_seed(3)
-    path = tmp_path_factory.mktemp("plain") / installed.FLOAT_PRIOR
+    path = tmp_path_factory.mktemp("plain") / FLOAT_PRIOR
     path.write_bytes(float_prior(PriorNetwork(PriorShape())))
     return path
 
@@ -363,7 +364,7 @@ def test_a_prior_without_a_forecast_cannot_train_one(photos: Path, tmp_path: Pat
 
 def test_a_prior_begins_with_the_forecast_of_another(photos: Path, small_crops: None, plain_prior: Path, tmp_path: Path):
     other = installed.find("flagship")
-    words = ["--start", plain_prior, "--forecast", other.path / installed.FLOAT_PRIOR, "--learning-rate", 0]
+    words = ["--start", plain_prior, "--forecast", other.path / FLOAT_PRIOR, "--learning-rate", 0]
     command("prior", photos, tmp_path / "prior", 1, "--config", CONFIGS / "flagship.toml", *words)
     first, second = load_weights(plain_prior, PriorNetwork(PriorShape())).state_dict(), shipped_prior(other).state_dict()
     for name, tensor in tensors(checkpoint(tmp_path, "prior"), "model.").items():
@@ -379,14 +380,14 @@ def test_the_configurations_are_those_of_the_models(name: str, forecast: Forecas
     model = installed.find(name)
     assert config.description == model.description
     assert config.shape == flagship.FlagshipShape(PriorShape(forecast=forecast), DecoderShape())
-    network, shipped = flagship.Flagship(config.shape), load_file(model.path / installed.PRIOR)
+    network, shipped = flagship.Flagship(config.shape), load_file(model.path / PRIOR)
     sizes = {key: shipped[key].shape for key in to_integers(network.prior)}
     assert sizes == {key: tensor.shape for key, tensor in to_integers(network.prior).items()}
-    decoder.expand_weights(network.decoder, model.path / installed.DECODER)
+    decoder.expand_weights(network.decoder, model.path / DECODER)
     if name == "flagship":
         network.start(model.path)
     else:  # whose float prior does not ship
-        with pytest.raises(ModelError, match=f"there are no weights in .*{installed.FLOAT_PRIOR}"):
+        with pytest.raises(ModelError, match=f"there are no weights in .*{FLOAT_PRIOR}"):
             network.start(model.path)
 
 
@@ -452,7 +453,7 @@ def test_what_is_exported_is_a_codec(runs: Path, make_picture, monkeypatch: pyte
     image = make_picture(70, 50)
     data = codec.encode(image)
     assert codec.symbols(data)[0].model_id == model.model_id
-    assert 0 <= 8 * len(data) - codec.ideal_bits(data) < 8 * 28 + 64 + 0.01 * codec.ideal_bits(data)
+    assert 0 <= 8 * len(data) - codec.code_length(data) < 8 * 28 + 64 + 0.01 * codec.code_length(data)
     back = codec.decode(data)
     assert np.abs(np.asarray(back, float) - np.asarray(image, float)).mean() < 12
 
@@ -475,15 +476,15 @@ def test_a_decoder_may_be_trained_for_ms_ssim_and_exported_beside_the_other(
     invoke("export", *sources, "--description", "two decoders", "-o", tmp_path / "models" / "tuned")
     monkeypatch.setattr(installed, "_PLACES", (tmp_path / "models",))
     codec, image = Codec("tuned", "cpu"), make_picture(70, 50)
-    assert codec.scheme.tunes == installed.TUNES
-    plain, other = (np.asarray(codec.decode(codec.encode(image, tune=tune)), float) for tune in installed.TUNES)
+    assert codec.family.tunes == TUNES
+    plain, other = (np.asarray(codec.decode(codec.encode(image, tune=tune)), float) for tune in TUNES)
     assert 0 < np.abs(plain - other).mean() < 12
 
 
 def test_the_prior_to_train_on_from_is_the_one_in_integers(runs: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(installed, "_PLACES", (runs / "models",))
     model = installed.find("tiny")
-    again, shipped = to_integers(shipped_prior(model)), load_file(model.path / installed.PRIOR)
+    again, shipped = to_integers(shipped_prior(model)), load_file(model.path / PRIOR)
     assert all(torch.equal(again[name], shipped[name]) for name in again if name.endswith((".weight", ".shift")))
 
 

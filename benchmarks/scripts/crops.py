@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from PIL import Image, ImageDraw, ImageFont
 
-from dctcodec import Codec, encode_to
+from dctcodec import Codec
 from dctcodec.evaluate.baselines import AVIF, JPEG
 from dctcodec.evaluate.demo import best_of_size, sample
 from dctcodec.image import normalise, read_image, write_image
@@ -21,9 +21,9 @@ SIDE, GAP, LINE = 176, 8, 22
 def versions(original: Image.Image, size: int) -> dict[str, Image.Image]:
     """The photograph, and what is left of it in `size` bytes or, of AVIF and JPEG, in the best file of at most as many."""
     codec, pictures = Codec(), {"original": original}
-    for tune in codec.scheme.tunes:
-        data = encode_to(codec, original, size=size, tune=tune)
-        name = "dctcodec" if tune == codec.scheme.tunes[0] else f"dctcodec, {tune}"
+    for tune in codec.family.tunes:
+        data = codec.encode_to(original, size=size, tune=tune)
+        name = "dctcodec" if tune == codec.family.tunes[0] else f"dctcodec, {tune}"
         pictures[f"{name}: {len(data)}"] = codec.decode(data)
     for baseline in (AVIF, JPEG):
         quality, data = best_of_size(baseline, original, size)

@@ -22,8 +22,9 @@ from dctcodec.codec import Codec
 from dctcodec.container import HEADER_BYTES
 from dctcodec.evaluate import machine, report
 from dctcodec.exact.layers import Arithmetic
+from dctcodec.family import PRIOR
 from dctcodec.image import read_image
-from dctcodec.installed import DEFAULT, PRIOR
+from dctcodec.installed import DEFAULT
 from dctcodec.train.export import shipped_prior
 from dctcodec.train.prior import reveal_bits
 
@@ -62,13 +63,13 @@ def main(data: Path, model: str, json_path: Path | None) -> None:
     codec = Codec(model, "cpu")
     network = shipped_prior(codec.model)
     integers = load_file(codec.model.path / PRIOR)
-    priors = {kind: MaskedPrior(ExactPrior(integers, how), codec.scheme.prior.tables) for kind, how in arithmetics().items()}
+    priors = {kind: MaskedPrior(ExactPrior(integers, how), codec.family.prior.tables) for kind, how in arithmetics().items()}
     rows, equal = [], True
     for path in tqdm(sorted(data.glob("*.png"))):
         for quality in QUALITIES:
             file = codec.encode(read_image(path), quality)
             header, symbols = codec.symbols(file)
-            exact = codec.scheme.prior.nll(symbols, header.step16)
+            exact = codec.family.prior.code_length(symbols, header.step16)
             rows.append((float_bits(network, symbols, header.step), exact, 8 * (len(file) - HEADER_BYTES)))
         equal = equal and agree(list(priors.values()), symbols, header.step16)
     floats, exacts, payloads = (sum(column) for column in zip(*rows, strict=True))

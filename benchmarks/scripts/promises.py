@@ -13,17 +13,16 @@ from dctcodec.evaluate import machine, report
 from dctcodec.image import read_image
 from dctcodec.installed import DEFAULT
 from dctcodec.metrics import psnr
-from dctcodec.target import encode_to
 
 BPP = 0.25
 
 
 def measure(codec: Codec, path: Path) -> dict[str, object]:
-    """Bits a pixel of the file that is to have BPP, and PSNR in dB of its first 1, 2, ... latents."""
+    """Bits a pixel of the file that is to have BPP, and PSNR in dB of its first 1, 2, ... bands."""
     image = read_image(path)
-    file = encode_to(codec, image, bpp=BPP)
-    found = [psnr(image, codec.decode(file, latents=count)) for count in range(1, codec.scheme.latents + 1)]
-    return {"image": path.name, "bpp": 8 * len(file) / (image.width * image.height), "psnr by latents": found}
+    file = codec.encode_to(image, bpp=BPP)
+    found = [psnr(image, codec.decode(file, bands=count)) for count in range(1, codec.family.bands + 1)]
+    return {"image": path.name, "bpp": 8 * len(file) / (image.width * image.height), "psnr by bands": found}
 
 
 @click.command()
@@ -34,9 +33,9 @@ def main(data: Path, model: str, json_path: Path | None) -> None:
     """Target and parts of every picture of a folder."""
     codec, paths = Codec(model, "cpu"), sorted(data.glob("*.png"))
     rows = [measure(codec, path) for path in tqdm(paths)]
-    risen = [all(a < b for a, b in zip(r["psnr by latents"], r["psnr by latents"][1:], strict=False)) for r in rows]
+    risen = [all(a < b for a, b in zip(r["psnr by bands"], r["psnr by bands"][1:], strict=False)) for r in rows]
     worst = max(abs(row["bpp"] / BPP - 1) for row in rows)
-    summary = {"model": model, "target bpp": BPP, "largest miss, %": 100 * worst, "pictures where each latent helps": sum(risen)}
+    summary = {"model": model, "target bpp": BPP, "largest miss, %": 100 * worst, "pictures where each band helps": sum(risen)}
     report.emit({"machine": machine.describe(), "pictures": len(paths)} | summary | {"images": rows}, json_path)
 
 

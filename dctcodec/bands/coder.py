@@ -85,7 +85,7 @@ def encode(batches: list[Batch], tables: Tables) -> bytes:
     return coder.get_compressed()[::-1].astype("<u4").tobytes()
 
 
-def ideal_bits(batches: list[Batch], tables: Tables) -> float:
+def code_length(batches: list[Batch], tables: Tables) -> float:
     """Code length of the batches under the tables' counts, in bits, without the coder's overhead."""
     total = 0.0
     for symbols, mean, scale in batches:

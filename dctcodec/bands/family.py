@@ -9,8 +9,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dctcodec import installed, tiles
-from dctcodec.bands import transform
 from dctcodec.bands.coder import Tables
 from dctcodec.bands.decoder import Decoder, DecoderShape, reconstruct
 from dctcodec.bands.exact_prior import ExactPrior
@@ -18,84 +16,78 @@ from dctcodec.bands.masked import MaskedPrior
 from dctcodec.bands.order import BANDS
 from dctcodec.bands.quality import DEFAULT_QUALITY, STEP_UNIT, step_of_quality
 from dctcodec.bands.rdo import SymbolOptimiser
-from dctcodec.container import Header
+from dctcodec.bands.transform import analyse, quantise
 from dctcodec.errors import ModelError
 from dctcodec.exact.layers import arithmetic_for
+from dctcodec.family import DECODER, PRIOR, TUNED_DECODER, TUNES, Family, Parameters
+from dctcodec.installed import ModelInfo
 from dctcodec.progress import Tick
 from dctcodec.search import ROUNDS
+from dctcodec.tiles import tiles_across
 
 
-class Bands:
-    """`codec.Scheme` of the family. Symbols: int32 (CHANNELS, h, w) on the grid of tiles."""
+class Bands(Family):
+    """Symbols: int32 (CHANNELS, h, w) on the grid of tiles."""
 
     temperature = 0.0
     one_quality = False
     progressive = True
     most_effort = len(ROUNDS) - 1
-    latents = len(BANDS)
+    bands = len(BANDS)
 
-    def __init__(self, model: installed.ModelInfo, device: torch.device):
+    def __init__(self, model: ModelInfo, device: torch.device):
         self.device, self.model = device, model
         self.prior, self.decoder = _load(model, device)
-        self.tunes = installed.TUNES if (model.path / installed.TUNED_DECODER).exists() else installed.TUNES[:1]
+        self.tunes = TUNES if (model.path / TUNED_DECODER).exists() else TUNES[:1]
 
     def step16(self, quality: float | None) -> int:
         return round(step_of_quality(DEFAULT_QUALITY if quality is None else quality) * STEP_UNIT)
 
     @torch.no_grad()
-    def symbols(self, rgb: Tensor, header: Header, effort: int, tick: Tick) -> Tensor:
-        symbols = transform.quantise(transform.analyse(rgb[None]), header.step)[0].to(torch.int32)
+    def symbols(self, rgb: Tensor, parameters: Parameters, effort: int, tick: Tick) -> Tensor:
+        symbols = quantise(analyse(rgb[None]), parameters.step)[0].to(torch.int32)
         if effort == 0:
             return symbols
-        refiner = SymbolOptimiser(self._decoder(header), self.prior, rgb.to(self.device), header.step16, header.grey, header.tuned)
-        return refiner.refine(symbols, ROUNDS[effort], tick)
+        search = SymbolOptimiser(self._decoder(parameters.tune), self.prior, rgb.to(self.device), parameters)
+        return search.optimise(symbols, ROUNDS[effort], tick)
 
-    def encode(self, symbols: Tensor, header: Header, tick: Tick) -> bytes:
-        return self.prior.encode(symbols, header.step16, header.grey, tick)
+    def encode(self, symbols: Tensor, parameters: Parameters, tick: Tick) -> bytes:
+        return self.prior.encode(symbols, parameters.step16, parameters.grey, tick)
 
-    def decode(self, payload: bytes, header: Header, tick: Tick) -> Tensor:
-        height, width = tiles.tiles_across(header.height), tiles.tiles_across(header.width)
-        partial = len(payload) < header.payload_length
-        if partial:
-            payload = payload[: len(payload) // 4 * 4]  # whole words
-        if not header.progressive:
-            payload = _reversed(payload)
-        return self.prior.decode(payload, height, width, header.step16, header.grey, tick, partial)
+    def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> Tensor:
+        width, height = map(tiles_across, size)
+        return self.prior.decode(payload, height, width, parameters.step16, parameters.grey, tick, partial)
 
-    def code_length(self, symbols: Tensor, header: Header) -> float:
-        return self.prior.nll(symbols, header.step16, header.grey)
+    def code_length(self, symbols: Tensor, parameters: Parameters) -> float:
+        return self.prior.code_length(symbols, parameters.step16, parameters.grey)
 
-    def coarse(self, symbols: Tensor, latents: int) -> Tensor:
+    def coarse(self, symbols: Tensor, bands: int) -> Tensor:
         symbols = symbols.clone()
-        symbols[BANDS[latents - 1].stop :] = 0
+        symbols[BANDS[bands - 1].stop :] = 0
         return symbols
 
-    def paint(self, symbols: Tensor, header: Header, temperature: float) -> Tensor:
-        return reconstruct(self._decoder(header), symbols.to(self.device), header.step, temperature, header.seed)
+    def paint(self, symbols: Tensor, size: tuple[int, int], parameters: Parameters, temperature: float) -> Tensor:
+        decoder = self._decoder(parameters.tune)
+        return reconstruct(decoder, symbols.to(self.device), parameters.step, temperature, parameters.seed)
 
-    def _decoder(self, header: Header) -> Decoder:
-        return self._tuned_decoder if header.tuned else self.decoder
+    def _decoder(self, tune: str) -> Decoder:
+        return self.decoder if tune == TUNES[0] else self._tuned_decoder
 
     @cached_property
     def _tuned_decoder(self) -> Decoder:
-        return _load_decoder(self.model, installed.TUNED_DECODER, self.device)
+        return _load_decoder(self.model, TUNED_DECODER, self.device)
 
 
-def _reversed(payload: bytes) -> bytes:
-    """The order of words in files from before they were progressive."""
-    return b"".join(payload[start : start + 4] for start in range(0, len(payload), 4)[::-1])
-
-
-def _load(model: installed.ModelInfo, device: torch.device) -> tuple[MaskedPrior, Decoder]:
+def _load(model: ModelInfo, device: torch.device) -> tuple[MaskedPrior, Decoder]:
     with _told_as_damage(model):
-        integers = load_file(model.path / installed.PRIOR)
+        integers = load_file(model.path / PRIOR)
         network = ExactPrior(integers, arithmetic_for(device))
         tables = Tables(integers["cumulative"].numpy(), integers["reach"].numpy())
-    return MaskedPrior(network, tables), _load_decoder(model, installed.DECODER, device)
+    return MaskedPrior(network, tables), _load_decoder(model, DECODER, device)
 
 
 @torch.inference_mode(False)  # effort needs gradients by way of the weights
-def _load_decoder(model: installed.ModelInfo, file: str, device: torch.device) -> Decoder:
+def _load_decoder(model: ModelInfo, file: str, device: torch.device) -> Decoder:
     with _told_as_damage(model):
         decoder = Decoder(DecoderShape(**{k: tuple(v) for k, v in model.config["decoder"].items()}))
         decoder.load_state_dict({k: v.float() for k, v in load_file(model.path / file).items()})
@@ -104,7 +96,7 @@ def _load_decoder(model: installed.ModelInfo, file: str, device: torch.device) -
 
 
 @contextmanager
-def _told_as_damage(model: installed.ModelInfo) -> Iterator[None]:
+def _told_as_damage(model: ModelInfo) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, LookupError, RuntimeError) as error:

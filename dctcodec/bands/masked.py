@@ -19,9 +19,9 @@ class MaskedPrior:
     def __init__(self, network: ExactPrior, tables: coder.Tables):
         self.network, self.tables = network, tables
 
-    def nll(self, symbols: Tensor, step16: int, grey: bool = False) -> float:
+    def code_length(self, symbols: Tensor, step16: int, grey: bool = False) -> float:
         """Code length in bits of int32 symbols under the exact model, without the coder's overhead."""
-        return coder.ideal_bits(self._batches(symbols, step16, grey), self.tables)
+        return coder.code_length(self._batches(symbols, step16, grey), self.tables)
 
     def encode(self, symbols: Tensor, step16: int, grey: bool = False, tick: Tick = no_tick) -> bytes:
         """Code int32 symbols (CHANNELS, h, w); `step16`: the step in 1/16; `grey`: the chroma is zero and not sent; `tick` is

@@ -21,6 +21,7 @@ from dctcodec.bands.order import BANDS, CHANNELS
 from dctcodec.bands.prior import code_bits
 from dctcodec.bands.transform import SYMBOL_LIMIT, relative_step
 from dctcodec.device import fast_convolutions
+from dctcodec.family import TUNES, Parameters
 from dctcodec.metrics import log_dissimilarity
 from dctcodec.progress import Tick
 from dctcodec.search import AFTER_FAILURE, AFTER_SUCCESS, CURVATURE, SHARE
@@ -53,18 +54,18 @@ class State:
 
 
 class SymbolOptimiser:
-    """The search for one picture. `rgb`: float32 (3, H, W) in [0, 255]; `step16`: the step in 1/16; `grey`: chroma is not sent;
-    `tuned`: for MS-SSIM, not for squared error."""
+    """The search for one image. `rgb`: float32 (3, H, W) in [0, 255]."""
 
-    def __init__(self, decoder: Decoder, prior: "MaskedPrior", rgb: Tensor, step16: int, grey: bool, tuned: bool = False):
-        self.decoder, self.prior, self.rgb, self.step16, self.grey = decoder, prior, rgb, step16, grey
-        self.step, self.tuned = step16 / 16, tuned
+    def __init__(self, decoder: Decoder, prior: "MaskedPrior", rgb: Tensor, parameters: Parameters):
+        self.decoder, self.prior, self.rgb = decoder, prior, rgb
+        self.step16, self.step, self.grey = parameters.step16, parameters.step, parameters.grey
+        self.tuned = parameters.tune != TUNES[0]
         self.weight = BITS_WEIGHT * self.step**2
         self.curvature = energy() * (relative_step(torch.device("cpu")) * self.step) ** 2
         self.exchange: float | None = None  # of ln(1 - MS-SSIM), for squared error
         self.generator = torch.Generator().manual_seed(0)
 
-    def refine(self, symbols: Tensor, rounds: int, tick: Tick) -> Tensor:
+    def optimise(self, symbols: Tensor, rounds: int, tick: Tick) -> Tensor:
         """Symbols int32 (CHANNELS, h, w) of no higher cost than those given."""
         best, curvature = self._state(symbols.float()), CURVATURE
         tick(1 / (rounds + 1))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from dctcodec.installed import DEFAULT, TUNES, find
+from dctcodec.family import FAMILIES, TUNES
+from dctcodec.installed import DEFAULT, find
 
 QUALITIES = (5, 15, 30, 45, 60, 75, 90)
 PATH = click.Path(path_type=Path)
@@ -56,7 +57,7 @@ def kodak(data, qualities, model, device, json_path, plot_path, baselines, paper
     if paper and (effort or tune != TUNES[0] or published or not baselines):
         raise click.UsageError("--paper measures what figure 9 shows: leave --effort, --tune, --published and --no-baselines out")
     distinct = sorted({quality for several in qualities for quality in several})
-    if find(model).family == "dct-vae":
+    if FAMILIES[find(model).family].one_quality:
         if distinct:
             raise click.UsageError(f"The model {model} has one quality: leave --quality out.")
         distinct = [None]

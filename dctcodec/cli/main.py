@@ -16,8 +16,9 @@ from dctcodec.bands.quality import quality_of_step
 from dctcodec.cli.options import FiniteRange
 from dctcodec.container import parse
 from dctcodec.errors import DctcodecError, DctcodecWarning, ModelError
+from dctcodec.family import FAMILIES, TUNES
 from dctcodec.files import STANDARD_STREAM, check_output, make_folder, read_input, write_output
-from dctcodec.installed import DEFAULT, TUNES, find, find_by_id, installed
+from dctcodec.installed import DEFAULT, find, find_by_id, installed
 
 MAX_SEED = 2**32 - 1
 
@@ -119,13 +120,12 @@ def encode(inputs, output, quality, effort, tune, target_bpp, target_size, targe
     def work(source: str, destination: str) -> None:
         picture = read_image(source)
         from dctcodec.codec import loaded
-        from dctcodec.target import encode_to
 
         with _picture_bar() as tick:
             codec = loaded(model, device)
             codec.check(effort, tune)
             if targets:
-                data = encode_to(codec, picture, **targets, seed=seed, effort=effort, tune=tune, tick=tick)
+                data = codec.encode_to(picture, **targets, seed=seed, effort=effort, tune=tune, tick=tick)
             else:
                 data = codec.encode(picture, quality, seed, effort, tune, tick)
         write_output(destination, data)
@@ -136,7 +136,7 @@ def encode(inputs, output, quality, effort, tune, target_bpp, target_size, targe
 def _check_quality(model: str, quality: float | None, targets: dict[str, float]) -> None:
     if (quality is not None) + len(targets) > 1:
         raise click.UsageError("Give one of --quality, --target-bpp, --target-size and --target-psnr.")
-    if find(model).family == "dct-vae" and (quality is not None or targets):
+    if FAMILIES[find(model).family].one_quality and (quality is not None or targets):
         raise click.UsageError(f"The model {model} has one quality: leave --quality and --target-... out.")
 
 
@@ -146,11 +146,13 @@ def _check_quality(model: str, quality: float | None, targets: dict[str, float])
 @click.option("--temperature", type=FiniteRange(0), help="0 is smooth, 1 adds drawn texture.  [default: 0; 0.1 for dct-vae models]")
 @click.option("--partial", is_flag=True, help="Decode what is there of a file that breaks off, as a coarser picture.")
 @click.option("--upto", type=click.IntRange(min=1), metavar="BYTES", help="Decode as if the file broke off there.")
-@click.option("--latents", type=click.IntRange(min=1), metavar="K", help="Decode only the K coarsest of 8 bands of frequencies.")
+@click.option("--bands", type=click.IntRange(min=1), metavar="N", help="Decode only the first N of 8 bands of frequencies.")
+@click.option("--latents", "old_bands", type=click.IntRange(min=1), hidden=True)
 @click.option("--model", metavar="NAME", help="Another model of the same prior, to paint with.  [default: the file's]")
 @device_option
-def decode(inputs, output, temperature, partial, upto, latents, model, device) -> None:
+def decode(inputs, output, temperature, partial, upto, bands, old_bands, model, device) -> None:
     """Decode .dct files to pictures. The format is that of OUT's ending, PNG for - and for a directory."""
+    bands = bands or old_bands
     pairs = _pairs(inputs, output, ".png")
     from dctcodec.image import check_ending, write_image
 
@@ -168,10 +170,10 @@ def decode(inputs, output, temperature, partial, upto, latents, model, device) -
         from dctcodec.codec import codec_for, loaded
 
         codec = loaded(model, device) if model else codec_for(data, device, part)
-        if latents and latents > codec.scheme.latents:
-            raise DctcodecError(f"the model {codec.model.name} has {codec.scheme.latents} latents: --latents {latents} is too many")
+        if bands and bands > codec.family.bands:
+            raise DctcodecError(f"the model {codec.model.name} has {codec.family.bands} bands: --bands {bands} is too many")
         with _picture_bar() as tick:
-            picture = codec.decode(data, temperature, part, latents, tick)
+            picture = codec.decode(data, temperature, part, bands, tick)
         write_image(picture, destination)
 
     _run(work, pairs)

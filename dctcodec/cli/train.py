@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dctcodec.cli.options import SEED, FiniteRange
-from dctcodec.installed import TUNES
+from dctcodec.family import TUNES
 
 
 def _run_options(command):

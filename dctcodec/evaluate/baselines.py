@@ -33,7 +33,7 @@ class Baseline:
         """The picture in RGB."""
         return Image.open(io.BytesIO(data)).convert("RGB")
 
-    def ideal_bits(self, data: bytes) -> None:
+    def code_length(self, data: bytes) -> None:
         """None: these formats have no model whose code length could be told apart from the file's."""
 
 

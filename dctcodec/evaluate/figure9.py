@@ -102,7 +102,7 @@ def measure(codec: Codec, vae: HierarchicalVae, picture: Image.Image, name: str)
     encoded = time.perf_counter()
     ours = codec.decode(data)
     decoded = time.perf_counter()
-    coded = codec.scheme.prior.code(codec.symbols(data)[1], SEED, measure=True)
+    coded = codec.family.prior.code(codec.symbols(data)[1], SEED, measure=True)
     top, nats = _top(vae, picture, codec)
     psnr = metrics.psnr(picture, ours)
     jpeg, jpeg_data, equal = jpeg_of_equal_psnr(picture, psnr)
@@ -192,7 +192,7 @@ def grid(shown: Sequence[tuple[Row, Versions]]) -> bytes:
 
 def _top(vae: HierarchicalVae, picture: Image.Image, codec: Codec) -> tuple[Image.Image, float]:
     rgb = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().to(codec.device)
-    painted, nats = reconstruct_top(vae, rgb, TOP_LATENTS, codec.scheme.temperature, SEED)
+    painted, nats = reconstruct_top(vae, rgb, TOP_LATENTS, codec.family.temperature, SEED)
     pixels = painted[:, : picture.height, : picture.width].clamp(0, 255).round().to(torch.uint8)
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()), nats
 

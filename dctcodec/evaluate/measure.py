@@ -21,7 +21,7 @@ class Subject(Protocol):
 
     def decode(self, data: bytes) -> Image.Image: ...
 
-    def ideal_bits(self, data: bytes) -> float | None: ...
+    def code_length(self, data: bytes) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Setting:
     def decode(self, data: bytes) -> Image.Image:
         return self.codec.decode(data)
 
-    def ideal_bits(self, data: bytes) -> float:
-        return self.codec.ideal_bits(data)
+    def code_length(self, data: bytes) -> float:
+        return self.codec.code_length(data)
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ def measure_one(codec: Subject, image: Image.Image, quality: float | None, name:
     decoded = codec.decode(data)
     end = time.perf_counter()
     pixels = image.width * image.height
-    ideal_bits = codec.ideal_bits(data)
+    bits = codec.code_length(data)
     return Row(
         image=name,
         quality=quality,
         bpp=8 * len(data) / pixels,
-        ideal_bpp=None if ideal_bits is None else ideal_bits / pixels,
+        ideal_bpp=None if bits is None else bits / pixels,
         psnr=metrics.psnr(image, decoded),
         ms_ssim=metrics.ms_ssim(image, decoded),
         encode_seconds=encoded - start,

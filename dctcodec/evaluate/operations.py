@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dctcodec.codec import Codec
-from dctcodec.container import Header
+from dctcodec.family import Parameters
 from dctcodec.progress import no_tick
 
 SIDE = 256
@@ -17,15 +17,15 @@ SIDE = 256
 def count(model: str) -> dict[str, float]:
     """Multiply-adds a pixel of a model's parts, products of matrices and convolutions alone. Raises ModelError."""
     codec = Codec(model, "cpu")
-    scheme, step16 = codec.scheme, codec.scheme.step16(None)
-    header = Header(SIDE, SIDE, False, step16, 0, codec.model.model_id)
+    family, size = codec.family, (SIDE, SIDE)
+    parameters = Parameters(family.step16(None))
     pixels = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE))
     rgb = torch.from_numpy(pixels).float()
-    symbols = scheme.symbols(rgb, header, 0, no_tick)
+    symbols = family.symbols(rgb, parameters, 0, no_tick)
     parts = {
-        "analysis": lambda: scheme.symbols(rgb, header, 0, no_tick),
-        "prior": lambda: scheme.code_length(symbols, header),
-        "decoder": lambda: scheme.paint(symbols, header, scheme.temperature),
+        "analysis": lambda: family.symbols(rgb, parameters, 0, no_tick),
+        "prior": lambda: family.code_length(symbols, parameters),
+        "decoder": lambda: family.paint(symbols, size, parameters, family.temperature),
     }
     return {name: _multiply_adds(part) / SIDE**2 for name, part in parts.items()}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from dctcodec.bands.decoder import Decoder, DecoderShape
 from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise
 from dctcodec.data.photographs import Photos, figures_of_sets, held_out_sets, photo_files
-from dctcodec.installed import TUNES
+from dctcodec.family import TUNES
 from dctcodec.metrics import log_dissimilarity, ms_ssim_db
 from dctcodec.tiles import ycbcr_to_rgb
 from dctcodec.train.checkpoint import load_weights

@@ -17,6 +17,7 @@ from dctcodec.bands.export import to_integers
 from dctcodec.bands.forecast import ForecastShape
 from dctcodec.bands.prior import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, PriorShape, distribution_function
 from dctcodec.exact.quantised import ExactConv, weight_exponent
+from dctcodec.family import DECODER, FLOAT_PRIOR, PRIOR, TUNED_DECODER, WEIGHTS
 from dctcodec.files import make_folder, write_output
 from dctcodec.train.checkpoint import EXPONENT, load_average, load_weights
 from dctcodec.train.flagship import FlagshipShape
@@ -29,7 +30,7 @@ def export(model: Path, description: str, shape: FlagshipShape, prior: Path, dec
     Raises ModelError where a checkpoint does not fit, ExportError where weights have no exact form, OutputError.
     """
     files = _prior_files(prior, shape.prior)
-    for name, checkpoint in {installed.DECODER: decoder, installed.TUNED_DECODER: tuned}.items():
+    for name, checkpoint in {DECODER: decoder, TUNED_DECODER: tuned}.items():
         if checkpoint:
             files[name] = save(_halves(load_average(checkpoint, Decoder(shape.decoder), "decoder")))
     shapes = {"prior": asdict(shape.prior), "decoder": asdict(shape.decoder)}
@@ -43,14 +44,14 @@ def _prior_files(checkpoint: Path, shape: PriorShape) -> dict[str, bytes]:
     log_scales = LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS
     tables = integer_tables(log_scales, distribution_function)
     tensors |= {name: torch.from_numpy(table) for name, table in tables.items()}
-    return {installed.PRIOR: save(tensors), installed.FLOAT_PRIOR: float_prior(network)}
+    return {PRIOR: save(tensors), FLOAT_PRIOR: float_prior(network)}
 
 
 def shipped_prior(model: installed.ModelInfo) -> PriorNetwork:
     """The float network that a model's integers were made from. Raises ModelError where it does not fit."""
     shape = dict(model.config["prior"])
     forecast = ForecastShape(**shape.pop("forecast")) if shape["forecast"] else None
-    return load_weights(model.path / installed.FLOAT_PRIOR, PriorNetwork(PriorShape(**shape | {"forecast": forecast})))
+    return load_weights(model.path / FLOAT_PRIOR, PriorNetwork(PriorShape(**shape | {"forecast": forecast})))
 
 
 def write_model(model: Path, files: dict[str, bytes], config: dict[str, Any]) -> None:
@@ -59,7 +60,7 @@ def write_model(model: Path, files: dict[str, bytes], config: dict[str, Any]) ->
     make_folder(model)
     for name, data in (files | {installed.CONFIG: f"{json.dumps(config, indent=1)}\n".encode()}).items():
         write_output(model / name, data)
-    for name in installed.WEIGHTS - files.keys():
+    for name in WEIGHTS - files.keys():
         (model / name).unlink(missing_ok=True)
 
 

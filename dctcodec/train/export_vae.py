@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from dctcodec import configuration, installed
+from dctcodec import configuration
+from dctcodec.family import PRIOR, VAE
 from dctcodec.train.checkpoint import load_average
 from dctcodec.train.export import packed, write_model
 from dctcodec.vae import export
@@ -23,9 +24,9 @@ def export_paper(config: Path, checkpoint: Path, model: Path, prior: Path | None
         network.prior = load_average(prior, PaperModel(network.shape)).prior
     trained = {name for name, _ in network.named_parameters()}
     tensors = {k: v.half() if k in trained else v for k, v in network.state_dict().items()}
-    files, family = {installed.VAE: packed(tensors)}, "vae"
+    files, family = {VAE: packed(tensors)}, "vae"
     if codec and network.prior:
-        files[installed.PRIOR], family = packed(export.to_integers(network.prior)), "dct-vae"
+        files[PRIOR], family = packed(export.to_integers(network.prior)), "dct-vae"
     table = configuration.table(config)
     facts = {"family": family, "description": description, "temperature": PAPER_TEMPERATURE, "config": table, "figures": {}}
     write_model(model, files, facts)

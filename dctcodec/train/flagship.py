@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dctcodec import configuration, installed
+from dctcodec import configuration
 from dctcodec.bands.decoder import Decoder, DecoderShape
 from dctcodec.bands.forecast import ForecastShape
 from dctcodec.bands.order import REVEALS
@@ -21,6 +21,7 @@ from dctcodec.bands.transform import analyse, quantise, relative_step
 from dctcodec.configuration import check_names, make
 from dctcodec.data.photographs import Photos, figures_of_sets, held_out_sets, photo_files
 from dctcodec.errors import ConfigError
+from dctcodec.family import DECODER, FLOAT_PRIOR
 from dctcodec.search import CURVATURE, SHARE
 from dctcodec.train import decoder, prior
 from dctcodec.train.checkpoint import load_weights
@@ -95,8 +96,8 @@ class Flagship(nn.Module):
 
     def start(self, model: Path) -> None:
         """Take the weights of an exported model; its prior may have no forecast, its decoder fewer blocks. Raises ModelError."""
-        load_weights(model / installed.FLOAT_PRIOR, self.prior, new=("forecast.",))
-        decoder.expand_weights(self.decoder, model / installed.DECODER)
+        load_weights(model / FLOAT_PRIOR, self.prior, new=("forecast.",))
+        decoder.expand_weights(self.decoder, model / DECODER)
 
 
 def loss(model: Flagship, batch: Tensor, chosen: float, reveals: int) -> Tensor:

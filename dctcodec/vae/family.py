@@ -7,11 +7,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dctcodec import installed
 from dctcodec.bands.transform import TILE
-from dctcodec.container import Header
 from dctcodec.errors import ModelError
 from dctcodec.exact.layers import arithmetic_for
+from dctcodec.family import PRIOR, TUNES, Family, Parameters
+from dctcodec.installed import ModelInfo
 from dctcodec.progress import Tick
 from dctcodec.search import ROUNDS
 from dctcodec.tiles import pad_to_tiles, tiles_across
@@ -26,15 +26,15 @@ CHUNK = 32
 """Tiles that are painted together."""
 
 
-class DctVae:
-    """`codec.Scheme` of the family. Symbols: int32 (tiles, 3, size, size), row by row of the picture."""
+class DctVae(Family):
+    """Symbols: int32 (tiles, 3, size, size), row by row of the picture."""
 
     one_quality = True
     progressive = False
-    latents = 1  # sent: the context
-    tunes = installed.TUNES[:1]
+    bands = 1
+    tunes = TUNES[:1]
 
-    def __init__(self, info: installed.ModelInfo, device: torch.device):
+    def __init__(self, info: ModelInfo, device: torch.device):
         self.device = device
         self.temperature: float = info.config["temperature"]
         config, self.model = load_model(info.name, device)
@@ -50,7 +50,7 @@ class DctVae:
         return 0
 
     @torch.no_grad()
-    def symbols(self, rgb: Tensor, header: Header, effort: int, tick: Tick) -> Tensor:
+    def symbols(self, rgb: Tensor, parameters: Parameters, effort: int, tick: Tick) -> Tensor:
         tiles = _tiles(rgb.to(self.device) / 255)
         symbols = self.model.context.symbols(tiles)
         if effort:
@@ -60,28 +60,30 @@ class DctVae:
 
     def _refined(self, tiles: Tensor, symbols: Tensor, rounds: int, all_tiles: int, tick: Tick) -> Tensor:
         share = len(tiles) / all_tiles
-        return TileOptimiser(self.model, tiles).refine(symbols, rounds, lambda part: tick(part * share))
+        return TileOptimiser(self.model, tiles).optimise(symbols, rounds, lambda part: tick(part * share))
 
-    def encode(self, symbols: Tensor, header: Header, tick: Tick) -> bytes:
-        return self.prior.encode(symbols, header.seed, tick)
+    def encode(self, symbols: Tensor, parameters: Parameters, tick: Tick) -> bytes:
+        return self.prior.encode(symbols, parameters.seed, tick)
 
-    def decode(self, payload: bytes, header: Header, tick: Tick) -> Tensor:
-        return self.prior.decode(payload, tiles_across(header.height) * tiles_across(header.width), header.seed, tick)
+    def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> Tensor:
+        width, height = map(tiles_across, size)
+        return self.prior.decode(payload, height * width, parameters.seed, tick)
 
-    def code_length(self, symbols: Tensor, header: Header) -> float:
+    def code_length(self, symbols: Tensor, parameters: Parameters) -> float:
         """-L_vlb in bits of the noise that the encoder drew."""
-        return self.prior.vlb_bits(symbols, header.seed)
+        return self.prior.vlb_bits(symbols, parameters.seed)
 
-    def coarse(self, symbols: Tensor, latents: int) -> Tensor:
+    def coarse(self, symbols: Tensor, bands: int) -> Tensor:
         return symbols
 
     @torch.no_grad()
-    def paint(self, symbols: Tensor, header: Header, temperature: float) -> Tensor:
+    def paint(self, symbols: Tensor, size: tuple[int, int], parameters: Parameters, temperature: float) -> Tensor:
         images = [
-            self._paint(part.to(self.device), range(start, start + len(part)), header.seed, temperature)
+            self._paint(part.to(self.device), range(start, start + len(part)), parameters.seed, temperature)
             for start, part in zip(range(0, len(symbols), CHUNK), symbols.split(CHUNK), strict=True)
         ]
-        return _picture(torch.cat(images), tiles_across(header.height), tiles_across(header.width)) * 255
+        width, height = map(tiles_across, size)
+        return _picture(torch.cat(images), height, width) * 255
 
     def _paint(self, symbols: Tensor, tiles: range, seed: int, temperature: float) -> Tensor:
         noise = tile_noise(tiles, seed, self.device)
@@ -127,9 +129,9 @@ def _picture(tiles: Tensor, height: int, width: int) -> Tensor:
     return tiles.reshape(height, width, 3, TILE, TILE).permute(2, 0, 3, 1, 4).reshape(3, height * TILE, width * TILE)
 
 
-def _prior(info: installed.ModelInfo, device: torch.device) -> BitsBackPrior:
+def _prior(info: ModelInfo, device: torch.device) -> BitsBackPrior:
     try:
-        integers = load_file(info.path / installed.PRIOR)
+        integers = load_file(info.path / PRIOR)
         return BitsBackPrior(ExactDiffusion(integers, arithmetic_for(device)), GaussianTables(integers))
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise ModelError(f"the model {info.name} is damaged ({error}): install dctcodec again") from error

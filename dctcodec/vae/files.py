@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from dctcodec import installed
 from dctcodec.errors import ModelError, last_line
+from dctcodec.family import VAE
 from dctcodec.vae.config import Config, from_table
 from dctcodec.vae.model import PaperModel
 
@@ -19,7 +20,7 @@ def load_model(name: str, device: torch.device | str = "cpu") -> tuple[Config, P
     try:
         config = from_table(info.config["config"])
         model = PaperModel(config.shape)
-        tensors, state = load_file(info.path / installed.VAE), model.state_dict()
+        tensors, state = load_file(info.path / VAE), model.state_dict()
         model.load_state_dict({key: tensor.to(state[key].dtype) for key, tensor in tensors.items() if key in state})
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ModelError(f"the model {name} is damaged ({last_line(error)}): install dctcodec again") from error

@@ -28,7 +28,7 @@ class TileOptimiser:
         # a channel of a frequency, or all of them, by one step
         self.candidates = torch.cat([one, -one, all_, -all_])
 
-    def refine(self, symbols: Tensor, rounds: int, tick: Tick) -> Tensor:
+    def optimise(self, symbols: Tensor, rounds: int, tick: Tick) -> Tensor:
         """Symbols int64 (n, channels, size, size), in each tile of no higher cost than those given."""
         best = self.context.bins(symbols)
         cost, slope = self._cost(best, sloped=rounds > 0)

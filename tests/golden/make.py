@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dctcodec import Codec, container
-from dctcodec.installed import TUNES
+from dctcodec.family import TUNES
 
 FOLDER = Path(__file__).parent
 FILES = {

@@ -1,0 +1,117 @@
+"""What a family of models is: the interface that `codec.py` calls, and the one registry of families.
+
+A family draws each arrow of the figure in `codec.py`: RGB to symbols, symbols to bytes and back, symbols to RGB.
+A new family is a subclass of `Family` and one entry of `FAMILIES`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from dctcodec.installed import ModelInfo
+    from dctcodec.progress import Tick
+
+PRIOR, DECODER, VAE = "prior.safetensors", "decoder.safetensors", "vae.safetensors"
+"""Files of weights in a model's folder."""
+TUNED_DECODER = "decoder-ms-ssim.safetensors"
+"""A second decoder of the same symbols, trained for MS-SSIM; not every model has one."""
+FLOAT_PRIOR = "prior-float.safetensors"
+"""The prior's trained network, 8-bit weights and float16: training starts from it, the codec never reads it."""
+WEIGHTS = {PRIOR, DECODER, VAE, TUNED_DECODER, FLOAT_PRIOR}
+"""Every file of weights that a model may have."""
+TUNES = ("psnr", "ms-ssim")
+"""Measures that an image may be encoded and painted for; the default first."""
+
+
+@dataclass(frozen=True)
+class FamilyInfo:
+    """One entry of the registry. `files`: weights that every model of the family has; `one_quality`: its files have no
+    quantisation step; `codec`: "module:class" of its `Family`, None for models that are only evaluated."""
+
+    files: tuple[str, ...]
+    one_quality: bool
+    codec: str | None
+
+
+FAMILIES = {
+    "dct-bands": FamilyInfo((PRIOR, DECODER), one_quality=False, codec="dctcodec.bands.family:Bands"),
+    "dct-vae": FamilyInfo((PRIOR, VAE), one_quality=True, codec="dctcodec.vae.family:DctVae"),
+    "vae": FamilyInfo((VAE,), one_quality=True, codec=None),
+}
+"""Every family, by the name in `config.json`. The names are part of the file format of models."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How symbols are coded and painted. Encoder and decoder must use the same.
+
+    `step16`: quantisation step in 1/16 pixel levels, 0 for families with one quality; `grey`: only luma is coded;
+    `seed`: of noise, 0..2^32-1; `tune`: one of TUNES, the decoder that paints.
+    """
+
+    step16: int = 0
+    grey: bool = False
+    seed: int = 0
+    tune: str = TUNES[0]
+
+    @property
+    def step(self) -> float:
+        """Quantisation step, pixel levels."""
+        return self.step16 / 16
+
+
+class Family(ABC):
+    """The networks of one model, loaded on a device. Subclasses implement every method."""
+
+    one_quality: ClassVar[bool]
+    """Files have no quantisation step."""
+    progressive: ClassVar[bool]
+    """The first bytes of a payload decode to a coarser image."""
+    bands: ClassVar[int]
+    """Number of bands of frequencies, coarse to fine; 1 where symbols are sent all at once."""
+    temperature: float
+    """Default temperature of the decoder."""
+    most_effort: int
+    """Efforts are 0 to this one: 9, or 0 for models without a search."""
+    tunes: tuple[str, ...]
+    """Those of TUNES that the model has weights for."""
+
+    @abstractmethod
+    def __init__(self, model: ModelInfo, device: torch.device):
+        """Load a model. Raises ModelError where it is damaged."""
+
+    @abstractmethod
+    def step16(self, quality: float | None) -> int:
+        """The quantisation step of a quality, in 1/16 pixel levels; 0 for one quality. None is the default quality.
+        Raises ValueError."""
+
+    @abstractmethod
+    def symbols(self, rgb: Tensor, parameters: Parameters, effort: int, tick: Tick) -> Tensor:
+        """int32 symbols on the CPU of RGB float32 (3, H, W) in [0, 255]. `tick` is called where there is `effort`."""
+
+    @abstractmethod
+    def encode(self, symbols: Tensor, parameters: Parameters, tick: Tick) -> bytes:
+        """The payload of symbols. Exact."""
+
+    @abstractmethod
+    def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> Tensor:
+        """int32 symbols of a payload, of an image of `size` (width, height) in pixels. Exact. `partial`: the payload is the
+        first part of a progressive one. Raises FormatError."""
+
+    @abstractmethod
+    def code_length(self, symbols: Tensor, parameters: Parameters) -> float:
+        """Bits of symbols under the exact model, without the coder's overhead."""
+
+    @abstractmethod
+    def coarse(self, symbols: Tensor, bands: int) -> Tensor:
+        """Symbols of the first `bands` bands, the others as if they had not been sent."""
+
+    @abstractmethod
+    def paint(self, symbols: Tensor, size: tuple[int, int], parameters: Parameters, temperature: float) -> Tensor:
+        """RGB float32 (3, at least H, at least W), nominally in [0, 255], of symbols of an image of `size` (width, height)."""
