@@ -77,7 +77,7 @@ def test_a_model_may_be_exported_to_be_measured_alone(paper_runs: Path, tmp_path
     words = ["--data", paper_runs / "data", "--samples", 3, "--images", 4]
     whole, measured = (evaluate("likelihood", name, *words) for name in ("whole", "measured"))
     assert json.loads(whole)["nll_nats"] == json.loads(measured)["nll_nats"]
-    with pytest.raises(ModelError, match="makes no files"):
+    with pytest.raises(ModelError, match="has no codec"):
         Codec("measured", "cpu")
 
 
