@@ -168,6 +168,13 @@ class Codec:
         header, symbols = self.symbols(data)
         return self.family.code_length(symbols, _parameters(header))
 
+    @_outside_autocast
+    def tile_bits(self, data: bytes) -> Tensor | None:
+        """Bits of each tile of 32x32 pixels of a file, float (h, w), up to the rounding of the coder's tables; None for models of
+        a family that does not tell them apart."""
+        header, symbols = self.symbols(data)
+        return self.family.tile_bits(symbols, _parameters(header))
+
     def _header(self, size: tuple[int, int], parameters: Parameters) -> container.Header:
         if self.model.model_id is None:
             raise ModelError(f"the model {self.model.name} has no prior to code with")

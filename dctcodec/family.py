@@ -115,3 +115,7 @@ class Family(ABC):
     @abstractmethod
     def paint(self, symbols: Tensor, size: tuple[int, int], parameters: Parameters, temperature: float) -> Tensor:
         """RGB float32 (3, at least H, at least W), nominally in [0, 255], of symbols of an image of `size` (width, height)."""
+
+    def tile_bits(self, symbols: Tensor, parameters: Parameters) -> Tensor | None:
+        """Bits of each tile's symbols, float (h, w) on the grid of tiles; None where the family does not tell them apart."""
+        return None

@@ -61,6 +61,9 @@ class Bands(Family):
     def code_length(self, symbols: Tensor, parameters: Parameters) -> float:
         return self.prior.code_length(symbols, parameters.step16, parameters.grey)
 
+    def tile_bits(self, symbols: Tensor, parameters: Parameters) -> Tensor:
+        return self.prior.tile_bits(symbols, parameters.step16, parameters.grey)
+
     def coarse(self, symbols: Tensor, bands: int) -> Tensor:
         symbols = symbols.clone()
         symbols[BANDS[bands - 1].stop :] = 0

@@ -9,7 +9,7 @@ from torch import Tensor
 from dctcodec.bands import coder
 from dctcodec.bands.exact_prior import ExactPrior
 from dctcodec.bands.order import CHANNELS, PARTS, REVEALS
-from dctcodec.bands.prior import checkerboard, tiles_of
+from dctcodec.bands.prior import checkerboard, code_bits, tiles_of
 from dctcodec.progress import Tick, no_tick
 
 
@@ -51,6 +51,14 @@ class MaskedPrior:
             for parameter, value in zip(parameters, values, strict=True):
                 parameter[sent] = torch.from_numpy(value)
         return tuple(parameters)
+
+    def tile_bits(self, symbols: Tensor, step16: int, grey: bool = False) -> Tensor:
+        """Bits of each tile's symbols, float (h, w), before the coder's tables are rounded."""
+        bits = torch.zeros(symbols.shape[1:])
+        for sent, mean, scale in self._distributions(symbols, step16, grey):
+            lengths = code_bits(symbols[sent], torch.from_numpy(mean), torch.from_numpy(scale))
+            bits.index_put_(sent[1:], lengths, accumulate=True)
+        return bits
 
     def _batches(self, symbols: Tensor, step16: int, grey: bool, tick: Tick = no_tick) -> list[coder.Batch]:
         distributions = self._distributions(symbols, step16, grey, tick)
