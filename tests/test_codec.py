@@ -199,3 +199,12 @@ def test_every_public_name_is_there():
     assert all(getattr(dctcodec, name) is not None for name in dctcodec.__all__)
     with pytest.raises(AttributeError):
         _ = dctcodec.nonsense
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_bits_of_tiles_add_up_to_the_code_length(codec, make_picture, mode):
+    data = codec.encode(make_picture(200, 130, mode), 30)
+    bits = codec.tile_bits(data)
+    assert bits.shape == (5, 7)
+    assert (bits > 0).all()
+    assert bits.sum().item() == pytest.approx(codec.code_length(data), rel=1e-3)

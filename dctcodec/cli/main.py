@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -13,12 +12,13 @@ from typing import Any, NoReturn
 import click
 
 from dctcodec.bands.quality import quality_of_step
-from dctcodec.cli.options import FiniteRange
+from dctcodec.cli.messages import about, failure_message, named, say
+from dctcodec.cli.options import FiniteRange, check_quality
 from dctcodec.container import parse
-from dctcodec.errors import DctcodecError, DctcodecWarning, ModelError
-from dctcodec.family import FAMILIES, TUNES
+from dctcodec.errors import DctcodecError, ModelError
+from dctcodec.family import TUNES
 from dctcodec.files import STANDARD_STREAM, check_output, make_folder, read_input, write_output
-from dctcodec.installed import DEFAULT, find, find_by_id, installed
+from dctcodec.installed import DEFAULT, find_by_id, installed
 
 MAX_SEED = 2**32 - 1
 
@@ -59,13 +59,13 @@ class Commands(click.Group):
             error.show()
             sys.exit(2)
         except click.ClickException as error:
-            _say("error", _usage_message(error))
+            say("error", _usage_message(error))
             sys.exit(error.exit_code)
         except OSError as error:
             sys.stdout = None  # else the interpreter tries again to flush it at exit, and complains
             _fail(str(error))
         except (DctcodecError, MemoryError, RuntimeError) as error:
-            _fail(_failure_message(error))
+            _fail(failure_message(error))
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -113,7 +113,7 @@ def encode(inputs, output, quality, effort, tune, target_bpp, target_size, targe
     """Encode pictures to .dct files. INPUT may be - for stdin."""
     targets = {"bpp": target_bpp, "size": target_size, "psnr": target_psnr}
     targets = {name: value for name, value in targets.items() if value is not None}
-    _check_quality(model, quality, targets)
+    check_quality(model, quality, targets)
     pairs = _pairs(inputs, output, ".dct")
     from dctcodec.image import read_image
 
@@ -131,13 +131,6 @@ def encode(inputs, output, quality, effort, tune, target_bpp, target_size, targe
         write_output(destination, data)
 
     _run(work, pairs)
-
-
-def _check_quality(model: str, quality: float | None, targets: dict[str, float]) -> None:
-    if (quality is not None) + len(targets) > 1:
-        raise click.UsageError("Give one of --quality, --target-bpp, --target-size and --target-psnr.")
-    if FAMILIES[find(model).family].one_quality and (quality is not None or targets):
-        raise click.UsageError(f"The model {model} has one quality: leave --quality and --target-... out.")
 
 
 @main.command()
@@ -164,7 +157,7 @@ def decode(inputs, output, temperature, partial, upto, bands, old_bands, model, 
         header, payload = parse(data, partial)  # a bad file is told before torch is loaded
         if len(payload) < header.payload_length:
             share = 100 * len(payload) / header.payload_length
-            _say("warning", _named(source, f"the file breaks off: {share:.0f} % of it is decoded, unchecked for damage"))
+            say("warning", named(source, f"the file breaks off: {share:.0f} % of it is decoded, unchecked for damage"))
         data = data[:upto]
         part = partial or upto is not None
         from dctcodec.codec import codec_for, loaded
@@ -187,7 +180,7 @@ def info(file: str, as_json: bool) -> None:
 
     Size of the picture, model, quality, step, bytes of each part, bits a pixel.
     """
-    with _about(file):
+    with about(file):
         facts = _facts(read_input(file))
     if as_json:
         click.echo(json.dumps(facts, indent=2))
@@ -280,10 +273,10 @@ def _run(work: Callable[[str, str], None], pairs: list[tuple[str, str]]) -> None
     failures = 0
     for source, destination in _with_progress(pairs):
         try:
-            with _about(source):
+            with about(source):
                 work(source, destination)
         except DctcodecError as error:
-            _say("error", str(error))
+            say("error", str(error))
             failures += 1
     if failures:
         sys.exit(1)
@@ -309,49 +302,12 @@ def _picture_bar() -> Iterator[Callable[[float], object]]:
         yield bar.update
 
 
-@contextmanager
-def _about(source: str) -> Iterator[None]:
-    """Have warnings printed on one line, and every expected failure raised as a DctcodecError that names `source`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", DctcodecWarning)
-        warnings.showwarning = lambda message, *_: _say("warning", _named(source, str(message)))
-        try:
-            yield
-        except (DctcodecError, MemoryError, RuntimeError) as error:
-            raise DctcodecError(_named(source, _failure_message(error))) from error
-
-
-def _named(source: str, message: str) -> str:
-    told = message.startswith((f"{source} ", f"{source}: ", f"cannot read {source}: "))
-    return message if told else f"{source}: {message}"
-
-
-def _failure_message(error: Exception) -> str:
-    """One line for an expected failure; an unexpected one, which is a defect of ours, is raised again."""
-    if isinstance(error, DctcodecError):
-        return str(error)
-    # PyTorch raises RuntimeError for memory, with no class of its own on the CPU
-    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
-        return "not enough memory; try a smaller picture (or to train a smaller network, or batch)"
-    raise error
-
-
 def _usage_message(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     hint = f" See {context.command_path} --help." if context else ""
     return error.format_message() + hint
 
 
-def _say(kind: str, message: str) -> None:
-    """One line on stderr, above the progress bar if there is one."""
-    line = f"{kind}: {' '.join(message.splitlines())}"
-    tqdm = sys.modules.get("tqdm")
-    if tqdm and sys.stderr:
-        tqdm.tqdm.write(line, file=sys.stderr)
-    else:
-        click.echo(line, err=True)
-
-
 def _fail(message: str) -> NoReturn:
-    _say("error", message)
+    say("error", message)
     sys.exit(1)

@@ -1,9 +1,12 @@
-"""Types of command-line options that click lacks."""
+"""What options of several commands share."""
 
 import math
 from typing import Any
 
 import click
+
+from dctcodec.family import FAMILIES
+from dctcodec.installed import find
 
 SEED = click.IntRange(0, 2**63 - 1)
 """What torch's generators take, with room for a step's number to be added."""
@@ -17,3 +20,11 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+def check_quality(model: str, quality: float | None, targets: dict[str, float]) -> None:
+    """Raise UsageError where more than one of a quality and targets is given, or any to a model that has one quality."""
+    if (quality is not None) + len(targets) > 1:
+        raise click.UsageError("Give one of --quality, --target-bpp, --target-size and --target-psnr.")
+    if FAMILIES[find(model).family].one_quality and (quality is not None or targets):
+        raise click.UsageError(f"The model {model} has one quality: leave --quality and --target-... out.")

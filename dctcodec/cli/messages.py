@@ -1,0 +1,48 @@
+"""Lines on stderr: warnings and errors, each of one line that names what it is about."""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from dctcodec.errors import DctcodecError, DctcodecWarning
+
+
+@contextmanager
+def about(source: str) -> Iterator[None]:
+    """Have warnings printed on one line, and every expected failure raised as a DctcodecError that names `source`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DctcodecWarning)
+        warnings.showwarning = lambda message, *_: say("warning", named(source, str(message)))
+        try:
+            yield
+        except (DctcodecError, MemoryError, RuntimeError) as error:
+            raise DctcodecError(named(source, failure_message(error))) from error
+
+
+def named(source: str, message: str) -> str:
+    """A message that begins with the name of what it is about."""
+    told = message.startswith((f"{source} ", f"{source}: ", f"cannot read {source}: "))
+    return message if told else f"{source}: {message}"
+
+
+def failure_message(error: Exception) -> str:
+    """One line for an expected failure; an unexpected one, which is a defect of ours, is raised again."""
+    if isinstance(error, DctcodecError):
+        return str(error)
+    # PyTorch raises RuntimeError for memory, with no class of its own on the CPU
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        return "not enough memory; try a smaller picture (or to train a smaller network, or batch)"
+    raise error
+
+
+def say(kind: str, message: str) -> None:
+    """One line on stderr, above the progress bar if there is one."""
+    line = f"{kind}: {' '.join(message.splitlines())}"
+    tqdm = sys.modules.get("tqdm")
+    if tqdm and sys.stderr:
+        tqdm.tqdm.write(line, file=sys.stderr)
+    else:
+        click.echo(line, err=True)
