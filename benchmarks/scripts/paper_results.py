@@ -1,0 +1,107 @@
+"""Committed results as text: the tables and figures of the paper, for benchmarks/paper/README.md."""
+
+from results import RESULTS, load
+
+FIGURE_9 = ("kodim01.png", "kodim13.png", "kodim23.png")
+"""Images that have a row of their own: hard, hardest and easy. The JSON file has all."""
+MAIN = "kodak-dct-vae-cifar10"
+LIKELIHOODS = {
+    "dct-vae-mnist": "76.62 nats",
+    "vae-mnist": "",
+    "dct-vae-cifar10-bound": "3.26 bits/dim",
+    "dct-vae-cifar10": "3.26 bits/dim",
+    "vae-cifar10": "3.28 bits/dim",
+    "dct-vae-omniglot": "86.11 nats",
+    "vae-omniglot": "",
+}
+"""Models with a row in the table of likelihoods, and the paper's figure, of networks trained for 600 and 8,000 epochs."""
+TABLE_5 = ("dct-vae-cifar10-bound", "dct-vae-cifar10", "vae-cifar10")
+
+
+def everything() -> str:
+    """All tables."""
+    return "\n\n".join([_figure_9(), _likelihoods(), _table_5(), _contexts()]) + "\n"
+
+
+def _figure_9() -> str:
+    kodak = load(f"paper/{MAIN}")
+    rows = {row["image"]: row for row in kodak["images"]}
+    lines = [
+        f"**Figure 9** on {len(rows)} Kodak images, temperature 0.1. Each cell gives PSNR in dB / MS-SSIM / bits per pixel. "
+        "VAE: its two top latents, by their KL. DCT-VAE: the context, real files. JPEG (Pillow, optimize): the smallest file of "
+        "at least that PSNR. Last column: our bits over the bits of a JPEG of equal PSNR, interpolated.\n",
+        "| image | VAE | DCT-VAE | JPEG | bits over JPEG |\n|---|---|---|---|---|",
+    ]
+    lines += [_figure_9_row(name, rows[name]) for name in FIGURE_9] + [_figure_9_row("mean of all", kodak["means"])]
+    lines += [_figure_9_row(f"mean of all, {other['model']}", other["means"]) for other in _other_models()]
+    return "\n".join([*lines, f"\n{_coder(kodak['means'])}"])
+
+
+def _other_models() -> list[dict]:
+    """Results of shipped models other than the main one."""
+    names = sorted(path.stem for path in (RESULTS / "paper").glob("kodak-*.json"))
+    return [load(f"paper/{name}") for name in names if name != MAIN]
+
+
+def _figure_9_row(name: str, row: dict) -> str:
+    points = (row[version] for version in ("vae", "dct_vae", "jpeg"))
+    cells = " | ".join(f"{p['psnr']:.1f} / {p['ms_ssim']:.2f} / {p['bpp']:.3f}" for p in points)
+    return f"| {name} | {cells} | {row['ratio']:.2f} |"
+
+
+def _coder(mean: dict) -> str:
+    times = load("paper/times-dct-vae-cifar10")
+    machine, results = times["machine"], times["codecs"][0]["results"]
+    return (
+        f"The context costs {mean['bound_bpp']:.4f} bits per pixel by −L_vlb and {mean['payload_bpp']:.4f} as payload of the file. "
+        f"The payload is {mean['payload_over_bound']:.4f} times −L_vlb of the same noise (worst image "
+        f"{mean['worst_payload_over_bound']:.4f}); initial bits are {100 * mean['initial_bpp'] / mean['payload_bpp']:.1f} % of it; "
+        f"{mean['plain_tiles']:.0f} tiles of an image are coded without the diffusion model. "
+        f"An image takes {results['encoding_time'][0]:.1f} s to encode and {results['decoding_time'][0]:.1f} s to decode "
+        f"(the first four; {machine['threads']} threads of an {machine['cpu']}, torch {machine['versions']['torch']})."
+    )
+
+
+def _likelihoods() -> str:
+    lines = [
+        "**Test likelihood**, −ln p.\n",
+        "| model | images, samples | bound | by importance weighting | paper |\n|---|---|---|---|---|",
+    ]
+    return "\n".join(lines + [_likelihood(load(f"paper/likelihood-{name}"), paper) for name, paper in LIKELIHOODS.items()])
+
+
+def _likelihood(result: dict, paper: str) -> str:
+    unit, key = ("bits/dim", "bits_per_dim") if "nll_bits_per_dim" in result else ("nats", "nats")
+    bound, weighted, error = (result[name] for name in (f"elbo_{key}", f"nll_{key}", f"nll_{key}_standard_error"))
+    estimate = f" ({result['images_with_all_samples']} with all)" if "pilot" in result else ""
+    return (
+        f"| `{result['model']}` | {result['images']}{estimate}, {result['samples']} | {bound:.2f} {unit} | "
+        f"{weighted:.2f} ± {error:.2f} {unit} | {paper or '–'} |"
+    )
+
+
+def _table_5() -> str:
+    """Our rows and the published ones."""
+    ours = (load(f"paper/likelihood-{name}") for name in TABLE_5)
+    rows = [(f"`{row['model']}`", f"{row['parameters'] / 1e6:.1f}M", row["latents"], row["nll_bits_per_dim"]) for row in ours]
+    rows += [tuple(row.values()) for row in load("paper/table-5")["rows"]]
+    lines = [
+        "**Table 5**, CIFAR-10. Our models were trained for some hours of CPU cores or minutes of a GPU. The other rows are "
+        "the paper's.\n",
+        "| model | size | L | bits/dim ≤ |\n|---|---|---|---|",
+    ]
+    return "\n".join(lines + [f"| {model} | {size or '–'} | {latents} | {bits:.2f} |" for model, size, latents, bits in rows])
+
+
+def _contexts() -> str:
+    """One network, several contexts."""
+    lines = [
+        "**Appendix F**: one network with several contexts, after equally many steps from random weights. Held-out images, "
+        "plain bound.\n",
+        "| configuration | steps, images | bound | of it the context |\n|---|---|---|---|",
+    ]
+    for name, row in load("paper/contexts")["runs"].items():
+        bits = f" ({row['bits_per_dim']:.2f} bits/dim)" if "bits_per_dim" in row else ""
+        seen = f"{row['step']:,.0f}, {row['images']:,.0f}"
+        lines.append(f"| `{name}` | {seen} | {row['bound']:.1f} nats{bits} | {row['context']:.1f} nats |")
+    return "\n".join(lines)
