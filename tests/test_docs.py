@@ -165,8 +165,8 @@ def test_every_script_that_is_shown_exists_with_its_options(name: str):
     for code in _code(_text(name)):
         for script, rest in re.findall(r"((?:benchmarks/scripts|tests/golden)/\w+\.py)(.*)", code):
             text = (ROOT / script).read_text(encoding="utf-8")
-            for option in re.findall(r"--[a-z-]+", rest):
-                assert re.search(rf"{option}(?![\w-])", text), code
+            for option in re.findall(r"--[a-z0-9-]+", rest):
+                assert re.search(rf'["/]{option}(?![\w-])', text), code
 
 
 def test_every_result_is_named_with_its_command():
