@@ -1,11 +1,13 @@
 """The bench: its measures, its curves, where it finds pictures, and what a whole run prints and stores."""
 
+import dataclasses
 import hashlib
 import io
 import json
 import math
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,10 @@ from PIL import Image
 
 from dctcodec import metrics
 from dctcodec.cli.bench import bench
-from dctcodec.errors import DataError, ImageError, OutputError
-from dctcodec.evaluate import demo, kodak, plot, published, report
-from dctcodec.evaluate.baselines import BASELINES, JPEG
-from dctcodec.evaluate.bdrate import bd_rate
+from dctcodec.errors import DataError, DctcodecError, ImageError, OutputError
+from dctcodec.evaluate import baselines, demo, kodak, plot, published, report, reuse
+from dctcodec.evaluate.baselines import AVIF_IQ, AVIF_PSNR, BASELINES, JPEG, JPEG_XL
+from dctcodec.evaluate.bdrate import bd_rate, mean_bd_rate
 from dctcodec.evaluate.measure import Row, means, measure
 
 
@@ -96,6 +98,51 @@ def ms_ssim_in_numpy(first: Image.Image, second: Image.Image) -> float:
     return float(np.mean(values))
 
 
+def waves(width: int, height: int) -> np.ndarray:
+    """uint8 (height, width, 3), by arithmetic alone."""
+    y, x = np.mgrid[:height, :width]
+    planes = [127 + 80 * np.sin(x / (7 + c) + c) * np.cos(y / (11 - c)) + 40 * ((x * y // 200) % 2) for c in range(3)]
+    return np.stack(planes, -1).clip(0, 255).round().astype(np.uint8)
+
+
+DISTORTIONS = {
+    "posterised": lambda a: a // 24 * 24 + 12,
+    "smoothed": lambda a: (sum(np.roll(a.astype(int), shift, (0, 1)) for shift in ((0, 0), (1, 0), (0, 1), (1, 1))) // 4).astype(
+        np.uint8
+    ),
+    "shifted": lambda a: np.roll(a, 3, 0) // 2 + 60,
+}
+
+
+@pytest.mark.parametrize(
+    ("size", "distortion", "score"),
+    [
+        ((200, 150), "posterised", 78.52931314),
+        ((200, 150), "smoothed", 32.47004083),
+        ((200, 150), "shifted", -63.48787224),
+        ((201, 151), "posterised", 78.30594954),
+        ((201, 151), "smoothed", 32.34169192),
+        ((113, 240), "shifted", -62.87456276),
+    ],
+)
+def test_ssimulacra2_agrees_with_the_program_of_its_authors(size: tuple[int, int], distortion: str, score: float):
+    """The scores are what the program at github.com/cloudinary/ssimulacra2 says of these images."""
+    original = waves(*size)
+    images = (Image.fromarray(array) for array in (original, DISTORTIONS[distortion](original)))
+    assert metrics.ssimulacra2(*images) == pytest.approx(score, abs=0.02)
+
+
+def test_ssimulacra2_of_equal_images_is_100():
+    image = photo(130, 120)
+    assert metrics.ssimulacra2(image, image) == pytest.approx(100, abs=0.05)
+
+
+@pytest.mark.parametrize(("side", "exists"), [(112, False), (113, True)])
+def test_ssimulacra2_has_no_value_for_small_images(side: int, exists: bool):
+    image = photo(side, 130)
+    assert (metrics.ssimulacra2(image, image) is not None) == exists
+
+
 @pytest.mark.parametrize(("side", "exists"), [(160, False), (161, True)])
 def test_ms_ssim_has_no_value_for_small_pictures(side: int, exists: bool):
     image = photo(side, 300)
@@ -119,7 +166,7 @@ def test_the_dissimilarity_has_a_value_for_small_pictures_too():
 
 
 def test_different_sizes_are_refused():
-    for measure_of in (metrics.psnr, metrics.ms_ssim):
+    for measure_of in (metrics.psnr, metrics.ms_ssim, metrics.ssimulacra2):
         with pytest.raises(ValueError, match="original"):
             measure_of(photo(8, 8), photo(8, 9))
 
@@ -169,6 +216,26 @@ def test_points_that_cost_more_and_are_no_better_are_left_out():
 
 def test_one_point_is_no_curve():
     assert bd_rate(CURVE, CURVE[:1]) is None
+
+
+def scaled(factor: float, bpps: list[float] = BPP) -> list[tuple[float, float]]:
+    """CURVE between some rates, for `factor` times the bits."""
+    return [(factor * bpp, metric) for bpp, metric in CURVE if bpp in bpps]
+
+
+def test_the_mean_bd_rate_is_that_of_the_images():
+    ours = {"a": scaled(1.1), "b": scaled(1.5), "not measured": CURVE}
+    rate = mean_bd_rate({"a": CURVE, "b": CURVE, "only there": CURVE}, ours)
+    assert rate.percent == pytest.approx((bd_rate(CURVE, scaled(1.1)) + bd_rate(CURVE, scaled(1.5))) / 2)
+    assert rate.compared == 2
+
+
+def test_images_whose_curves_do_not_overlap_or_reach_the_ends_are_counted():
+    wide = [(0.05, 20.0), (0.1, 25.0), (0.4, 32.0), (0.9, 36.0)]
+    nowhere = [(0.1, 50.0), (0.5, 60.0)]
+    rate = mean_bd_rate({"wide": wide, "narrow": CURVE, "none": CURVE}, {"wide": wide, "narrow": CURVE, "none": nowhere})
+    assert (rate.percent, rate.compared, rate.whole_interval) == (pytest.approx(0, abs=1e-9), 2, 1)
+    assert mean_bd_rate({"none": CURVE}, {"none": nowhere}).percent is None
 
 
 # --- where Kodak comes from
@@ -252,8 +319,15 @@ def test_kodak_is_recognised_in_any_folder(cache: Path, site: dict[str, bytes]):
 # --- rows, table, JSON, plot
 
 
-def row(quality: float = 1, bpp: float = 0.5, psnr: float = 30, ms_ssim: float | None = 0.9) -> Row:
-    return Row("x.png", quality, bpp, None, psnr, ms_ssim, 0.1, 0.2)
+def row(
+    quality: float = 1,
+    bpp: float = 0.5,
+    psnr: float = 30,
+    ms_ssim: float | None = 0.9,
+    score: float | None = 60,
+    image: str = "x.png",
+) -> Row:
+    return Row(image, quality, bpp, None, psnr, ms_ssim, score, 0.1, 0.2)
 
 
 def test_bpp_is_that_of_the_whole_file(folder: Path):
@@ -273,28 +347,52 @@ def test_a_file_that_is_no_picture(tmp_path: Path):
 def test_means_are_those_of_the_per_image_values():
     first, second = means([row(1, 0.2, 20), row(1, 0.4, 30), row(2, 1, 50, None), row(2, 2, 60)])
     assert (first.bpp, first.psnr) == (pytest.approx(0.3), 25)
-    assert (second.bpp, second.psnr, second.ms_ssim, second.ideal_bpp) == (1.5, 55, None, None)
+    assert (second.bpp, second.psnr, second.ms_ssim, second.ssimulacra2, second.ideal_bpp) == (1.5, 55, None, 60, None)
 
 
-def test_a_picture_too_large_for_a_format_is_said():
+def test_an_image_too_large_for_a_format_is_said():
     (webp,) = (baseline for baseline in BASELINES if baseline.name == "WebP")
-    with pytest.raises(ImageError, match="WebP cannot hold a picture of 16384x1"):
+    with pytest.raises(ImageError, match="WebP cannot hold an image of 16384x1"):
         webp.encode(Image.new("RGB", (16384, 1)), 5)
 
 
 @pytest.mark.parametrize("baseline", BASELINES, ids=lambda baseline: baseline.name)
 def test_baselines_in_colour_and_grey(baseline):
     for image in (photo(70, 50), photo(70, 50).convert("L")):
-        sizes = [len(baseline.encode(image, quality)) for quality in baseline.qualities]
+        sizes = [len(baseline.encode(image, quality)) for quality in baseline.qualities[::2]]
         assert sizes == sorted(sizes)
         decoded = baseline.decode(baseline.encode(image, baseline.qualities[-1]))
         assert decoded.mode == "RGB" and decoded.size == image.size
         assert metrics.psnr(image, decoded) > 25
 
 
+def test_options_reach_the_encoders():
+    image = photo(70, 50)
+    files = {AVIF_PSNR.encode(image, 40), AVIF_IQ.encode(image, 40)}
+    files |= {
+        dataclasses.replace(AVIF_IQ, options=AVIF_IQ.options | change).encode(image, 40)
+        for change in ({"speed": 9}, {"subsampling": "4:2:0"})
+    }
+    files |= {dataclasses.replace(JPEG_XL, options={"effort": effort}).encode(image, 40) for effort in (3, 7)}
+    assert len(files) == 6
+
+
+@pytest.mark.parametrize("baseline", [AVIF_PSNR, AVIF_IQ])
+def test_a_description_tells_options_and_versions(baseline):
+    assert f"tune={baseline.options['advanced']['tune']}" in baseline.description and "subsampling=4:4:4" in baseline.description
+    assert "libavif" in baseline.description and "aom" in baseline.description
+    assert json.loads(json.dumps(baseline.encoder)) == baseline.encoder
+
+
+def test_an_encoder_that_does_not_know_an_option_is_said():
+    old = dataclasses.replace(AVIF_IQ, options=AVIF_IQ.options | {"advanced": {"tune": "nonsense"}})
+    with pytest.raises(DctcodecError, match="Pillow cannot write AVIF-IQ here .*: pip install --upgrade pillow"):
+        old.check()
+
+
 def test_json_has_compressai_s_form_and_no_infinity():
     results = [report.Result(name, "text", [row(1, 0.1, 30), row(2, 0.3, math.inf, 1.0)]) for name in ("a", "b")]
-    document = json.loads(json.dumps(report.document(results, 0xABCDE, "some", {"cpu": "x"}), allow_nan=False))
+    document = json.loads(json.dumps(report.document(results, 0xABCDE, kodak.Pictures("some", ()), {"cpu": "x"}), allow_nan=False))
     codec = document["codecs"][0]
     assert document["model_id"] == "000abcde"
     assert (codec["name"], codec["description"]) == ("a", "text")
@@ -304,15 +402,16 @@ def test_json_has_compressai_s_form_and_no_infinity():
         "ideal-bpp": [None, None],
         "psnr-rgb": [30, None],
         "ms-ssim-rgb": [0.9, 1.0],
+        "ssimulacra2": [60, 60],
         "encoding_time": [0.1, 0.1],
         "decoding_time": [0.2, 0.2],
     }
     assert [image["image"] for image in codec["images"]] == ["x.png", "x.png"]
 
 
-def test_plot_draws_curves_with_and_without_ms_ssim():
+def test_plot_draws_curves_of_three_measures_or_of_one():
     rows = [row(1, 0.1, 30), row(2, 0.3, 33)]
-    small = [row(1, 0.1, 30, None), row(2, 0.3, 33, None)]
+    small = [row(1, 0.1, 30, None, None), row(2, 0.3, 33, None, None)]
     picture = Image.open(io.BytesIO(plot.draw([report.Result("a", "", rows), report.Result("b", "", small)], "some")))
     assert picture.format == "PNG" and picture.width > 1000
 
@@ -335,10 +434,11 @@ def test_published_curves_rise_and_name_their_source():
 def test_published_curves_are_compared_and_drawn_beside_ours():
     ours = report.Result("ours", "", [row(1, 0.1, 30), row(2, 0.3, 33)])
     curves = published.read(PUBLISHED)
-    rates = report.bd_rates([ours, *curves])
+    rates = report.published_rates(ours, curves)
     assert set(rates) == {curve.name for curve in curves}
     assert -100 < rates["VTM (VVC)"]["psnr"] < 100 and rates["ELIC"]["ms_ssim"] is None
-    assert "VTM (VVC)" in report.bd_lines([ours, *curves])
+    assert all(rate["ssimulacra2"] is None for rate in rates.values())
+    assert "VTM (VVC)" in report.bd_lines([ours], curves)
     alone, beside = plot.draw([ours], "some"), plot.draw([ours], "some", curves)
     assert Image.open(io.BytesIO(beside)).format == "PNG" and beside != alone
 
@@ -369,23 +469,115 @@ def test_published_curves_need_a_folder_of_them_and_all_of_kodak(folder: Path):
 # --- a whole run
 
 
-def test_a_run_prints_a_table_and_stores_json_and_plot(folder: Path, tmp_path: Path):
+@pytest.fixture
+def few_qualities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Baselines at two qualities, for speed."""
+    few = [dataclasses.replace(baseline, qualities=baseline.qualities[3:6:2]) for baseline in BASELINES]
+    monkeypatch.setattr(baselines, "BASELINES", tuple(few))
+
+
+def run_kodak(folder: Path, *options: object) -> str:
+    """What a run at quality 50 prints."""
+    words = ["kodak", "--data", folder, "--quality", "50", "--device", "cpu", *options]
+    done = CliRunner().invoke(bench, list(map(str, words)), catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+def baseline_rows(path: Path) -> dict[str, tuple[int, list[dict]]]:
+    """Of the JSON of a run: of each baseline, the number of reused rows and all rows."""
+    return {codec["name"]: (codec["reused_rows"], codec["images"]) for codec in json.loads(path.read_text())["codecs"][1:]}
+
+
+def test_a_run_prints_a_table_and_stores_json_and_plot(folder: Path, tmp_path: Path, few_qualities: None):
     target, drawing = tmp_path / "out.json", tmp_path / "out.png"
     options = ["--data", folder, "--quality", "20,80", "--quality", "50", "--device", "cpu", "--json", target]
     done = CliRunner().invoke(bench, ["kodak", *map(str, options), "--plot", str(drawing)], catch_exceptions=False)
     assert done.exit_code == 0
     assert "2 pictures" in done.stdout and "not the Kodak set" in done.stdout
-    assert "BD-rate of dctcodec over 0.08-0.5 bpp against" in done.stdout
+    assert "BD-rate of dctcodec over 0.08-0.8 bpp (negative: fewer bits), mean over the pictures, against" in done.stdout
 
     document = json.loads(target.read_text())
     ours, *others = document["codecs"]
-    assert [codec["name"] for codec in document["codecs"]] == ["dctcodec", "JPEG", "WebP", "AVIF"]
+    assert [codec["name"] for codec in document["codecs"]] == ["dctcodec", "JPEG", "WebP", "AVIF-PSNR", "AVIF-IQ", "JPEG XL"]
     assert ours["results"]["quality"] == [20, 50, 80]
     assert sorted(ours["results"]["bpp"]) == ours["results"]["bpp"]
     assert all(0 < bpp for bpp in ours["results"]["ideal-bpp"])
     assert len(ours["images"]) == 6
     assert {"cpu", "cores", "threads", "python", "versions", "command"} <= document["machine"].keys()
+    assert document["bd_rate_images"]["WebP"]["psnr"] == {"compared": 2, "whole_interval": 0}
+    assert set(document["bd_rate_percent"]["AVIF-IQ"]) == {"psnr", "ms_ssim", "ssimulacra2"}
+    assert all("libavif" in codec["encoder"]["library"] for codec in others if codec["name"].startswith("AVIF"))
+    assert document["sha256"] == {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.glob("*.png"))}
+    assert "nothing else ran" in document["times"]
     assert Image.open(drawing).format == "PNG"
+
+
+@pytest.fixture
+def earlier(folder: Path, tmp_path: Path) -> Path:
+    """The JSON of an earlier run of every baseline on the folder's images, at one quality."""
+    results = [report.Result("dctcodec", "", [row()])]
+    for baseline in BASELINES:
+        rows = [row(baseline.qualities[3], image=name, psnr=math.inf) for name in ("a.png", "b.png")]
+        results.append(report.Result(baseline.name, "", rows, baseline.encoder))
+    document = report.document(results, 1, kodak.find(folder), {})
+    (tmp_path / "earlier.json").write_text(json.dumps(document))
+    return tmp_path / "earlier.json"
+
+
+def changed(path: Path, change: Callable[[dict], object]) -> Path:
+    """The JSON of a run after a change to it."""
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_rows_of_earlier_runs_are_reused(folder: Path, earlier: Path, tmp_path: Path, few_qualities: None):
+    once, again = tmp_path / "once.json", tmp_path / "again.json"
+    run_kodak(folder, "--json", once, "--reuse", earlier)
+    assert {reused for reused, _ in baseline_rows(once).values()} == {2}  # of one quality; the other is measured
+    run_kodak(folder, "--json", again, "--reuse", earlier, "--reuse", once)
+    assert baseline_rows(again) == {name: (4, rows) for name, (_, rows) in baseline_rows(once).items()}
+    assert [row["psnr"] for _, rows in baseline_rows(again).values() for row in rows[:2]] == [None] * 10
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document["sha256"].update({"a.png": "0", "b.png": "0"}),
+        lambda document: document["measures"].update(ssimulacra2="another program"),
+        lambda document: document["codecs"][1]["encoder"].update(library="libjpeg 6"),
+        lambda document: document["codecs"][1]["encoder"]["options"].update(optimize=False),
+        lambda document: [row.update(quality=99) for row in document["codecs"][1]["images"]],
+        lambda document: document["codecs"].pop(1),
+    ],
+    ids=["images", "measures", "library", "options", "quality", "codec"],
+)
+def test_rows_of_other_measurements_are_not_reused(change: Callable[[dict], object], folder: Path, earlier: Path):
+    assert len(reuse.rows([reuse.read(earlier)], JPEG, kodak.find(folder))) == 2
+    assert reuse.rows([reuse.read(changed(earlier, change))], JPEG, kodak.find(folder)) == {}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"codecs": 1}'])
+def test_a_file_that_is_no_earlier_run_is_one_sentence(content: str, folder: Path, tmp_path: Path):
+    (tmp_path / "x.json").write_text(content)
+    done = CliRunner().invoke(bench, ["kodak", "--data", str(folder), "--reuse", str(tmp_path / "x.json")])
+    assert isinstance(done.exception, DataError) and "x.json is not the JSON of an earlier run" in str(done.exception)
+
+
+def test_a_damaged_row_or_a_missing_file_is_one_sentence(earlier: Path, tmp_path: Path):
+    with pytest.raises(DataError, match="is not the JSON of an earlier run"):
+        reuse.read(changed(earlier, lambda document: document["codecs"][2]["images"][0].pop("bpp")))
+    with pytest.raises(DataError, match="cannot read .*none.json: no such file"):
+        reuse.read(tmp_path / "none.json")
+
+
+def test_without_the_plugin_jpeg_xl_is_left_out(folder: Path, few_qualities: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(baselines, "has_jpeg_xl", lambda: False)
+    said = run_kodak(folder, "--limit", "1")
+    assert "JPEG XL is not measured: pip install pillow-jxl-plugin\n" in said
+    assert said.count("JPEG XL") == 1 and "AVIF-IQ" in said
 
 
 def test_only_ours_and_only_some(folder: Path):

@@ -340,10 +340,12 @@ def test_paper_is_for_these_models_only(pictures: Path):
     assert_one_error(result, 2, "--paper", installed.DEFAULT)
 
 
-@pytest.mark.parametrize("option", [("--effort", 2), ("--tune", "ms-ssim"), ("--published", "."), ("--no-baselines",)])
+@pytest.mark.parametrize(
+    "option", [("--effort", 2), ("--tune", "ms-ssim"), ("--published", "."), ("--reuse", "x"), ("--no-baselines",)]
+)
 def test_paper_has_no_options_of_other_benches(pictures: Path, option: tuple):
     result = dctcodec("bench", "kodak", "--paper", "--data", pictures, "--model", NAME, *option)
-    assert_one_error(result, 2, "leave --effort, --tune, --published and --no-baselines out")
+    assert_one_error(result, 2, "leave --effort, --tune, --published, --reuse and --no-baselines out")
 
 
 def test_bench_takes_the_model_without_qualities(pictures: Path, tmp_path: Path):

@@ -9,7 +9,7 @@ import click
 from PIL import Image, ImageDraw, ImageFont
 
 from dctcodec import Codec
-from dctcodec.evaluate.baselines import AVIF, JPEG
+from dctcodec.evaluate.baselines import AVIF_IQ, JPEG
 from dctcodec.evaluate.demo import best_of_size, sample
 from dctcodec.image import normalise, read_image, write_image
 
@@ -25,7 +25,7 @@ def versions(original: Image.Image, size: int) -> dict[str, Image.Image]:
         data = codec.encode_to(original, size=size, tune=tune)
         name = "dctcodec" if tune == codec.family.tunes[0] else f"dctcodec, {tune}"
         pictures[f"{name}: {len(data)}"] = codec.decode(data)
-    for baseline in (AVIF, JPEG):
+    for baseline in (AVIF_IQ, JPEG):
         quality, data = best_of_size(baseline, original, size)
         pictures[f"{baseline.name} {quality}: {len(data)}"] = baseline.decode(data)
     return pictures

@@ -7,7 +7,7 @@ import click
 from dctcodec.family import FAMILIES, TUNES
 from dctcodec.installed import DEFAULT, find
 
-QUALITIES = (5, 15, 30, 45, 60, 75, 90)
+QUALITIES = (1, 5, 15, 30, 45, 60, 75, 90, 100)
 PATH = click.Path(path_type=Path)
 
 
@@ -44,18 +44,28 @@ def bench() -> None:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute.")
 @click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write everything here.")
 @click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Draw the curves here.")
-@click.option("--baselines/--no-baselines", default=True, show_default=True, help="Measure JPEG, WebP and AVIF too.")
+@click.option("--baselines/--no-baselines", default=True, show_default=True, help="Measure JPEG, WebP, AVIF and JPEG XL too.")
+@click.option(
+    "--reuse",
+    "reused",
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="JSON of an earlier run: take its rows of JPEG, WebP, AVIF and JPEG XL where nothing has changed. Repeatable.",
+)
 @click.option("--paper", is_flag=True, help="The paper's figure 9: VAE, DCT-VAE and JPEG of equal PSNR, for a dct-vae model.")
 @click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Of our encoder.")
 @click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="Of our encoder.")
 @click.option("--published", type=PATH, metavar="DIR", help="Curves of others (JSON) to draw and compare with.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
-def kodak(data, qualities, model, device, json_path, plot_path, baselines, paper, limit, published, effort, tune) -> None:
-    """Rate, distortion and time on the 24 Kodak pictures, and BD-rates against JPEG, WebP and AVIF."""
+def kodak(data, qualities, model, device, json_path, plot_path, baselines, reused, paper, limit, published, effort, tune) -> None:
+    """Rate, distortion and time on the 24 Kodak pictures, and BD-rates against JPEG, WebP, AVIF and JPEG XL."""
     from dctcodec.evaluate.run import run
 
-    if paper and (effort or tune != TUNES[0] or published or not baselines):
-        raise click.UsageError("--paper measures what figure 9 shows: leave --effort, --tune, --published and --no-baselines out")
+    if paper and (effort or tune != TUNES[0] or published or reused or not baselines):
+        raise click.UsageError(
+            "--paper measures what figure 9 shows: leave --effort, --tune, --published, --reuse and --no-baselines out"
+        )
     distinct = sorted({quality for several in qualities for quality in several})
     if FAMILIES[find(model).family].one_quality:
         if distinct:
@@ -63,7 +73,7 @@ def kodak(data, qualities, model, device, json_path, plot_path, baselines, paper
         distinct = [None]
     elif paper:
         raise click.UsageError(f"--paper is for codecs of the family dct-vae, and {model} is none.")
-    run(data, distinct or QUALITIES, model, device, json_path, plot_path, baselines, paper, limit, published, effort, tune)
+    run(data, distinct or QUALITIES, model, device, json_path, plot_path, baselines, reused, paper, limit, published, effort, tune)
 
 
 @bench.command()

@@ -4,14 +4,19 @@ Both curves are first cut to one interval of bpp: where the interval ends inside
 (metric interpolated over log bpp by PCHIP), and the points outside fall away. The `bjontegaard` package then
 interpolates log bpp over the metric by PCHIP (monotone, no overshoot) and averages the difference over the range
 of the metric that both cut curves reach. So no bit outside the interval counts, on either side.
+
+Codecs that were measured on the same images are compared image by image, and the figure is the mean of the images' BD-rates. For
+each image it is that of the range which both curves reach; a codec whose best or worst quality leaves a part of the interval out is
+not compared there, and the number of images whose curves reach all of it is told beside the mean.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-INTERVAL = (0.08, 0.5)  # bits per pixel
+INTERVAL = (0.08, 0.8)  # bits per pixel
 Curve = Sequence[tuple[float, float]]  # (bpp, metric) points; the metric grows with quality
 
 
@@ -30,6 +35,29 @@ def bd_rate(anchor: Curve, test: Curve, interval: tuple[float, float] = INTERVAL
     with warnings.catch_warnings(action="ignore"):  # the package warns of curves that do not overlap, and returns NaN
         percent = bjontegaard.bd_rate(*rates_and_metrics, method="pchip", require_matching_points=False, min_overlap=0)
     return None if np.isnan(percent) else float(percent)
+
+
+@dataclass(frozen=True)
+class MeanRate:
+    """The mean of the BD-rates of images. `percent`: None where no image has one; `compared`: how many images have one;
+    `whole_interval`: of how many both curves reach both ends of the interval."""
+
+    percent: float | None
+    compared: int
+    whole_interval: int
+
+
+def mean_bd_rate(anchors: Mapping[str, Curve], tests: Mapping[str, Curve], interval: tuple[float, float] = INTERVAL) -> MeanRate:
+    """`bd_rate` of each image whose curves are in both mappings, and their mean."""
+    pairs = [(anchors[image], tests[image]) for image in anchors if image in tests]
+    rates = [rate for pair in pairs if (rate := bd_rate(*pair, interval)) is not None]
+    whole = sum(all(_reaches(curve, *interval) for curve in pair) for pair in pairs)
+    return MeanRate(float(np.mean(rates)) if rates else None, len(rates), whole)
+
+
+def _reaches(curve: Curve, low: float, high: float) -> bool:
+    rates = [bpp for bpp, _ in _rising(curve)]
+    return bool(rates) and min(rates) <= low and max(rates) >= high
 
 
 def _rising(curve: Curve) -> list[tuple[float, float]]:

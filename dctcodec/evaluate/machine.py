@@ -7,7 +7,17 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("dctcodec", "torch", "pillow", "constriction", "numpy", "pytorch-msssim", "bjontegaard", "compressai")
+PACKAGES = (
+    "dctcodec",
+    "torch",
+    "pillow",
+    "constriction",
+    "numpy",
+    "pytorch-msssim",
+    "bjontegaard",
+    "pillow-jxl-plugin",
+    "compressai",
+)
 
 
 def describe() -> dict[str, object]:
@@ -20,7 +30,7 @@ def describe() -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
-        "versions": {package: found for package in PACKAGES if (found := _version(package))},
+        "versions": {package: found for package in PACKAGES if (found := package_version(package))},
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
 
@@ -33,7 +43,8 @@ def cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """The version of an installed package; None where it is missing."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from PIL import Image
@@ -14,7 +15,7 @@ from dctcodec.codec import Codec
 from dctcodec.image import normalise, read_image
 
 
-class Subject(Protocol):
+class Measurable(Protocol):
     """What can be measured: `dctcodec.codec.Codec` and the baselines."""
 
     def encode(self, image: Image.Image, quality: float | None) -> bytes: ...
@@ -52,23 +53,30 @@ class Row:
     ideal_bpp: float | None  # the model's code length of the symbols, in bits / pixels
     psnr: float  # dB
     ms_ssim: float | None  # 0..1
+    ssimulacra2: float | None  # at most 100
     encode_seconds: float
     decode_seconds: float
 
 
 def measure(
-    codec: Subject, paths: Sequence[Path], qualities: Iterable[float | None], tick: Callable[[], object] = lambda: None
+    codec: Measurable,
+    paths: Sequence[Path],
+    qualities: Iterable[float | None],
+    tick: Callable[[], object] = lambda: None,
+    known: Mapping[tuple[str, float | None], Row] = MappingProxyType({}),
 ) -> list[Row]:
-    """A row for every quality and picture, in that order; `tick` is called after each. Raises ImageError."""
+    """A row for every quality and picture, in that order; `tick` is called after each. `known`: rows by picture's name and quality
+    that are taken as they are. Raises ImageError."""
     rows = []
     for quality in qualities:
         for path in paths:
-            rows.append(measure_one(codec, normalise(read_image(path)), quality, path.name))
+            row = known.get((path.name, quality))
+            rows.append(row or measure_one(codec, normalise(read_image(path)), quality, path.name))
             tick()
     return rows
 
 
-def measure_one(codec: Subject, image: Image.Image, quality: float | None, name: str) -> Row:
+def measure_one(codec: Measurable, image: Image.Image, quality: float | None, name: str) -> Row:
     """Encode and decode once. Times are wall-clock, from pixels in memory to bytes in memory and back."""
     start = time.perf_counter()
     data = codec.encode(image, quality)
@@ -84,6 +92,7 @@ def measure_one(codec: Subject, image: Image.Image, quality: float | None, name:
         ideal_bpp=None if bits is None else bits / pixels,
         psnr=metrics.psnr(image, decoded),
         ms_ssim=metrics.ms_ssim(image, decoded),
+        ssimulacra2=metrics.ssimulacra2(image, decoded),
         encode_seconds=encoded - start,
         decode_seconds=end - encoded,
     )
@@ -100,5 +109,5 @@ def _mean(rows: Sequence[Row]) -> Row:
         values = [getattr(row, figure) for row in rows]
         return None if None in values else math.fsum(values) / len(values)
 
-    figures = ("bpp", "ideal_bpp", "psnr", "ms_ssim", "encode_seconds", "decode_seconds")
+    figures = ("bpp", "ideal_bpp", "psnr", "ms_ssim", "ssimulacra2", "encode_seconds", "decode_seconds")
     return Row(image="mean", quality=rows[0].quality, **{figure: mean(figure) for figure in figures})

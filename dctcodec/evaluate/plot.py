@@ -1,12 +1,12 @@
-"""Rate-distortion curves: PSNR and MS-SSIM against bits per pixel, side by side."""
+"""Rate-distortion curves: PSNR, MS-SSIM and SSIMULACRA2 against bits per pixel, side by side."""
 
 import io
 from collections.abc import Sequence
 
 from dctcodec.evaluate.report import Curve
 
-PANELS = (("psnr", "PSNR, dB"), ("ms_ssim", "MS-SSIM, dB: -10 log10(1 - MS-SSIM)"))
-MAX_BPP = 0.8  # beyond it the low rates, which matter most, have no room
+PANELS = (("psnr", "PSNR, dB"), ("ms_ssim", "MS-SSIM, dB: -10 log10(1 - MS-SSIM)"), ("ssimulacra2", "SSIMULACRA2"))
+MAX_BPP = 0.9  # beyond it the low rates, which matter most, have no room
 
 
 def draw(results: Sequence[Curve], pictures: str, published: Sequence[Curve] = ()) -> bytes:
@@ -15,7 +15,7 @@ def draw(results: Sequence[Curve], pictures: str, published: Sequence[Curve] = (
     from matplotlib.figure import Figure
 
     colours = colormaps["tab20" if published else "tab10"]
-    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    figure = Figure(figsize=(16, 4.8), layout="constrained")
     for axes, (metric, label) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
         styles = [("o-", 2.4), *[("o--", 1.3)] * (len(results) - 1), *[(":", 1.3)] * len(published)]
         for number, (result, (style, width)) in enumerate(zip([*results, *published], styles, strict=True)):

@@ -7,7 +7,7 @@ from pathlib import Path
 from dctcodec.errors import DataError
 from dctcodec.metrics import ms_ssim_db
 
-COLUMNS = {"psnr": "psnr-rgb", "ms_ssim": "ms-ssim-rgb"}
+COLUMNS = {"psnr": "psnr-rgb", "ms_ssim": "ms-ssim-rgb", "ssimulacra2": "ssimulacra2"}
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Published:
     results: dict[str, list[float]]
 
     def curve(self, metric: str) -> list[tuple[float, float]]:
-        """The (bpp, metric) points. `metric`: "psnr" in dB, or "ms_ssim" on the decibel scale; empty where it was not published."""
+        """The (bpp, metric) points. `metric`: of `COLUMNS`; MS-SSIM is on the decibel scale. Empty where it was not published."""
         scale = ms_ssim_db if metric == "ms_ssim" else float
         return list(zip(self.results["bpp"], map(scale, self.results.get(COLUMNS[metric], [])), strict=False))
 

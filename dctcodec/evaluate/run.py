@@ -1,20 +1,34 @@
 """A whole bench run: find the pictures, measure every codec on them, say and store what came out."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
 from dctcodec.errors import DataError
-from dctcodec.evaluate import machine, report
-from dctcodec.evaluate.baselines import BASELINES
+from dctcodec.evaluate import baselines, machine, report, reuse
+from dctcodec.evaluate.baselines import Baseline
 from dctcodec.evaluate.extra import need
 from dctcodec.evaluate.kodak import Pictures, find
-from dctcodec.evaluate.measure import Setting, Subject, measure
+from dctcodec.evaluate.measure import Measurable, Row, Setting, measure
 from dctcodec.evaluate.published import Published, read
 from dctcodec.evaluate.report import Result
 from dctcodec.files import check_output, write_output
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A codec, what to call it, and the qualities to measure it at. `encoder`: of a baseline, see `Result`; `known`: rows that need
+    not be measured, by picture's name and quality."""
+
+    name: str
+    description: str
+    codec: Measurable
+    qualities: Sequence[float | None]
+    encoder: dict[str, object] | None = None
+    known: Mapping[tuple[str, float | None], Row] = field(default_factory=dict)
 
 
 def run(
@@ -24,7 +38,8 @@ def run(
     device: str,
     json_path: Path | None,
     plot_path: Path | None,
-    baselines: bool,
+    with_baselines: bool,
+    reused: Sequence[Path],
     paper: bool,
     limit: int | None,
     published: Path | None,
@@ -37,11 +52,12 @@ def run(
     """
     from dctcodec.codec import Codec
 
-    need("bench", "bjontegaard", "matplotlib")
+    need("bench", "bjontegaard", "matplotlib", "scipy")
     for path in filter(None, (json_path, plot_path)):
         check_output(path)
     pictures = _first(find(data), limit)
     curves = _published(published, pictures)
+    earlier = [reuse.read(path) for path in reused]
     if paper:
         from dctcodec.evaluate.figure9 import run_paper
 
@@ -50,17 +66,18 @@ def run(
     codec = Codec(model, device)
     codec.check(effort, tune)
     ours = Setting(codec, effort, tune)
-    subjects = [("dctcodec", f"model {model}, device {device}, effort {effort}, tune {tune}", ours, qualities)]
-    if baselines:
-        subjects += [(codec.name, codec.description, codec, codec.qualities) for codec in BASELINES]
+    description = f"model {model}, device {device}, effort {effort}, tune {tune}"
+    subjects = [Subject("dctcodec", description, ours, qualities)]
+    if with_baselines:
+        subjects += [_baseline(baseline, reuse.rows(earlier, baseline, pictures)) for baseline in _available()]
     results = _measure_all(subjects, pictures)
 
     click.echo(f"Mean over {len(pictures.paths)} pictures: {pictures.description}")
     click.echo(report.table(results))
-    if baselines or curves:
-        click.echo(f"\n{report.bd_lines([*results, *curves])}")
+    if with_baselines or curves:
+        click.echo(f"\n{report.bd_lines(results, curves)}")
     if json_path:
-        document = report.document(results, codec.model.model_id, pictures.description, machine.describe(), curves)
+        document = report.document(results, codec.model.model_id, pictures, machine.describe(), curves)
         write_output(json_path, json.dumps(document, indent=1).encode() + b"\n")
     if plot_path:
         from dctcodec.evaluate.plot import draw
@@ -80,13 +97,24 @@ def _first(pictures: Pictures, limit: int | None) -> Pictures:
     return Pictures(f"the first {limit} of {pictures.description}", pictures.paths[:limit])
 
 
-def _measure_all(subjects: Sequence[tuple[str, str, Subject, Sequence[float]]], pictures: Pictures) -> list[Result]:
+def _available() -> Sequence[Baseline]:
+    if not baselines.has_jpeg_xl():
+        click.echo(f"JPEG XL is not measured: pip install {baselines.JXL_PACKAGE}", err=True)
+    return baselines.available()
+
+
+def _baseline(baseline: Baseline, known: Mapping[tuple[str, float | None], Row]) -> Subject:
+    return Subject(baseline.name, baseline.description, baseline, baseline.qualities, baseline.encoder, known)
+
+
+def _measure_all(subjects: Sequence[Subject], pictures: Pictures) -> list[Result]:
     from tqdm import tqdm
 
     results = []
-    total = len(pictures.paths) * sum(len(qualities) for *_, qualities in subjects)
+    total = len(pictures.paths) * sum(len(subject.qualities) for subject in subjects)
     with tqdm(total=total, unit="picture", disable=None) as bar:
-        for name, description, codec, qualities in subjects:
-            bar.set_description(name)
-            results.append(Result(name, description, measure(codec, pictures.paths, qualities, bar.update)))
+        for subject in subjects:
+            bar.set_description(subject.name)
+            rows = measure(subject.codec, pictures.paths, subject.qualities, bar.update, subject.known)
+            results.append(Result(subject.name, subject.description, rows, subject.encoder, len(subject.known)))
     return results

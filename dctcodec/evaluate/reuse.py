@@ -1,0 +1,67 @@
+"""Rows of an earlier run's JSON, so that baselines whose files come out the same each time need not be measured again."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dctcodec.errors import DataError
+from dctcodec.evaluate.baselines import Baseline
+from dctcodec.evaluate.kodak import Pictures
+from dctcodec.evaluate.machine import package_version
+from dctcodec.evaluate.measure import Row
+from dctcodec.files import reason
+
+MEASURES = {
+    "psnr": "over 8-bit RGB",
+    "ms_ssim": f"pytorch-msssim {package_version('pytorch-msssim')}",
+    "ssimulacra2": "SSIMULACRA 2.1 by dctcodec, as https://github.com/cloudinary/ssimulacra2",
+}
+"""By what the columns of a run were measured: rows of other measures are not reused."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The codecs of an earlier run by name, and the SHA-256 of its pictures' files by name."""
+
+    codecs: Mapping[str, dict[str, Any]]
+    sha256: Mapping[str, str]
+
+    def rows(self, baseline: Baseline, pictures: Pictures) -> list[Row]:
+        """Rows of the same encoder on the same pictures, at the qualities that are wanted."""
+        codec = self.codecs.get(baseline.name, {})
+        if codec.get("encoder") != baseline.encoder:
+            return []
+        same = {name for name, digest in sums(pictures).items() if self.sha256.get(name) == digest}
+        return [_row(row) for row in codec["images"] if row["image"] in same and row["quality"] in baseline.qualities]
+
+
+def rows(earlier: Sequence[Earlier], baseline: Baseline, pictures: Pictures) -> dict[tuple[str, float | None], Row]:
+    """What earlier runs measured of a baseline on these pictures, by picture's name and quality."""
+    return {(row.image, row.quality): row for run in earlier for row in run.rows(baseline, pictures)}
+
+
+def read(path: Path) -> Earlier:
+    """The JSON of an earlier run; nothing can be reused where it was measured by other measures. Raises DataError."""
+    try:
+        document = json.loads(path.read_text())
+        codecs = {codec["name"]: codec for codec in document["codecs"]}
+        [_row(row) for codec in codecs.values() for row in codec["images"]]
+        return Earlier(codecs if document["measures"] == MEASURES else {}, dict(document["sha256"]))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{path} is not the JSON of an earlier run: give what `dctcodec bench kodak --json` wrote") from error
+
+
+def sums(pictures: Pictures) -> dict[str, str]:
+    """The SHA-256 of each picture's file by its name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures.paths}
+
+
+def _row(stored: dict[str, Any]) -> Row:
+    """A stored row; the PSNR of equal pictures was stored as null, as JSON has no infinity."""
+    return Row(**{**stored, "psnr": math.inf if stored["psnr"] is None else stored["psnr"]})
