@@ -48,7 +48,7 @@ def _bands_figures(model: dict, speed: dict, kodak: dict) -> dict[str, float | s
     ours, rates = model["codecs"][0]["results"], {}
     for metric, key in results.METRICS.items():
         for name, other in results.other_codecs(kodak).items():
-            rate = bd_rate(results.curve(other, key), results.curve(ours, key))
+            rate = bd_rate(results.curve(other, key), results.curve(ours, key), results.INTERVAL)
             rates[f"Kodak BD-rate against {name}, {metric}, %"] = round(rate, 1)
     seconds = speed["median_seconds"]["dctcodec"]
     return rates | {

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from dctcodec.evaluate.bdrate import INTERVAL, bd_rate
+from dctcodec.evaluate.bdrate import bd_rate
 from dctcodec.evaluate.report import percent
 from dctcodec.metrics import ms_ssim_db
 
@@ -17,7 +17,7 @@ TUNED_EFFORTS = {0: "tuned", 6: "tuned-effort-6", 7: "tuned-effort-7"}
 METRICS = {"PSNR": "psnr-rgb", "MS-SSIM": "ms-ssim-rgb"}
 INTERVALS = {"PSNR": ((0.08, 0.25), (0.25, 0.8)), "MS-SSIM": ((0.08, 0.8),)}
 """Bits per pixel that BD-rates are also given for."""
-HELD_OUT_INTERVAL = (0.1, 0.8)
+INTERVAL, HELD_OUT_INTERVAL = (0.08, 0.5), (0.1, 0.8)
 
 
 def load(name: str) -> dict:
@@ -154,7 +154,7 @@ def _effort_rows(kodak: dict, efforts: dict[int, str], key: str) -> list[str]:
         points = zip(curve(ours, key), ours["quality"], strict=True)
         base = [point for point, quality in points if quality in results["quality"]]
         anchors = (base, *(curve(other, key) for other in others.values()))
-        rates = [f"{bd_rate(anchor, curve(results, key)):+.1f} %" for anchor in anchors]
+        rates = [f"{bd_rate(anchor, curve(results, key), INTERVAL):+.1f} %" for anchor in anchors]
         seconds = sum(results["encoding_time"]) / len(results["encoding_time"])
         lines.append(f"| {effort} | {seconds:.1f} | {' | '.join(rates)} |")
     return lines
@@ -163,7 +163,7 @@ def _effort_rows(kodak: dict, efforts: dict[int, str], key: str) -> list[str]:
 def _published(kodak: dict) -> str:
     ours = curve(kodak["codecs"][0]["results"])
     curves = [json.loads(path.read_text()) for path in sorted((RESULTS / "published").glob("*.json"))]
-    rates = ", ".join(f"{other['name']} {bd_rate(curve(other['results']), ours):+.0f} %" for other in curves)
+    rates = ", ".join(f"{other['name']} {bd_rate(curve(other['results']), ours, INTERVAL):+.0f} %" for other in curves)
     return (
         "Against curves that others published ([published](published)), at equal PSNR, effort 0. Their encoders and settings "
         f"differ from those of the table above: {rates}."
@@ -177,8 +177,9 @@ def _other_model() -> str:
     held_out = {name: curve(load(f"held-out/{name}")["codecs"][0]["results"]) for name in ("flagship", "dct-bands", "first")}
     rates = [bd_rate(held_out[name], held_out["flagship"], HELD_OUT_INTERVAL) for name in ("dct-bands", "first")]
     low, high = HELD_OUT_INTERVAL
+    more = bd_rate(curve(kodak), curve(smaller), INTERVAL)
     return (
-        f"The model `dct-bands` needs {_bits(bd_rate(curve(kodak), curve(smaller)))} bits than the default on Kodak. It takes "
+        f"The model `dct-bands` needs {_bits(more)} bits than the default on Kodak. It takes "
         f"{seconds['encode']:.2f} s to encode and {seconds['decode']:.2f} s to decode. On the 30 photographs that were held out "
         f"from training, and on which choices were made, the default needs {_bits(rates[0])} bits than `dct-bands` and "
         f"{_bits(rates[1])} than the first weights of that model (commit `6c0094e`; {low}–{high} bpp, [held-out](held-out)).\n\n"
