@@ -418,7 +418,8 @@ def test_plot_draws_curves_of_three_measures_or_of_one():
 
 # --- what others published
 
-PUBLISHED = Path(__file__).parent.parent / "benchmarks" / "published"
+ROOT = Path(__file__).parent.parent
+PUBLISHED = ROOT / "benchmarks" / "published"
 
 
 def test_published_curves_rise_and_name_their_source():
@@ -618,6 +619,29 @@ def test_operations_are_those_of_the_layers(model: str, scales: tuple, forecast:
     assert 1 < figures["decoder"] / blocks(scales) < 1.25
     # DCT by rows and columns
     assert figures["analysis"] == pytest.approx(3 * 2 * 32, rel=0.1)
+
+
+# --- folders of images for the bench
+
+
+def test_held_out_photographs_are_cropped_at_their_centres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "scripts")
+    import held_out
+
+    whole = {"bsds": (481, 321), "large": (900, 700)}
+    for name, size in whole.items():
+        (tmp_path / name).mkdir()
+        for number in range(11):
+            Image.new("RGB", size).save(tmp_path / name / f"{number:02}.png")
+    Image.effect_noise((700, 900), 50).save(tmp_path / "large" / "10.png")
+    done = CliRunner().invoke(held_out.main, [str(tmp_path), str(tmp_path / "out")], catch_exceptions=False)
+    assert done.exit_code == 0
+    written = {str(path.relative_to(tmp_path / "out")): Image.open(path) for path in (tmp_path / "out").rglob("*.png")}
+    sizes = {name: image.size for name, image in written.items()}
+    large = {"large/00.png": (768, 512), "large/10.png": (512, 768)}
+    assert sizes == dict.fromkeys(("bsds/00.png", "bsds/10.png"), (481, 321)) | large
+    middle = Image.open(tmp_path / "large" / "10.png").crop((94, 66, 606, 834)).convert("RGB")
+    assert written["large/10.png"].tobytes() == middle.tobytes()
 
 
 # --- the demo

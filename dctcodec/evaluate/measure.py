@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -56,6 +56,13 @@ class Row:
     ssimulacra2: float | None  # at most 100
     encode_seconds: float
     decode_seconds: float
+
+
+def stored_row(stored: Mapping[str, Any]) -> Row:
+    """A row as the JSON of a run has it; the PSNR of equal images is null there, as JSON has no infinity.
+
+    Raises TypeError or KeyError where it is no row."""
+    return Row(**{**stored, "psnr": math.inf if stored["psnr"] is None else stored["psnr"]})
 
 
 def measure(

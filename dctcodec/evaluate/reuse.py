@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from dctcodec.errors import DataError
 from dctcodec.evaluate.baselines import Baseline
 from dctcodec.evaluate.kodak import Pictures
 from dctcodec.evaluate.machine import package_version
-from dctcodec.evaluate.measure import Row
+from dctcodec.evaluate.measure import Row, stored_row
 from dctcodec.files import reason
 
 MEASURES = {
@@ -36,7 +35,7 @@ class Earlier:
         if codec.get("encoder") != baseline.encoder:
             return []
         same = {name for name, digest in sums(pictures).items() if self.sha256.get(name) == digest}
-        return [_row(row) for row in codec["images"] if row["image"] in same and row["quality"] in baseline.qualities]
+        return [stored_row(row) for row in codec["images"] if row["image"] in same and row["quality"] in baseline.qualities]
 
 
 def rows(earlier: Sequence[Earlier], baseline: Baseline, pictures: Pictures) -> dict[tuple[str, float | None], Row]:
@@ -49,7 +48,7 @@ def read(path: Path) -> Earlier:
     try:
         document = json.loads(path.read_text())
         codecs = {codec["name"]: codec for codec in document["codecs"]}
-        [_row(row) for codec in codecs.values() for row in codec["images"]]
+        [stored_row(row) for codec in codecs.values() for row in codec["images"]]
         return Earlier(codecs if document["measures"] == MEASURES else {}, dict(document["sha256"]))
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}") from error
@@ -60,8 +59,3 @@ def read(path: Path) -> Earlier:
 def sums(pictures: Pictures) -> dict[str, str]:
     """The SHA-256 of each picture's file by its name."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures.paths}
-
-
-def _row(stored: dict[str, Any]) -> Row:
-    """A stored row; the PSNR of equal pictures was stored as null, as JSON has no infinity."""
-    return Row(**{**stored, "psnr": math.inf if stored["psnr"] is None else stored["psnr"]})
