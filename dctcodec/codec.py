@@ -53,6 +53,13 @@ class Codec:
         self.device = device_of(device)
         self.family = _family(self.model, self.device)
 
+    @property
+    def model_id(self) -> int:
+        """The identity of the model that files name. Raises ModelError where the model has no prior to code with."""
+        if self.model.model_id is None:
+            raise ModelError(f"the model {self.model.name} has no prior to code with")
+        return self.model.model_id
+
     def check(self, effort: int, tune: str) -> None:
         """Check the options of a command line before an image is read. Raises ModelError where the model has no search for
         `effort`, or no weights for `tune`."""
@@ -176,14 +183,12 @@ class Codec:
         return self.family.tile_bits(symbols, _parameters(header))
 
     def _header(self, size: tuple[int, int], parameters: Parameters) -> container.Header:
-        if self.model.model_id is None:
-            raise ModelError(f"the model {self.model.name} has no prior to code with")
         return container.Header(
             *size,
             parameters.grey,
             parameters.step16,
             parameters.seed,
-            self.model.model_id,
+            self.model_id,
             progressive=self.family.progressive,
             tuned=parameters.tune != TUNES[0],
         )

@@ -38,7 +38,7 @@ def fast_convolutions(device: torch.device) -> torch.autocast:
 
 @cache
 def _multiplies_bfloat16() -> bool:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not know them
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not know them
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 

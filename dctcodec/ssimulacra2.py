@@ -64,7 +64,8 @@ def score(original: Tensor, decoded: Tensor) -> float:
     for scale in range(_SCALES):
         if scale:
             linear = _halved(linear)
-        error += _error(*_positive_xyb(linear), torch.tensor(_WEIGHTS, dtype=torch.float64)[:, scale])
+        first, second = _positive_xyb(linear)
+        error += _error(first, second, torch.tensor(_WEIGHTS, dtype=torch.float64)[:, scale])
     return _as_score(error)
 
 
@@ -106,7 +107,8 @@ def _blur(images: Tensor) -> Tensor:
     for axis in (2, 3):
         size, border = images.shape[axis], _RADIUS - 1
         padded = pad(images, (0, 0, border, border) if axis == 2 else (border, border))
-        images = sum(weight * padded.narrow(axis, start, size) for start, weight in enumerate(_window()))
+        parts = (weight * padded.narrow(axis, start, size) for start, weight in enumerate(_window()))
+        images = sum(parts, torch.zeros_like(images))
     return images
 
 

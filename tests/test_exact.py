@@ -286,4 +286,4 @@ def test_the_float_network_has_the_same_distributions_and_code_length(shape: Pri
     tables = coder.integer_tables(log_scales, distribution_function)
     masked = MaskedPrior(ExactPrior(to_integers(made), arithmetic_for(CPU)), coder.Tables(tables["cumulative"], tables["reach"]))
     expected = sum(reveal_bits(symbols, reveal, *output).item() for reveal, output in enumerate(floats))
-    assert masked.nll(symbols, round(step * 16)) == pytest.approx(expected, rel=0.005)
+    assert masked.code_length(symbols, round(step * 16)) == pytest.approx(expected, rel=0.005)

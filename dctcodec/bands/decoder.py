@@ -8,6 +8,7 @@ it knows, no coefficient leaves its symbol by more than half a step. Float arith
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from dctcodec.bands.transform import consistent, dequantise, synthesise
 from dctcodec.device import fast_convolutions
+from dctcodec.modules import ModuleList, start_at_zero
 from dctcodec.tiles import ycbcr_to_rgb
 
 SCALES = (32, 16, 8, 4)
@@ -24,6 +26,10 @@ SCALES = (32, 16, 8, 4)
 INPUT_GAIN = 1 / 64
 LATENTS = 8
 """Channels of the latent of a scale."""
+
+
+Draw = Callable[["Scale", Tensor], Tensor]
+"""The latent of a scale, from its features."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,7 @@ class Latent(nn.Module):
         super().__init__()
         self.log_sigma = nn.Conv2d(width, LATENTS, 1)
         self.project = nn.Conv2d(LATENTS, width, 1, bias=False)
-        nn.init.zeros_(self.log_sigma.weight)
-        nn.init.zeros_(self.log_sigma.bias)
+        start_at_zero(self.log_sigma)
 
     def sigma(self, features: Tensor) -> Tensor:
         return torch.exp(self.log_sigma(features).float().clamp(-5, 2))
@@ -89,12 +94,12 @@ class Scale(nn.Module):
         self.pixels = pixels
         self.up = nn.Conv2d(above, 4 * width, 1) if above else None
         self.context = nn.Conv2d(3 * pixels**2, width, 1)
-        self.blocks = nn.ModuleList(Block(width) for _ in range(blocks))
+        self.blocks = ModuleList(Block(width) for _ in range(blocks))
         self.latent = Latent(width)
 
-    def forward(self, above: Tensor | None, image: Tensor, log_step: Tensor, draw) -> Tensor:
+    def forward(self, above: Tensor | None, image: Tensor, log_step: Tensor, draw: Draw | None) -> Tensor:
         received = self.context(F.pixel_unshuffle(image, self.pixels))
-        features = received if above is None else F.pixel_shuffle(self.up(above), 2).add_(received)
+        features = received if above is None or self.up is None else F.pixel_shuffle(self.up(above), 2).add_(received)
         del above, received  # large pictures: each is a copy of the picture's size
         for block in self.blocks[:-1]:
             features = block(features, log_step)
@@ -110,20 +115,20 @@ class Decoder(nn.Module):
         super().__init__()
         self.shape = shape
         above = (None, *shape.widths[:-1])
-        self.scales = nn.ModuleList(Scale(*sizes) for sizes in zip(SCALES, above, shape.widths, shape.blocks, strict=True))
+        self.scales = ModuleList(Scale(*sizes) for sizes in zip(SCALES, above, shape.widths, shape.blocks, strict=True))
         self.paint = nn.Conv2d(shape.widths[-1], 3 * SCALES[-1] ** 2, 3, padding=1)
-        nn.init.zeros_(self.paint.weight)
-        nn.init.zeros_(self.paint.bias)
+        start_at_zero(self.paint)
 
-    def forward(self, symbols: Tensor, step: Tensor, draw=None) -> Tensor:
+    def forward(self, symbols: Tensor, step: Tensor, draw: Draw | None = None) -> Tensor:
         """`symbols`: float32 (B, C, h, w); `step`: float32 (B,), pixel levels; `draw(scale, features)` gives the latent
         of a scale, None for temperature 0. Returns RGB float32 (B, 3, 32 h, 32 w), nominally [0, 255], not clamped."""
         per_sample = step[:, None, None, None]
         with torch.autocast(symbols.device.type, enabled=False):
             image = synthesise(dequantise(symbols, per_sample) * INPUT_GAIN).contiguous(memory_format=torch.channels_last)
         log_step = torch.log(step)
-        features = None
-        for scale in self.scales:
+        coarsest, *others = self.scales
+        features = coarsest(None, image, log_step, draw)
+        for scale in others:
             features = scale(features, image, log_step, draw)
         residual = F.pixel_shuffle(self.paint(F.silu(features)), SCALES[-1]).float()
         with torch.autocast(symbols.device.type, enabled=False):

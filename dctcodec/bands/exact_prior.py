@@ -90,7 +90,8 @@ class ExactPrior:
 
     def _features(self, symbols: Tensor, reveal: int) -> Tensor:
         """(positions, FEATURES * n + 1), as `network.symbol_features` in units of 1/16, of the n channels known before a reveal."""
-        now, board = REVEALS[reveal], checkerboard(*symbols.shape[1:], self.arithmetic.device)
+        _, height, width = symbols.shape
+        now, board = REVEALS[reveal], checkerboard(height, width, self.arithmetic.device)
         known = symbols[: _channels_known(reveal)].to(self.arithmetic.device)
         if now.parity == 1:
             known = torch.cat([known[: now.start], known[now.start :] * (board == 0)])

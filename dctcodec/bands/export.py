@@ -34,8 +34,8 @@ def to_integers(network: PriorNetwork) -> dict[str, Tensor]:
 
 def _forecast(network: Forecast) -> dict[str, Tensor]:
     tensors = _blocks(network) | _conditioning(network.conditioning)
-    for name in ("coarse", "up", "fine"):
-        tensors |= layer_tensors(name, network.get_submodule(name), STREAM_BITS)
+    for name, layer in (("coarse", network.coarse), ("up", network.up), ("fine", network.fine)):
+        tensors |= layer_tensors(name, layer, STREAM_BITS)
     tensors |= layer_tensors("paint", network.paint, ACTIVATION_BITS) | layer_tensors("pool", network.pool, SCALE_BITS)
     tensors["coarse_blocks"] = torch.tensor(network.shape.coarse, dtype=torch.int32)
     cpu = torch.device("cpu")
@@ -47,7 +47,7 @@ def _forecast(network: Forecast) -> dict[str, Tensor]:
 
 
 def _blocks(network: PriorNetwork | Forecast) -> dict[str, Tensor]:
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for number, (first, second) in enumerate(zip(network.first, network.second, strict=True)):
         tensors |= layer_tensors(f"first.{number}", first, STREAM_BITS) | layer_tensors(f"second.{number}", second, STREAM_BITS)
     return tensors
@@ -64,17 +64,22 @@ def _head(head: ExactConv) -> dict[str, Tensor]:
 
 
 def _conditioning(conditioning: Conditioning) -> dict[str, Tensor]:
-    low, high = (math.log(s) for s in STEP_RANGE)
-    rows, shape = torch.linspace(low, high, STEP_ROWS), (-1, conditioning.layers, conditioning.width)
+    rows, shape = _rows(), (-1, conditioning.layers, conditioning.width)
     reveal, step = (torch.round(bias * 2**STREAM_BITS).reshape(shape) for bias in (conditioning.reveal, conditioning.of_step(rows)))
     if not reveal.abs().max() + step.abs().max() < EXACT_LIMIT:  # so put, nan is refused too
         raise ExportError("the biases of the conditioning leave the exact range; train with smaller weights")
     return {"reveal_bias": reveal.to(torch.int32), "step_bias": step.to(torch.int32)}
 
 
+def _rows() -> Tensor:
+    """ln of the step of each row."""
+    low, high = STEP_RANGE
+    return torch.linspace(math.log(low), math.log(high), STEP_ROWS)
+
+
 def _step_bounds() -> Tensor:
     """Steps in 1/16 at which the next row begins."""
-    rows = torch.linspace(*(math.log(s) for s in STEP_RANGE), STEP_ROWS)
+    rows = _rows()
     return torch.round(torch.exp((rows[1:] + rows[:-1]) / 2) * 16).to(torch.int32)
 
 

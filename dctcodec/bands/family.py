@@ -21,6 +21,7 @@ from dctcodec.errors import ModelError
 from dctcodec.exact.layers import arithmetic_for
 from dctcodec.family import DECODER, PRIOR, TUNED_DECODER, TUNES, Family, Parameters
 from dctcodec.installed import ModelInfo
+from dctcodec.modules import channels_last
 from dctcodec.progress import Tick
 from dctcodec.search import ROUNDS
 from dctcodec.tiles import tiles_across
@@ -95,7 +96,7 @@ def _load_decoder(model: ModelInfo, file: str, device: torch.device) -> Decoder:
         decoder = Decoder(DecoderShape(**{k: tuple(v) for k, v in model.config["decoder"].items()}))
         decoder.load_state_dict({k: v.float() for k, v in load_file(model.path / file).items()})
     decoder.requires_grad_(False)
-    return decoder.eval().to(device, memory_format=torch.channels_last)
+    return channels_last(decoder.eval(), device)
 
 
 @contextmanager

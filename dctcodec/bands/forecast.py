@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dctcodec.bands.order import BANDS, CHANNELS
 from dctcodec.bands.transform import coefficients, dequantise, relative_step, synthesise
 from dctcodec.exact.quantised import Conditioning, ExactConv, activation, on_grid
+from dctcodec.modules import ModuleList
 from dctcodec.tiles import TILE
 
 FIRST_BAND = 2
@@ -60,8 +61,8 @@ class Forecast(nn.Module):
         self.coarse = ExactConv(3 * COARSE**2, width, 1)
         self.up = ExactConv(width, 4 * width, 1, gain=0.5)
         self.fine = ExactConv(3 * FINE**2, width, 1)
-        self.first = nn.ModuleList(ExactConv(width, width, 3) for _ in range(blocks))
-        self.second = nn.ModuleList(ExactConv(width, width, 3, gain=0.3) for _ in range(blocks))
+        self.first = ModuleList(ExactConv(width, width, 3) for _ in range(blocks))
+        self.second = ModuleList(ExactConv(width, width, 3, gain=0.3) for _ in range(blocks))
         self.paint = ExactConv(width, 3 * FINE**2, 3, gain=0.0)
         self.pool = ExactConv(2 * width, len(CHANNELS), 1, gain=0.0)
         self.conditioning = Conditioning(len(BANDS), blocks + 2, width)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from dctcodec.bands.forecast import FIRST_BAND, Forecast, Forecasts, ForecastShape, known_before
 from dctcodec.bands.order import CHANNELS, PARTS, REVEALS, Reveal
 from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX, Conditioning, ExactConv, activation, nearest
+from dctcodec.modules import ModuleList
 
 MEAN_BITS = 4
 MEAN_LIMIT = 2**15 - 1
@@ -90,13 +91,15 @@ def visibility(reveal: int, height: int, width: int, device: torch.device | None
 class PriorNetwork(nn.Module):
     """Masked-diffusion network over symbols (B, CHANNELS, h, w)."""
 
+    sent_before: Tensor
+
     def __init__(self, shape: PriorShape = PriorShape()):
         super().__init__()
         self.shape = shape
         width = shape.width
         self.input = ExactConv(FEATURES * INPUT_CHANNELS + 1, width, 1)
-        self.first = nn.ModuleList(ExactConv(width, width, 3) for _ in range(shape.blocks))
-        self.second = nn.ModuleList(ExactConv(width, width, 3, gain=0.3) for _ in range(shape.blocks))
+        self.first = ModuleList(ExactConv(width, width, 3) for _ in range(shape.blocks))
+        self.second = ModuleList(ExactConv(width, width, 3, gain=0.3) for _ in range(shape.blocks))
         self.head = ExactConv(width, 2 * len(CHANNELS), 1, gain=0.1)
         # a tile has more scales than the stream has channels: each also depends on every magnitude that is known of its tile
         self.skip = ExactConv(INPUT_CHANNELS, len(CHANNELS), 1, gain=0.0)
@@ -125,8 +128,8 @@ class PriorNetwork(nn.Module):
             stream = stream + second(activation(first(activation(stream + bias[:, block]))))
         outputs = self._heads(activation(stream + bias[:, -1]), magnitudes[source], reveal)
         forecasts = forecasts or self.forecasts(symbols, log_step, reveals)
-        if forecasts:
-            self._add_forecasts(outputs, forecasts, reveal)
+        if forecasts and self.forecast:
+            _add_forecasts(outputs, forecasts, self.forecast.pool, reveal)
         return [(mean.clamp(-MEAN_LIMIT, MEAN_LIMIT), scale.clamp(0, SCALES - 1)) for mean, scale in outputs]
 
     def forecasts(self, symbols: Tensor, log_step: Tensor, reveals: Tensor) -> Forecasts | None:
@@ -141,7 +144,7 @@ class PriorNetwork(nn.Module):
 
     def _heads(self, features: Tensor, magnitudes: Tensor, reveal: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Mean in 1/16 symbols and scale index of each sample's channels. `magnitudes`: of all symbols, known or not."""
-        outputs: list = [None] * len(reveal)
+        outputs: dict[int, tuple[Tensor, Tensor]] = {}
         weight, skip = self.head.rounded(), self.skip.rounded() * self.sent_before
         for number in reveal.unique().tolist():
             where = (reveal == number).nonzero()[:, 0]
@@ -154,16 +157,17 @@ class PriorNetwork(nn.Module):
             scale = nearest((log_scale - LOG_SCALE_MIN) * 2**SCALE_BITS) + nearest(more.float() * 2**SCALE_BITS)
             for position, sample in enumerate(where.tolist()):
                 outputs[sample] = (mean[position], scale[position])
-        return outputs
+        return [outputs[sample] for sample in range(len(reveal))]
 
-    def _add_forecasts(self, outputs: list, forecasts: Forecasts, reveal: Tensor) -> None:
-        """Add the forecasts to the means and scales of their samples."""
-        weight, bias = self.forecast.pool.rounded(), self.forecast.pool.bias
-        for row, painted, pooled in zip(forecasts.rows.tolist(), forecasts.painted, forecasts.pooled, strict=True):
-            now = REVEALS[int(reveal[row])]
-            channels, (mean, scale) = slice(now.start, now.stop), outputs[row]
-            more = F.conv2d(pooled, weight[channels, :, None, None]) + bias[channels, None, None]
-            outputs[row] = (mean + nearest(painted[channels] * 2**MEAN_BITS), scale + nearest(more.float() * 2**SCALE_BITS))
+
+def _add_forecasts(outputs: list[tuple[Tensor, Tensor]], forecasts: Forecasts, pool: ExactConv, reveal: Tensor) -> None:
+    """Add the forecasts to the means and scales of their samples. `pool`: the forecast's layer of scales."""
+    weight, bias = pool.rounded(), pool.bias
+    for row, painted, pooled in zip(forecasts.rows.tolist(), forecasts.painted, forecasts.pooled, strict=True):
+        now = REVEALS[int(reveal[row])]
+        channels, (mean, scale) = slice(now.start, now.stop), outputs[row]
+        more = F.conv2d(pooled, weight[channels, :, None, None]) + bias[channels, None, None]
+        outputs[row] = (mean + nearest(painted[channels] * 2**MEAN_BITS), scale + nearest(more.float() * 2**SCALE_BITS))
 
 
 def code_bits(symbols: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
@@ -176,7 +180,7 @@ def code_bits(symbols: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
 
 def distribution_function(x: np.ndarray) -> np.ndarray:
     """P(X <= x) of the distribution at scale 1, for the coder's tables."""
-    return sum(weight / (1 + np.exp(-x / width)) for weight, width in MIXTURE)
+    return sum((weight / (1 + np.exp(-x / width)) for weight, width in MIXTURE), np.zeros(x.shape))
 
 
 def _logistic_log_mass(centred: Tensor, inverse: Tensor) -> Tensor:

@@ -38,6 +38,8 @@ ALIKE = (slice(0, BANDS[2].stop), *BANDS[3:])
 """Channels that MS-SSIM is taken to weigh alike within a tile: bands, and the first three together, which are small."""
 WINDOW, MARGIN = 24, 4
 """Tiles across the part of a picture that is painted at once, and around it."""
+Window = tuple[slice, slice]
+"""Rows and columns of a part of a picture."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class SymbolOptimiser:
         self.tuned = parameters.tune != TUNES[0]
         self.weight = BITS_WEIGHT * self.step**2
         self.curvature = energy() * (relative_step(torch.device("cpu")) * self.step) ** 2
-        self.exchange: float | None = None  # of ln(1 - MS-SSIM), for squared error
+        self.exchange = 0.0  # squared error that 1 of ln(1 - MS-SSIM) is worth; the first state tells it
         self.generator = torch.Generator().manual_seed(0)
 
     def optimise(self, symbols: Tensor, rounds: int, tick: Tick) -> Tensor:
@@ -82,15 +84,15 @@ class SymbolOptimiser:
         if self.grey:
             bits = bits * _luma()
         cost = self.weight * bits.sum().item()
-        if self.exchange is None:  # so that one per cent of bits is worth as much as what it is about for
+        if not self.exchange:  # so that one per cent of bits is worth as much as what it is about for
             self.exchange = cost / DISSIMILARITY_EXPONENT
         error, slope, relative_curvature = self._error(symbols, sloped)
         return State(symbols, error + cost, slope, relative_curvature, mean, scale)
 
     def _moves(self, state: State, curvature: float) -> Tensor:
         """-1, 0 or 1 for each symbol."""
-        curvature = curvature * state.relative_curvature * self.curvature
-        moves = helpful_moves(state.symbols, state.slope, curvature, self.weight, state.mean, state.scale)
+        curvatures = curvature * state.relative_curvature * self.curvature
+        moves = helpful_moves(state.symbols, state.slope, curvatures, self.weight, state.mean, state.scale)
         made = torch.rand(moves.shape, generator=self.generator) < SHARE
         return moves * (made & _luma() if self.grey else made)
 
@@ -107,7 +109,7 @@ class SymbolOptimiser:
                     slope[:, *outer] += torch.autograd.grad(error, leaf, retain_graph=error is not errors[-1])[0].cpu()
         return total, slopes[0], _relative_curvature(*slopes) if self.tuned else torch.ones(())
 
-    def _window_errors(self, symbols: Tensor, inner: tuple[slice, slice], outer: tuple[slice, slice]) -> list[Tensor]:
+    def _window_errors(self, symbols: Tensor, inner: Window, outer: Window) -> list[Tensor]:
         """The error of the `inner` tiles where the `outer` ones are painted, which have these symbols; then, if it is another, the
         squared error."""
         with fast_convolutions(symbols.device):
@@ -142,21 +144,24 @@ def helpful_moves(symbols: Tensor, slope: Tensor, curvature: Tensor, weight: Ten
     return moves * ((symbols + moves).abs() <= SYMBOL_LIMIT)
 
 
-def _windows(height: int, width: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+def _windows(height: int, width: int) -> Iterator[tuple[Window, Window]]:
     """Parts of a grid of tiles, rows and columns each: those that together are the grid, and the same with their margins."""
-    for row in range(0, height, WINDOW):
-        for column in range(0, width, WINDOW):
-            corners = ((row, height), (column, width))
-            inner = tuple(slice(first, min(first + WINDOW, end)) for first, end in corners)
-            outer = tuple(
-                slice(max(0, part.start - MARGIN), min(part.stop + MARGIN, end))
-                for part, (_, end) in zip(inner, corners, strict=True)
-            )
-            yield inner, outer
+    for rows in _spans(height):
+        for columns in _spans(width):
+            yield (rows, columns), (_with_margin(rows, height), _with_margin(columns, width))
 
 
-def _pixels(tiles: tuple[slice, slice]) -> tuple[slice, slice]:
-    return tuple(slice(part.start * TILE, part.stop * TILE) for part in tiles)
+def _spans(length: int) -> list[slice]:
+    return [slice(first, min(first + WINDOW, length)) for first in range(0, length, WINDOW)]
+
+
+def _with_margin(span: slice, length: int) -> slice:
+    return slice(max(0, span.start - MARGIN), min(span.stop + MARGIN, length))
+
+
+def _pixels(tiles: Window) -> Window:
+    rows, columns = (slice(span.start * TILE, span.stop * TILE) for span in tiles)
+    return rows, columns
 
 
 def energy() -> Tensor:

@@ -28,8 +28,8 @@ def drawings(count: int, side: int, seed: int = 0) -> list[np.ndarray]:
 def _drawing(random: np.random.Generator, side: int) -> np.ndarray:
     picture = Image.new("RGB", (side, side), _colour(random, low=200) if random.random() < 0.6 else _colour(random))
     for _ in range(random.integers(2, 11)):
-        kind = random.choice([_area, _line, _gradient, _pattern], p=[0.5, 0.2, 0.15, 0.15])
-        kind(random, picture, _box(random, side))
+        kind = random.choice(4, p=[0.5, 0.2, 0.15, 0.15])
+        (_area, _line, _gradient, _pattern)[kind](random, picture, _box(random, side))
     for _ in range(random.integers(1, 6)):
         _text(random, picture)
     return np.asarray(picture)
@@ -60,7 +60,7 @@ def _pattern(random: np.random.Generator, picture: Image.Image, box: Box) -> Non
 
 def _text(random: np.random.Generator, picture: Image.Image) -> None:
     size, colour = int(random.choice(SIZES)), _colour(random)
-    left, top = random.integers(-20, picture.width * 2 // 3), random.integers(0, picture.height)
+    left, top = int(random.integers(-20, picture.width * 2 // 3)), int(random.integers(0, picture.height))
     lines = ("".join(random.choice(list(LETTERS), random.integers(5, 60))) for _ in range(random.integers(1, 13)))
     ImageDraw.Draw(picture).multiline_text((left, top), "\n".join(lines), fill=colour, font=ImageFont.load_default(size))
 
@@ -74,7 +74,8 @@ def _blend(random: np.random.Generator, picture: Image.Image, box: Box, share: n
 
 def _grid(box: Box) -> tuple[np.ndarray, np.ndarray]:
     """Row and column of each pixel of a box."""
-    return tuple(np.indices((box[3] - box[1], box[2] - box[0])))
+    rows, columns = np.indices((box[3] - box[1], box[2] - box[0]))
+    return rows, columns
 
 
 def _box(random: np.random.Generator, side: int) -> Box:
@@ -86,4 +87,5 @@ def _box(random: np.random.Generator, side: int) -> Box:
 def _colour(random: np.random.Generator, low: int = 0) -> tuple[int, int, int]:
     if low == 0 and random.random() < 0.4:
         return PLAIN[random.integers(len(PLAIN))]
-    return tuple(random.integers(low, 256, 3).tolist())
+    red, green, blue = random.integers(low, 256, 3).tolist()
+    return red, green, blue

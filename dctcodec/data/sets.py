@@ -85,7 +85,8 @@ def _cifar10(folder: Path) -> tuple[Tensor, Tensor]:
 
 def _photos(folder: Path) -> tuple[Tensor, Tensor]:
     """Every 32x32 tile of photographs, shuffled once; those of held-out photographs are the test set."""
-    return tuple(_tiles(files) for files in photo_files(folder))
+    training, test = photo_files(folder)
+    return _tiles(training), _tiles(test)
 
 
 def _tiles(files: list[Path]) -> Tensor:
@@ -116,7 +117,7 @@ def _omniglot(folder: Path) -> tuple[Tensor, Tensor]:
     matlab = folder / "chardata.mat"
     if matlab.exists():
         return _chardata(matlab)
-    return tuple(_drawings(folder / f"images_{part}.npz") for part in ("background", "evaluation"))
+    return _drawings(folder / "images_background.npz"), _drawings(folder / "images_evaluation.npz")
 
 
 def _chardata(path: Path) -> tuple[Tensor, Tensor]:

@@ -45,12 +45,13 @@ class Baseline:
         except (ImageError, KeyError) as error:
             raise DctcodecError(f"Pillow cannot write {self.name} here ({error}): pip install --upgrade pillow") from error
 
-    def encode(self, image: Image.Image, quality: float) -> bytes:
-        """The whole file of an RGB or grey image. `quality`: the format's own scale, 0..100, as an integer. Raises ImageError for
-        an image that is too large for the format."""
+    def encode(self, image: Image.Image, quality: float | None) -> bytes:
+        """The whole file of an RGB or grey image. `quality`: the format's own scale, 0..100, as an integer; None for Pillow's
+        default. Raises ImageError for an image that is too large for the format."""
         buffer = io.BytesIO()
+        options = self.options if quality is None else self.options | {"quality": int(quality)}
         try:
-            image.save(buffer, self.format, quality=int(quality), **self.options)
+            image.save(buffer, self.format, **options)
         except (OSError, ValueError, RuntimeError) as error:
             raise ImageError(f"{self.name} cannot hold an image of {image.width}x{image.height} ({error})") from error
         return buffer.getvalue()

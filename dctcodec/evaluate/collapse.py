@@ -75,21 +75,22 @@ def run(
 @torch.no_grad()
 def measure(model: PaperModel, images: Tensor) -> list[Row]:
     """Each latent's row, coarse to fine, the context first."""
-    divergence = context = 0.0
+    sides = [scale.side for scale in model.shape.network.scales[::-1] for _ in range(scale.latents)]
+    divergence, context = images.new_zeros(len(sides)), 0.0
     moments = []
     for some in tqdm(images.split(BATCH), unit="batch", disable=None):
         encoded = model.vae.encoder(some)
         draws = [model.vae.top_down(model.context_image(some), len(some), encoded)[1] for _ in range(2)]
-        divergence += sum(torch.stack([latent.divergence().flatten(1).sum() for latent in draw]) for draw in draws) / 2
-        moments.append([_moments(first, second) for first, second in zip(*draws, strict=True)])
+        first, second = (torch.stack([latent.divergence().flatten(1).sum() for latent in draw]) for draw in draws)
+        divergence += (first + second) / 2
+        moments.append([_moments(*pair) for pair in zip(*draws, strict=True)])
         context += model.context_bound(some).sum().item()
     rows = []
-    if model.prior:
-        shape = model.context.shape
-        rows.append(Row("context", shape.size, context / len(images), None, model.context.largest.numel()))
-    sides = [scale.side for scale in model.shape.network.scales[::-1] for _ in range(scale.latents)]
+    if model.context:
+        units = model.context.largest.numel()
+        rows.append(Row("context", model.context.shape.size, context / len(images), None, units))
     for number, (side, total, parts) in enumerate(zip(sides, divergence.tolist(), zip(*moments, strict=True), strict=True), 1):
-        covariance = _covariance(sum(parts), len(images))
+        covariance = _covariance(torch.stack(parts), len(images))
         active = int((covariance > ACTIVE).sum())
         rows.append(Row(f"z{number}", side, total / len(images), active, covariance.numel()))
     return rows
@@ -118,8 +119,8 @@ def plot(results: Sequence[tuple[str, list[Row]]]) -> bytes:
         numbers = range(0 if rows[0].active is None else 1, len(rows) + 1)
         points = list(zip(numbers, rows, strict=False))
         left.plot([n for n, _ in points], [row.kl_nats for _, row in points], "o-", ms=4, label=name)
-        latents = [(n, row) for n, row in points if row.active is not None]
-        right.plot([n for n, _ in latents], [row.active / row.units for _, row in latents], "o-", ms=4, label=name)
+        shares = [(n, row.active / row.units) for n, row in points if row.active is not None]
+        right.plot([n for n, _ in shares], [share for _, share in shares], "o-", ms=4, label=name)
     left.set(ylabel="KL, nats an image", yscale="symlog")
     right.set(ylabel=f"share of units with variance above {ACTIVE}", ylim=(-0.03, 1.03))
     for axes in (left, right):
@@ -134,12 +135,13 @@ def plot(results: Sequence[tuple[str, list[Row]]]) -> bytes:
 
 def _moments(first: Latent, second: Latent) -> Tensor:
     """Sums over images of both draws' posterior means and of their product, (3, units), float64."""
-    one, two = first.mean.flatten(1).double(), second.mean.flatten(1).double()
+    one, two = (latent.posterior()[0].flatten(1).double() for latent in (first, second))
     return torch.stack([one.sum(0), two.sum(0), (one * two).sum(0)])
 
 
 def _covariance(moments: Tensor, count: int) -> Tensor:
-    one, two, product = moments
+    """Of sums (batches, 3, units) over `count` images in all: (units,)."""
+    one, two, product = moments.sum(0)
     return (product - one * two / count) / (count - 1)
 
 

@@ -67,9 +67,10 @@ def jpeg_of_size(original: Image.Image, limit: int) -> Version:
 
 def best_of_size(codec: Baseline, original: Image.Image, limit: int) -> tuple[int, bytes]:
     """Quality and file of the best of at most `limit` bytes, or the smallest where all are larger."""
-    best = None
-    for quality, data in _files(codec, original):
-        if best and len(data) > limit:
+    files = _files(codec, original)
+    best = next(files)
+    for quality, data in files:
+        if len(data) > limit:
             break
         best = quality, data
     return best

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -14,13 +15,14 @@ from PIL import Image
 
 from dctcodec import container, metrics
 from dctcodec.codec import Codec
+from dctcodec.errors import ModelError
 from dctcodec.evaluate import machine
 from dctcodec.evaluate.baselines import JPEG
 from dctcodec.evaluate.kodak import Pictures
 from dctcodec.files import write_output
 from dctcodec.image import normalise, read_image
 from dctcodec.vae.bits_back import INITIAL_BITS
-from dctcodec.vae.family import reconstruct_top
+from dctcodec.vae.family import DctVae, reconstruct_top
 from dctcodec.vae.files import load_model
 from dctcodec.vae.network import HierarchicalVae
 
@@ -77,7 +79,8 @@ def run_paper(pictures: Pictures, codec: Codec, baseline: str, json_path: Path |
     from tqdm import tqdm
 
     vae = load_model(baseline, codec.device)[1].vae
-    rows, shown = [], []
+    rows: list[Row] = []
+    shown: list[tuple[Row, Versions]] = []
     for path in tqdm(pictures.paths, unit="picture", disable=None):
         row, versions = measure(codec, vae, normalise(read_image(path)).convert("RGB"), path.name)
         rows.append(row)
@@ -102,7 +105,7 @@ def measure(codec: Codec, vae: HierarchicalVae, picture: Image.Image, name: str)
     encoded = time.perf_counter()
     ours = codec.decode(data)
     decoded = time.perf_counter()
-    coded = codec.family.prior.code(codec.symbols(data)[1], SEED, measure=True)
+    coded = _family(codec).prior.code(codec.symbols(data)[1], SEED, measure=True)
     top, nats = _top(vae, picture, codec)
     psnr = metrics.psnr(picture, ours)
     jpeg, jpeg_data, equal = jpeg_of_equal_psnr(picture, psnr)
@@ -135,15 +138,15 @@ def jpeg_of_equal_psnr(picture: Image.Image, psnr: float) -> tuple[Image.Image, 
         before = here
     if before is None or here[0] < psnr:
         return decoded, data, len(data)
-    return decoded, data, float(np.interp(psnr, *zip(before, here, strict=True)))
+    return decoded, data, float(np.interp(psnr, (before[0], here[0]), (before[1], here[1])))
 
 
-def means(rows: Sequence[Row]) -> dict[str, object]:
+def means(rows: Sequence[Row]) -> dict[str, Any]:
     """Means over the pictures; `ratio` is the mean of the pictures' ratios."""
     versions = {name: _mean_point([getattr(row, name) for row in rows]) for name in ("vae", "dct_vae", "jpeg")}
     bits = ("jpeg_equal_bpp", "ratio", "payload_bpp", "bound_bpp", "initial_bpp")
     figures = (*bits, "plain_tiles", "encode_seconds", "decode_seconds")
-    result: dict[str, object] = {name: asdict(point) for name, point in versions.items()}
+    result: dict[str, Any] = {name: asdict(point) for name, point in versions.items()}
     result |= {name: _mean([getattr(row, name) for row in rows]) for name in figures}
     overheads = [row.payload_bpp / row.bound_bpp for row in rows]
     return result | {"payload_over_bound": _mean(overheads), "worst_payload_over_bound": max(overheads)}
@@ -190,6 +193,12 @@ def grid(shown: Sequence[tuple[Row, Versions]]) -> bytes:
     return buffer.getvalue()
 
 
+def _family(codec: Codec) -> DctVae:
+    if not isinstance(codec.family, DctVae):
+        raise ModelError(f"the model {codec.model.name} is not one of the paper's: use dct-vae-photos")
+    return codec.family
+
+
 def _top(vae: HierarchicalVae, picture: Image.Image, codec: Codec) -> tuple[Image.Image, float]:
     rgb = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().to(codec.device)
     painted, nats = reconstruct_top(vae, rgb, TOP_LATENTS, codec.family.temperature, SEED)
@@ -203,8 +212,12 @@ def _point(original: Image.Image, decoded: Image.Image, bits: float) -> Point:
 
 
 def _mean_point(points: Sequence[Point]) -> Point:
-    columns = zip(*(asdict(point).values() for point in points), strict=True)
-    return Point(*(None if None in column else _mean(column) for column in columns))
+    similarities = [point.ms_ssim for point in points if point.ms_ssim is not None]
+    return Point(
+        psnr=_mean([point.psnr for point in points]),
+        ms_ssim=_mean(similarities) if len(similarities) == len(points) else None,
+        bpp=_mean([point.bpp for point in points]),
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -52,14 +52,14 @@ def measure(
     if not pilot:
         tests = tests[:images]
     parts = bound(model, tests, batch)
-    elbo = sum(parts.values())
+    elbo = sum(parts.values(), torch.zeros(()))
     figures = whole_set(model, tests, images, samples, pilot, batch) if pilot else first_images(model, tests, samples, batch)
     figures |= {"elbo_nats": _mean(elbo), "elbo_nats_standard_error": _error(elbo)}
     if shape.likelihood == "logistic-mixture":
         bits = {key.replace("nats", "bits_per_dim"): bits_per_dim(value, shape) for key, value in figures.items() if "_nats" in key}
         figures |= bits
     figures |= {f"elbo_{name}_nats": _mean(part) for name, part in parts.items()}
-    facts = {"model": name, "weights": fingerprint(model), "description": config.description}
+    facts: dict[str, object] = {"model": name, "weights": fingerprint(model), "description": config.description}
     facts |= {"data": config.data, "images": len(tests), "samples": samples}
     facts |= {"parameters": sum(parameter.numel() for parameter in model.parameters()), "latents": _latents(config)}
     return facts | figures | {"seconds": round(time.monotonic() - began, 1), "machine": machine.describe()}
@@ -96,7 +96,7 @@ def bound(model: PaperModel, images: Tensor, batch: int) -> dict[str, Tensor]:
     with torch.autocast(images.device.type, torch.bfloat16):
         for some in images.split(batch):
             given = model.bound(some)
-            parts.append((given.reconstruction, sum(given.divergences), model.context_bound(some)))
+            parts.append((given.reconstruction, given.divergence(), model.context_bound(some)))
     names = ("reconstruction", "divergence", "context")
     return dict(zip(names, map(torch.cat, zip(*parts, strict=True)), strict=True))
 

@@ -112,9 +112,24 @@ def means(rows: Sequence[Row]) -> list[Row]:
 
 
 def _mean(rows: Sequence[Row]) -> Row:
-    def mean(figure: str) -> float | None:
-        values = [getattr(row, figure) for row in rows]
-        return None if None in values else math.fsum(values) / len(values)
+    return Row(
+        image="mean",
+        quality=rows[0].quality,
+        bpp=_average([row.bpp for row in rows]),
+        ideal_bpp=_average_or_none([row.ideal_bpp for row in rows]),
+        psnr=_average([row.psnr for row in rows]),
+        ms_ssim=_average_or_none([row.ms_ssim for row in rows]),
+        ssimulacra2=_average_or_none([row.ssimulacra2 for row in rows]),
+        encode_seconds=_average([row.encode_seconds for row in rows]),
+        decode_seconds=_average([row.decode_seconds for row in rows]),
+    )
 
-    figures = ("bpp", "ideal_bpp", "psnr", "ms_ssim", "ssimulacra2", "encode_seconds", "decode_seconds")
-    return Row(image="mean", quality=rows[0].quality, **{figure: mean(figure) for figure in figures})
+
+def _average_or_none(values: Sequence[float | None]) -> float | None:
+    """The mean of some figures, None where one of them does not exist."""
+    known = [value for value in values if value is not None]
+    return _average(known) if len(known) == len(values) else None
+
+
+def _average(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

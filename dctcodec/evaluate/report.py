@@ -32,7 +32,8 @@ TIMES = (
 class Curve(Protocol):
     """What can be drawn and compared: a `Result`, or a curve that was published."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def curve(self, metric: str) -> list[tuple[float, float]]: ...
 

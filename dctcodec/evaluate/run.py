@@ -77,7 +77,7 @@ def run(
     if with_baselines or curves:
         click.echo(f"\n{report.bd_lines(results, curves)}")
     if json_path:
-        document = report.document(results, codec.model.model_id, pictures, machine.describe(), curves)
+        document = report.document(results, codec.model_id, pictures, machine.describe(), curves)
         write_output(json_path, json.dumps(document, indent=1).encode() + b"\n")
     if plot_path:
         from dctcodec.evaluate.plot import draw

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dctcodec.data import sets
 from dctcodec.errors import ConfigError
+from dctcodec.modules import channels_last
 from dctcodec.train.checkpoint import CHECKPOINT, load_average
 from dctcodec.vae.config import Config, read
 from dctcodec.vae.model import PaperModel
@@ -64,7 +65,7 @@ def fingerprint(model: PaperModel) -> str:
 def prepared(model: PaperModel, device: str) -> PaperModel:
     """The model where it is to run, its convolutions in the layout that is fastest there."""
     model = model.to(device).eval()
-    model.vae.to(memory_format=torch.channels_last)
+    channels_last(model.vae)
     return model
 
 

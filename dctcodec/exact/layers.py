@@ -104,7 +104,7 @@ def _extremes(rows: int, terms: int, generator: torch.Generator) -> Tensor:
 
 def stored(tensors: dict[str, Tensor], name: str, arithmetic: Arithmetic) -> Layer:
     """The layer of a name among a model's tensors."""
-    return Layer(*(tensors[f"{name}.{part}"] for part in ("weight", "offset", "shift")), arithmetic)
+    return Layer(tensors[f"{name}.weight"], tensors[f"{name}.offset"], tensors[f"{name}.shift"], arithmetic)
 
 
 def patches(grid: Tensor, stride: int = 1) -> Tensor:

@@ -37,6 +37,8 @@ class ContextShape:
 class Context(nn.Module):
     """Images (B, channels, side, side) in [0, 1] to symbols (B, channels, size, size), int64 in 0 .. 2^bits - 1, and back."""
 
+    largest: Tensor
+
     def __init__(self, shape: ContextShape, channels: int, side: int):
         super().__init__()
         self.shape, self.side = shape, side
@@ -45,35 +47,35 @@ class Context(nn.Module):
         if shape.kind == "downsample" and side % shape.size:
             raise ModelError(f"a downsampling context of side {shape.size} does not divide images of side {side}")
         self.register_buffer("largest", torch.ones(channels, shape.size, shape.size))
-        self.half = 2 ** (shape.bits - 1)
-        self.choice = None if shape.rate_weight is None else RdoQuantiser(shape.rate_weight, channels, shape.size, self.half)
+        self.reach = 2 ** (shape.bits - 1)
+        self.choice = None if shape.rate_weight is None else RdoQuantiser(shape.rate_weight, channels, shape.size, self.reach)
 
     def fit(self, images: Tensor) -> None:
         """Take the largest magnitude of each coefficient (the paper's S), and the code lengths of symbols, from training images."""
         if self.shape.kind == "dct":
             self.largest.copy_(self._corner(images).abs().amax(0).clamp_min(1e-6))
         if self.choice:
-            self.choice.fit(self._values(images) * self.half, self.width)
+            self.choice.fit(self._values(images) * self.reach, self.width)
 
     @property
     def width(self) -> Tensor:
         """How far an image moves, in root of its summed squared intensities, with one bin of a value, (channels, size, size)."""
-        return self.largest / self.half * (1 if self.shape.kind == "dct" else self.side / self.shape.size / 2)
+        return self.largest / self.reach * (1 if self.shape.kind == "dct" else self.side / self.shape.size / 2)
 
     def symbols(self, images: Tensor) -> Tensor:
         """The context of images: the bin of each value, or the best symbol."""
         with _in_full(images):
             values = self._values(images)
             if self.choice:
-                return self.of_bins(self.choice(values * self.half, self.width))
-        return torch.floor((values + 1) * self.half).clamp(0, 2 * self.half - 1).long()
+                return self.of_bins(self.choice(values * self.reach, self.width))
+        return torch.floor((values + 1) * self.reach).clamp(0, 2 * self.reach - 1).long()
 
     def draw(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """A draw from q(y_0 | x), and -ln q of it in nats, (B,): `symbols` and 0 where the context is a function of the image."""
-        if not self.shape.drawn:
+        if not self.choice or not self.shape.drawn:
             return self.symbols(images), images.new_zeros(len(images))
         with _in_full(images):
-            symbols, logs = self.choice.posterior(self._values(images) * self.half, self.width)
+            symbols, logs = self.choice.posterior(self._values(images) * self.reach, self.width)
         logs = logs.movedim(0, -1).contiguous()
         # Gumbel's way to a categorical draw
         drawn = (logs - torch.log(-torch.log(torch.rand_like(logs).clamp(1e-20, 1 - 1e-7)))).argmax(-1)
@@ -82,11 +84,11 @@ class Context(nn.Module):
 
     def image(self, symbols: Tensor) -> Tensor:
         """The image (B, channels, side, side) in [0, 1] that a context shows: each symbol at its bin's centre."""
-        return self.shown(self.bins(symbols) if self.choice else symbols + 0.5 - self.half)
+        return self.shown(self.bins(symbols) if self.choice else symbols + 0.5 - self.reach)
 
     def shown(self, bins: Tensor) -> Tensor:
         """The image (B, channels, side, side) in [0, 1] of values counted in bins from zero, whole numbers or not."""
-        values = bins / self.half
+        values = bins / self.reach
         if self.shape.kind == "downsample":
             return F.interpolate((values + 1) / 2, size=self.side, mode="nearest")
         basis = self._basis()
@@ -95,16 +97,16 @@ class Context(nn.Module):
 
     def bins(self, symbols: Tensor) -> Tensor:
         """Bins from zero, whole numbers, of symbols that are told as differences."""
-        return self._against_middle(symbols, 1) - self.half
+        return self._against_middle(symbols, 1) - self.reach
 
     def of_bins(self, bins: Tensor) -> Tensor:
         """Inverse of `bins`."""
-        return self._against_middle(bins + self.half, -1)
+        return self._against_middle(bins + self.reach, -1)
 
     def _against_middle(self, symbols: Tensor, sign: int) -> Tensor:
         """Less, or plus, the middle channel's distance from zero, in all others."""
         middle = symbols.shape[1] // 2
-        moved = (symbols + sign * (symbols[:, middle : middle + 1] - self.half)) % (2 * self.half)
+        moved = (symbols + sign * (symbols[:, middle : middle + 1] - self.reach)) % (2 * self.reach)
         moved[:, middle] = symbols[:, middle]
         return moved
 

@@ -115,6 +115,20 @@ def _geometric(shape: DiffusionShape) -> list[float]:
 class ContextPrior(nn.Module):
     """p(y_0) of contexts given as symbols, int (B, channels, size, size) in 0 .. 2^bits - 1. `fit` it to the data first."""
 
+    mean: Tensor
+    std: Tensor
+    frequency: Tensor
+    base_gain: Tensor
+    base_bias: Tensor
+    base_log: Tensor
+    base_factor: Tensor
+    base_offset: Tensor
+    _signal: Tensor
+    _noise: Tensor
+    _cell: Tensor
+    _origin: Tensor
+    _posterior: Tensor
+
     def __init__(self, shape: DiffusionShape = DiffusionShape()):
         super().__init__()
         self.shape, self.schedule = shape, Schedule(shape)

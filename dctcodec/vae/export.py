@@ -45,8 +45,8 @@ def to_integers(prior: ContextPrior) -> dict[str, Tensor]:
 
 def _network(network: UNet) -> dict[str, Tensor]:
     tensors = layer_tensors("input", network.input, STREAM_BITS)
-    for part in ("enter", "leave"):
-        for scale, stack in enumerate(getattr(network, part)):
+    for part, stacks in (("enter", network.enter), ("leave", network.leave)):
+        for scale, stack in enumerate(stacks):
             for number, block in enumerate(stack):
                 name = f"{part}.{scale}.{number}"
                 tensors |= layer_tensors(f"{name}.first", block.first, STREAM_BITS)

@@ -37,12 +37,15 @@ class DctVae(Family):
     def __init__(self, info: ModelInfo, device: torch.device):
         self.device = device
         self.temperature: float = info.config["temperature"]
-        config, self.model = load_model(info.name, device)
+        config, model = load_model(info.name, device)
+        if model.context is None:
+            raise ModelError(f"the model {info.name} has no context to code")
+        self.model, self.context = model, model.context
         network = config.shape.network
         if (network.channels, network.side) != (3, TILE):
             raise ModelError(f"the model {info.name} is of {network.side}x{network.side} images, not of {TILE}x{TILE} in colour")
         self.prior = _prior(info, device)
-        self.most_effort = len(ROUNDS) - 1 if self.model.context.choice else 0
+        self.most_effort = len(ROUNDS) - 1 if self.context.choice else 0
 
     def step16(self, quality: float | None) -> int:
         if quality is not None:
@@ -52,7 +55,7 @@ class DctVae(Family):
     @torch.no_grad()
     def symbols(self, rgb: Tensor, parameters: Parameters, effort: int, tick: Tick) -> Tensor:
         tiles = _tiles(rgb.to(self.device) / 255)
-        symbols = self.model.context.symbols(tiles)
+        symbols = self.context.symbols(tiles)
         if effort:
             parts = zip(tiles.split(CHUNK), symbols.split(CHUNK), strict=True)
             symbols = torch.cat([self._refined(*part, ROUNDS[effort], len(tiles), tick) for part in parts])
@@ -87,7 +90,7 @@ class DctVae(Family):
 
     def _paint(self, symbols: Tensor, tiles: range, seed: int, temperature: float) -> Tensor:
         noise = tile_noise(tiles, seed, self.device)
-        return self.model.vae.generate(self.model.context.image(symbols), len(symbols), temperature, noise)
+        return self.model.vae.generate(self.context.image(symbols), len(symbols), temperature, noise)
 
 
 def tile_noise(tiles: range, seed: int, device: torch.device) -> Noise:

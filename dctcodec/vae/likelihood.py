@@ -1,30 +1,55 @@
 """p(x | z): Bernoulli for binary images, a mixture of discretised logistics for colours (Salimans et al. 2017, PixelCNN++)."""
 
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from dctcodec.errors import ModelError
 
 MIXTURES = 10
 _LOG_SCALE_MIN = -7.0
 
 
-class Bernoulli:
+class Likelihood(ABC):
+    """p(x | z) of images (B, channels, H, W) in [0, 1], given by a map of parameters (B, `parameters`, H, W)."""
+
+    parameters: ClassVar[int]
+
+    @classmethod
+    @abstractmethod
+    def log_likelihood(cls, images: Tensor, parameters: Tensor) -> Tensor:
+        """ln p of each image, (B,)."""
+
+    @classmethod
+    @abstractmethod
+    def mean(cls, parameters: Tensor) -> Tensor:
+        """Expected image in [0, 1]."""
+
+    @classmethod
+    def moved(cls, parameters: Tensor, image: Tensor) -> Tensor:
+        """The parameters with all means moved by an image in [0, 1]: 1/2 leaves them where they are. Raises ModelError where
+        the likelihood has no such means."""
+        raise ModelError("the likelihood of the model has no means to move: leave offset out")
+
+
+class Bernoulli(Likelihood):
     """Binary images (B, 1, H, W) of 0 and 1; parameters: logits of that shape."""
 
     parameters = 1
 
-    @staticmethod
-    def log_likelihood(images: Tensor, parameters: Tensor) -> Tensor:
-        """ln p of each image, (B,)."""
+    @classmethod
+    def log_likelihood(cls, images: Tensor, parameters: Tensor) -> Tensor:
         return -F.binary_cross_entropy_with_logits(parameters, images, reduction="none").flatten(1).sum(1)
 
-    @staticmethod
-    def mean(parameters: Tensor) -> Tensor:
-        """Expected image in [0, 1]."""
+    @classmethod
+    def mean(cls, parameters: Tensor) -> Tensor:
         return torch.sigmoid(parameters)
 
 
-class LogisticMixture:
+class LogisticMixture(Likelihood):
     """RGB images (B, 3, H, W) in [0, 1], multiples of 1/255; parameters (B, 100, H, W): per mixture a logit, three means, three
     log-scales and three coefficients, by which the mean of green depends on red and that of blue on both."""
 
@@ -32,7 +57,6 @@ class LogisticMixture:
 
     @classmethod
     def log_likelihood(cls, images: Tensor, parameters: Tensor) -> Tensor:
-        """ln p of each image, (B,)."""
         x = (images * 2 - 1)[:, :, None]
         logits, means, log_scales, coefficients = cls._split(parameters)
         red, green = x[:, :1], x[:, 1:2]
@@ -42,9 +66,8 @@ class LogisticMixture:
         mass = _log_mass(x, means + shift, log_scales).sum(1)
         return torch.logsumexp(mass + torch.log_softmax(logits, 1), 1).flatten(1).sum(1)
 
-    @staticmethod
-    def moved(parameters: Tensor, image: Tensor) -> Tensor:
-        """The parameters with all means moved by an image (B, 3, H, W) in [0, 1]: 1/2 leaves them where they are."""
+    @classmethod
+    def moved(cls, parameters: Tensor, image: Tensor) -> Tensor:
         means = (image * 2 - 1).repeat_interleave(MIXTURES, 1)
         batch, _, height, width = means.shape
         logits, others = (means.new_zeros(batch, count * MIXTURES, height, width) for count in (1, 6))
@@ -80,4 +103,4 @@ def _log_mass(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     return torch.where(x < -0.999, -F.softplus(-upper), torch.where(x > 0.999, -F.softplus(lower), inner))
 
 
-LIKELIHOODS = {"bernoulli": Bernoulli, "logistic-mixture": LogisticMixture}
+LIKELIHOODS: dict[str, type[Likelihood]] = {"bernoulli": Bernoulli, "logistic-mixture": LogisticMixture}

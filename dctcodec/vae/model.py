@@ -32,7 +32,11 @@ class Bound(NamedTuple):
 
     def total(self, weight: Tensor | float = 1.0) -> Tensor:
         """Nats (B,), those of the latents times `weight`: 1 for the bound."""
-        return self.reconstruction + weight * sum(self.divergences)
+        return self.reconstruction + weight * self.divergence()
+
+    def divergence(self) -> Tensor:
+        """KL of all latents, nats (B,)."""
+        return sum(self.divergences, torch.zeros_like(self.reconstruction))
 
 
 class PaperModel(nn.Module):
@@ -44,11 +48,11 @@ class PaperModel(nn.Module):
         network = shape.network
         self.vae = HierarchicalVae(network)
         self.context = Context(shape.context, network.channels, network.side) if shape.context else None
-        self.prior = ContextPrior(shape.prior) if shape.context else None
+        self.prior = ContextPrior(shape.prior) if shape.prior else None
 
     def fit(self, images: Tensor) -> None:
         """Take what is not learned by gradients, the context's range and the prior's statistics, from training images in [0, 1]."""
-        if self.context:
+        if self.context and self.prior:
             self.context.fit(images)
             self.prior.fit(self.context.draw(images)[0])
 
@@ -58,7 +62,7 @@ class PaperModel(nn.Module):
 
     def context_bound(self, images: Tensor) -> Tensor:
         """Nats of the context of images, (B,): -L_vlb less -ln q(y_0 | x) of a context that is drawn; 0 for the baseline."""
-        if not self.context:
+        if not self.context or not self.prior:
             return images.new_zeros(len(images))
         symbols, surprise = self.context.draw(images)
         return self.prior.vlb(symbols) - surprise
@@ -75,7 +79,7 @@ class PaperModel(nn.Module):
         time (or one for each image)."""
         encoded, total = self.vae.encoder(images), torch.zeros(samples, len(images), device=images.device)
         pieces, contexts = torch.arange(samples, device=images.device).split(max(1, rows // len(images))), None
-        if self.context:
+        if self.context and self.prior:
             symbols, surprise = self.context.draw(_repeated(images, samples))
             chains = torch.cat([self.prior.log_weight(some) for some in symbols.split(CHAINS)])
             total = (chains + surprise).reshape(total.shape)
@@ -88,8 +92,8 @@ class PaperModel(nn.Module):
         """ln p(x, z | y_0) - ln q(z | x), nats (samples, B), where the contexts show the images `context`, (samples * B, ...)."""
         many, features = _repeated(images, samples), [_repeated(level, samples) for level in encoded]
         parameters, latents = self.vae.top_down(context, len(many), features)
-        total = self.vae.likelihood.log_likelihood(many, parameters) + sum(latent.log_ratio() for latent in latents)
-        return total.reshape(samples, len(images))
+        log = self.vae.likelihood.log_likelihood(many, parameters)
+        return sum((latent.log_ratio() for latent in latents), log).reshape(samples, len(images))
 
 
 def importance_bound(weights: Tensor) -> Tensor:
@@ -102,6 +106,6 @@ def _repeated(tensor: Tensor, samples: int) -> Tensor:
     return tensor.expand(samples, *tensor.shape).flatten(0, 1)  # no copy where there is one image
 
 
-def bits_per_dim(nats: Tensor | float, shape: NetworkShape) -> Tensor | float:
+def bits_per_dim(nats: float, shape: NetworkShape) -> float:
     """Nats of an image as bits for each of its values."""
     return nats / (shape.channels * shape.side**2 * torch.log(torch.tensor(2.0)).item())

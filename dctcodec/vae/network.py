@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import is_parametrized
 
+from dctcodec.modules import ModuleList
 from dctcodec.vae.likelihood import LIKELIHOODS
 
 LOG_VARIANCE = (-5.0, 0.0)
@@ -63,14 +65,21 @@ class Latent(NamedTuple):
 
     def divergence(self) -> Tensor:
         """KL(posterior, prior) in nats, (B, latent width, side, side)."""
-        ratio = torch.exp(2 * (self.log_std - self.prior_log_std))
-        distance = (self.mean - self.prior_mean) ** 2 * torch.exp(-2 * self.prior_log_std)
-        return (ratio + distance - 1) / 2 + self.prior_log_std - self.log_std
+        mean, log_std = self.posterior()
+        ratio = torch.exp(2 * (log_std - self.prior_log_std))
+        distance = (mean - self.prior_mean) ** 2 * torch.exp(-2 * self.prior_log_std)
+        return (ratio + distance - 1) / 2 + self.prior_log_std - log_std
 
     def log_ratio(self) -> Tensor:
         """ln p(z) - ln q(z | x) at the value drawn, (B,)."""
         ours = _log_normal(self.value, self.prior_mean, self.prior_log_std)
-        return (ours - _log_normal(self.value, self.mean, self.log_std)).flatten(1).sum(1)
+        return (ours - _log_normal(self.value, *self.posterior())).flatten(1).sum(1)
+
+    def posterior(self) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation of the posterior. Raises ValueError where the latent was drawn without an image."""
+        if self.mean is None or self.log_std is None:
+            raise ValueError("the latent was drawn from its prior and has no posterior: give an image")
+        return self.mean, self.log_std
 
 
 class Bounded(torch.autograd.Function):
@@ -101,7 +110,7 @@ class Block(nn.Sequential):
         last = nn.Conv2d(scale.hidden, outputs, 1) if gain == 0 else _convolution(shape, scale.hidden, outputs, 1)
         with torch.no_grad():
             _magnitude(last).mul_(gain)
-            last.bias.zero_()
+            _zero_bias(last)
         super().__init__(*layers, nn.SiLU(), last)
 
 
@@ -144,11 +153,11 @@ class Encoder(nn.Module):
         stride = shape.side // shape.scales[0].side
         self.stem = nn.Conv2d(shape.channels, shape.scales[0].width, 2 * stride + stride % 2, stride, (stride + 1) // 2)
         gain = 1 / math.sqrt(max(1, sum(scale.encoder for scale in shape.scales)))
-        self.blocks = nn.ModuleList(
-            nn.ModuleList(Block(shape, scale, scale.width, gain) for _ in range(scale.encoder)) for scale in shape.scales
+        self.blocks = ModuleList(
+            ModuleList(Block(shape, scale, scale.width, gain) for _ in range(scale.encoder)) for scale in shape.scales
         )
         pairs = zip(shape.scales, shape.scales[1:], strict=False)
-        self.narrow = nn.ModuleList(nn.Conv2d(fine.width, coarse.width, 1) for fine, coarse in pairs)
+        self.narrow = ModuleList(nn.Conv2d(fine.width, coarse.width, 1) for fine, coarse in pairs)
         self.sides = [scale.side for scale in shape.scales]
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -172,9 +181,9 @@ class HierarchicalVae(nn.Module):
         gain = 1 / math.sqrt(sum(scale.latents for scale in shape.scales))
         self.encoder = Encoder(shape)
         self.start = nn.Parameter(torch.zeros(1, coarse_first[0].width, coarse_first[0].side, coarse_first[0].side))
-        self.widen = nn.ModuleList(nn.Conv2d(c.width, f.width, 1) for c, f in zip(coarse_first, coarse_first[1:], strict=False))
-        self.context = nn.ModuleList(nn.Conv2d(shape.channels, s.width, 3, padding=1) for s in coarse_first if shape.context)
-        self.blocks = nn.ModuleList(nn.ModuleList(TopDown(shape, s, gain) for _ in range(s.latents)) for s in coarse_first)
+        self.widen = ModuleList(nn.Conv2d(c.width, f.width, 1) for c, f in zip(coarse_first, coarse_first[1:], strict=False))
+        self.context = ModuleList(nn.Conv2d(shape.channels, s.width, 3, padding=1) for s in coarse_first if shape.context)
+        self.blocks = ModuleList(ModuleList(TopDown(shape, s, gain) for _ in range(s.latents)) for s in coarse_first)
         fine = coarse_first[-1]
         zoom = shape.side // fine.side
         self.head = nn.Sequential(
@@ -205,20 +214,25 @@ class HierarchicalVae(nn.Module):
         """The decoder. The first `given` latents (all by default) come from the posterior where there are features `encoded`.
         `noise`: torch.randn on the weights' device by default. Features are added up, and parameters of the likelihood computed, in
         float32 under autocast too: to round them to bfloat16 costs 0.007 bits/dim of CIFAR-10 (`models/TRAINING.md`)."""
+        if (context is not None) != self.shape.context:
+            raise ValueError("a context's image belongs to a network with a context, and to no other")
         noise = noise or partial(torch.randn, device=self.start.device)
-        features, latents = self.start.expand(batch, -1, -1, -1), []
+        features = self.start.expand(batch, -1, -1, -1)
+        latents: list[Latent] = []
         for number, (scale, blocks) in enumerate(zip(self.shape.scales[::-1], self.blocks, strict=True)):
             if number:
                 features = F.interpolate(self.widen[number - 1](features).float(), size=scale.side, mode="nearest")
-            if self.shape.context:
+            if context is not None:
                 features = features + self.context[number](_pooled(context * 2 - 1, scale.side))
             for block in blocks:
-                known = encoded is not None and (given is None or len(latents) < given)
-                features, latent = block(features, encoded[-1 - number] if known else None, temperature, noise)
+                known = given is None or len(latents) < given
+                features, latent = block(features, encoded[-1 - number] if encoded and known else None, temperature, noise)
                 latents.append(latent)
         with torch.autocast(features.device.type, enabled=False):
             parameters = self.head(features.float())
-        return (self.likelihood.moved(parameters, context) if self.shape.offset else parameters), latents
+        if self.shape.offset and context is not None:
+            parameters = self.likelihood.moved(parameters, context)
+        return parameters, latents
 
 
 def _pooled(image: Tensor, side: int) -> Tensor:
@@ -228,13 +242,18 @@ def _pooled(image: Tensor, side: int) -> Tensor:
 def _convolution(shape: NetworkShape, inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
     nn.init.normal_(layer.weight, std=1 / math.sqrt(inputs * kernel**2 / 2))
-    nn.init.zeros_(layer.bias)
+    _zero_bias(layer)
     return weight_norm(layer) if shape.weight_norm else layer
+
+
+def _zero_bias(layer: nn.Conv2d) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def _magnitude(layer: nn.Conv2d) -> Tensor:
     """The parameter that scales a layer's outputs."""
-    return layer.parametrizations.weight.original0 if hasattr(layer, "parametrizations") else layer.weight
+    return layer.get_parameter("parametrizations.weight.original0") if is_parametrized(layer) else layer.weight
 
 
 def _log_normal(value: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:

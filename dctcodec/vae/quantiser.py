@@ -24,6 +24,8 @@ class RdoQuantiser(nn.Module):
     """`weight`: what a bit is worth in squared error of an image whose intensities are in [0, 1]; `reach`: bins on each side of
     zero."""
 
+    bits: Tensor
+
     def __init__(self, weight: float, channels: int, size: int, reach: int):
         super().__init__()
         self.weight, self.reach = weight, reach

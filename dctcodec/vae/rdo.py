@@ -18,10 +18,10 @@ class TileOptimiser:
     """The search for some tiles, (n, channels, side, side) in [0, 1]. Raises ModelError for contexts without code lengths."""
 
     def __init__(self, model: PaperModel, tiles: Tensor):
-        self.vae, self.context, self.tiles = model.vae, model.context, tiles
-        if self.context.choice is None:
+        if model.context is None or model.context.choice is None:
             raise ModelError("the model's context has no code lengths to search with")
-        self.weight, self.width = self.context.choice.weight, self.context.width
+        self.vae, self.context, self.choice, self.tiles = model.vae, model.context, model.context.choice, tiles
+        self.weight, self.width = self.choice.weight, self.context.width
         self.generator = torch.Generator().manual_seed(0)
         channels = tiles.shape[1]
         one, all_ = torch.eye(channels, device=tiles.device), torch.ones(1, channels, device=tiles.device)
@@ -51,17 +51,17 @@ class TileOptimiser:
             painted = self.vae.generate(self.context.shown(leaf), len(leaf), temperature=0)
             error = (painted - self.tiles).square().flatten(1).sum(1)
             slope = torch.autograd.grad(error.sum(), leaf)[0] if sloped else torch.zeros_like(leaf)
-        return error.detach() + self.weight * self.context.choice.lengths(bins).flatten(1).sum(1), slope
+        return error.detach() + self.weight * self.choice.lengths(bins).flatten(1).sum(1), slope
 
     def _moves(self, bins: Tensor, slope: Tensor, curvature: Tensor) -> Tensor:
         """A move for each symbol, int64: the best candidate of each frequency, for a share of those that are good."""
-        here = self.context.choice.lengths(bins)
+        reach, here = self.choice.reach, self.choice.lengths(bins)
         gains = []
         for move in self.candidates:
             moved = bins + move.long()[:, None, None]
             error = (slope * move[:, None, None]).sum(1) + curvature * (self.width * move[:, None, None]).square().sum(0)
-            inside = ((moved >= -self.context.half) & (moved < self.context.half)).all(1)
-            bits = self.context.choice.lengths(moved.clamp(-self.context.half, self.context.half - 1)) - here
+            inside = ((moved >= -reach) & (moved < reach)).all(1)
+            bits = self.choice.lengths(moved.clamp(-reach, reach - 1)) - here
             gains.append(torch.where(inside, -(error + self.weight * bits), -1.0))
         gain, chosen = torch.stack(gains).max(0)
         made = (gain > 0) & (torch.rand(gain.shape, generator=self.generator) < SHARE).to(gain.device)

@@ -6,6 +6,7 @@ erf is computed here. Many symbols are coded at once, each with its own row of c
 """
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import constriction
 import numpy as np
@@ -26,7 +27,8 @@ _FAMILY = constriction.stream.model.Categorical(perfect=False)
 _CHUNK = 4096
 """Rows that are gathered at a time: they stay in the processor's cache."""
 
-Stack = constriction.stream.stack.AnsCoder
+
+Stack: TypeAlias = constriction.stream.stack.AnsCoder
 
 
 class GaussianTables:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dctcodec.exact.quantised import ExactConv, activation
+from dctcodec.modules import ModuleList
 
 TIME_WAVES = 8
 """Cosines over the steps that the layers share in training, beside a free table: neighbouring steps are alike."""
@@ -22,6 +23,8 @@ class Biases(nn.Module):
     """Biases of every layer: one for each step and channel, one for each channel and position.
 
     `sides`: height and width of each layer's input. Call with steps int64 (B,) in 0 .. steps - 1 and a layer's number."""
+
+    cosines: Tensor
 
     def __init__(self, steps: int, width: int, sides: list[int]):
         super().__init__()
@@ -61,15 +64,16 @@ class UNet(nn.Module):
         super().__init__()
         sides = scale_sides(size, scales)
         self.input = ExactConv(inputs, width, 3)
-        self.enter = nn.ModuleList(_stack(width, blocks) for _ in sides)
-        self.down = nn.ModuleList(ExactConv(width, width, 3) for _ in sides[1:])
-        self.leave = nn.ModuleList(_stack(width, blocks) for _ in sides[1:])
+        self.enter = ModuleList(_stack(width, blocks) for _ in sides)
+        self.down = ModuleList(ExactConv(width, width, 3) for _ in sides[1:])
+        self.leave = ModuleList(_stack(width, blocks) for _ in sides[1:])
         self.head = ExactConv(width, outputs, 1, gain=0.0)
         self.biases = Biases(steps, width, layer_sides(sides, blocks))
 
     def forward(self, features: Tensor, step: Tensor) -> Tensor:
         bias = self.biases(step)
-        stream, skips = self.input(features).float(), []
+        stream = self.input(features).float()
+        skips: list[Tensor] = []
         for scale, stack in enumerate(self.enter):
             if scale:
                 skips.append(stream)
@@ -106,5 +110,5 @@ def enlarge(x: Tensor, side: int) -> Tensor:
     return x.repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :, :side, :side]
 
 
-def _stack(width: int, blocks: int) -> nn.ModuleList:
-    return nn.ModuleList(Residual(width) for _ in range(blocks))
+def _stack(width: int, blocks: int) -> ModuleList[Residual]:
+    return ModuleList(Residual(width) for _ in range(blocks))
