@@ -1,4 +1,4 @@
-"""What is measured: a model that is installed, or a configuration with the run that trained it; and its test images."""
+"""The subject of a measurement: an installed model, or a recipe with its training run; and the test images."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from dctcodec.vae.config import Config, read
 from dctcodec.vae.model import PaperModel
 
 BINARY_SEED = 0
-"""Of the one drawing of black and white from a binary set's grey levels."""
+"""Seed of the black and white images drawn from a binary set's grey levels."""
 
 
 def load(source: str, run: Path | None) -> tuple[Config, PaperModel]:
@@ -48,7 +48,7 @@ def with_runs(sources: Sequence[str], runs: Sequence[Path]) -> list[tuple[str, P
     """Each source with its run: the runs belong to the configurations, in order. Raises ConfigError where their numbers differ."""
     configs = sum(map(is_config, sources))
     if configs != len(runs):
-        raise ConfigError(f"give --run once for each configuration: there are {configs} configurations and {len(runs)} runs")
+        raise ConfigError(f"give one --run per recipe: there are {configs} configurations and {len(runs)} runs")
     left = iter(runs)
     return [(source, next(left) if is_config(source) else None) for source in sources]
 
@@ -63,7 +63,7 @@ def fingerprint(model: PaperModel) -> str:
 
 
 def prepared(model: PaperModel, device: str) -> PaperModel:
-    """The model where it is to run, its convolutions in the layout that is fastest there."""
+    """The model on a device, with its convolutions in the fastest layout."""
     model = model.to(device).eval()
     channels_last(model.vae)
     return model

@@ -21,7 +21,7 @@ class Training:
     "muon" (`train.optimiser`); the rate falls from `learning_rate` to `final_rate` along a cosine; gradients are clipped to
     the norm `clip`, a step whose norm exceeds `skip` is not taken; `average`: decay of the moving average of weights, 0 for none;
     `prior_images`: images that the diffusion prior sees for each one of the VAE; `paint`: weight of the squared error of what the
-    context alone paints (not in the paper, whose objective trains no such picture); `warm_up`: steps over which the weight of the
+    context alone paints (not in the paper, whose objective trains no such image); `warm_up`: steps over which the weight of the
     latents' KL rises to 1 in a training from nothing (`train.vae.kl_weight`; not in the paper): begun at 1 it drives most latents
     of a deep network to nothing before they have learnt anything, and they stay there; `draws`: of each image's latents, whose
     importance-weighted bound is trained (Burda et al. 2016), 1 for the paper's plain one. More cost as many decodings and come
