@@ -1,27 +1,38 @@
-"""Configurations of trainings: tables of TOML files as dataclasses, checked, with sentences for what is wrong in them."""
+"""Tables of TOML files as dataclasses, checked, with messages that say what is wrong in them.
+
+A field's type says what its values may be: `Count`, `Rate`, `Literal[...]`. So a new setting is one field of a dataclass.
+"""
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from dctcodec.errors import ConfigError
 
-_CHOICES = {
-    "kind": ("dct", "downsample"),
-    "likelihood": ("bernoulli", "logistic-mixture"),
-    "optimiser": ("adamw", "muon"),
-    "schedule": ("linear", "cosine", "geometric"),
-}
-_POSITIVE = {"side", "latents", "width", "widths", "hidden", "channels", "latent_width", "size", "bits", "steps", "batch"}
-_POSITIVE |= {"learning_rate", "prior_learning_rate", "epochs", "clip", "skip", "scales", "prior_images", "blocks", "crop"}
-_POSITIVE |= {"draws", "reveals"}
-_RATES = {"learning_rate", "prior_learning_rate", "final_rate"}
-_LARGEST = 10**9
-"""Of any number but a rate, which is at most 1: none that makes sense is near."""
-_CHAIN = 20
-"""The longest chain of files that are each like the next."""
+
+class Limits(NamedTuple):
+    """Of a number: from 0, or above it, to `most`."""
+
+    most: int = 10**9
+    zero: bool = True
+
+    def __str__(self) -> str:
+        return f"{'from 0 up' if self.zero else 'above 0'}, at most {self.most}"
+
+    def hold(self, number: float) -> bool:
+        """Whether a number is within them; nan is not."""
+        return 0 <= number <= self.most and (self.zero or number > 0)
+
+
+Count = Annotated[int, Limits(zero=False)]
+Amount = Annotated[float, Limits(zero=False)]
+Rate = Annotated[float, Limits(1, zero=False)]
+Share = Annotated[float, Limits(1)]
+
+LONGEST_CHAIN = 20
+"""Of files that each extend the next."""
 
 Config = TypeVar("Config")
 
@@ -36,41 +47,46 @@ def read(path: Path, parse: Callable[[dict[str, Any]], Config]) -> Config:
 
 
 def table(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The table in a TOML file. One that says `like = "other.toml"` has what it does not say itself from that file beside it, which
-    may say so, too. `before`: the files that led here. Raises ConfigError."""
+    """The table in a TOML file. One that says `extends = "other.toml"` is `merged` into the table of that file beside it, which may
+    extend another. `before`: the files that led here. Raises ConfigError."""
     own = _parsed(path)
-    if "like" not in own:
+    if "extends" not in own:
         return own
-    other = own.pop("like")
+    other = own.pop("extends")
     if not isinstance(other, str):
-        raise ConfigError(f"{path}: like = {other!r} should be the name of a file beside it")
+        raise ConfigError(f"{path}: extends = {other!r} should be the name of a file beside it")
     before = (*before, path.resolve())
     if (path.parent / other).resolve() in before:
-        raise ConfigError(f"{path}: like = {other!r} leads back to itself")
-    if len(before) > _CHAIN:
-        raise ConfigError(f"{path}: more than {_CHAIN} files are each like the next")
-    return table(path.parent / other, before) | own
+        raise ConfigError(f"{path}: extends = {other!r} leads back to itself")
+    if len(before) > LONGEST_CHAIN:
+        raise ConfigError(f"{path}: more than {LONGEST_CHAIN} files extend each the next")
+    return merged(table(path.parent / other, before), own)
+
+
+def merged(parent: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """`parent` with what `own` says instead or besides: tables are merged, all else, arrays of tables too, is replaced."""
+    tables = {name for name in parent.keys() & own.keys() if isinstance(parent[name], dict) and isinstance(own[name], dict)}
+    return parent | own | {name: merged(parent[name], own[name]) for name in tables}
 
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not a TOML file: {error}") from error
 
 
-def make(kind: type, values: dict[str, Any], where: str) -> Any:
+def make(kind: type[Config], values: dict[str, Any], where: str) -> Config:
     """The dataclass `kind` of some values, which the table `where` holds. Raises ConfigError."""
     if not isinstance(values, dict):
-        raise ConfigError(f"[[{where}]] must be a table, or several")
-    check_names(values, {field.name for field in fields(kind)}, where)
-    for field in fields(kind):
-        if field.name in values:
-            _check_value(field.name, values[field.name], field.type, where)
+        raise ConfigError(f"{where} must be a table: [{where}]")
+    check_names(values, {field.name for field in fields(kind)}, where)  # type: ignore[arg-type]  # a dataclass
+    kinds = get_type_hints(kind, include_extras=True)
+    made = {name: _value(name, value, kinds[name], where) for name, value in values.items()}
     try:
-        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        return kind(**made)
     except TypeError as error:
         raise ConfigError(f"[{where}]: {str(error).replace(f'{kind.__name__}.__init__() ', '')}") from error
 
@@ -81,15 +97,31 @@ def check_names(values: dict[str, Any], known: set[str], where: str) -> None:
         raise ConfigError(f"[{where}] has {', '.join(unknown)}, which means nothing there; known: {', '.join(sorted(known))}")
 
 
-def _check_value(name: str, value: Any, kind: Any, where: str) -> None:
-    if kind in (int, float, str, bool):
-        if type(value) is not kind and not (kind is float and type(value) is int):
-            raise ConfigError(f"[{where}] {name} = {value!r} should be of type {kind.__name__}")
-    if kind == tuple[int, ...] and not (isinstance(value, list) and all(type(v) is int and 0 < v <= _LARGEST for v in value)):
-        raise ConfigError(f"[{where}] {name} = {value!r} should be a list of whole numbers above 0, at most {_LARGEST}")
-    largest = 1 if name in _RATES else _LARGEST
-    if kind in (int, float) and not (0 <= value <= largest and (value or name not in _POSITIVE)):
-        least = "above 0" if name in _POSITIVE else "from 0 up"
-        raise ConfigError(f"[{where}] {name} = {value} should be a number {least}, at most {largest}")
-    if name in _CHOICES and value not in _CHOICES[name]:
-        raise ConfigError(f"[{where}] {name} = {value!r} is none of {', '.join(_CHOICES[name])}")
+def _value(name: str, value: Any, kind: Any, where: str) -> Any:
+    """A value as a field of this type holds it."""
+    if type(None) in get_args(kind):  # one that may be missing
+        if value is None:
+            return None
+        kind = next(one for one in get_args(kind) if one is not type(None))
+    if is_dataclass(value) or isinstance(value, tuple):  # made already
+        return value
+    if is_dataclass(kind):
+        return make(kind, value, f"{where}.{name}")  # type: ignore[arg-type]  # a class
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise ConfigError(f"[{where}] {name} = {value!r} is none of {', '.join(get_args(kind))}")
+    if get_origin(kind) is tuple:
+        return _list(name, value, get_args(kind), where)
+    plain, limits = get_args(kind) if get_origin(kind) is Annotated else (kind, Limits())
+    if plain in (int, float, str, bool) and type(value) is not plain and not (plain is float and type(value) is int):
+        raise ConfigError(f"[{where}] {name} = {value!r} should be of type {plain.__name__}")
+    if plain in (int, float) and not limits.hold(value):
+        raise ConfigError(f"[{where}] {name} = {value} should be a number {limits}")
+    return value
+
+
+def _list(name: str, value: Any, kinds: tuple[Any, ...], where: str) -> tuple[int, ...]:
+    """A list of whole numbers, as many as there are kinds."""
+    _, limits = get_args(kinds[0])
+    if not (isinstance(value, list) and len(value) == len(kinds) and all(type(one) is int and limits.hold(one) for one in value)):
+        raise ConfigError(f"[{where}] {name} = {value!r} should be a list of {len(kinds)} whole numbers {limits}")
+    return tuple(value)

@@ -65,7 +65,7 @@ def threads() -> Iterator[Callable[[int], None]]:
 
 @pytest.fixture(scope="session")
 def tiny_paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with tiny.toml and plain.toml (no context), configurations of small networks, and data/, 8x8 binary images."""
+    """A folder with tiny.toml and plain.toml (no context), recipes of small networks, and data/, 8x8 binary images."""
     from dctcodec.data import sets
 
     folder = tmp_path_factory.mktemp("paper")
@@ -77,12 +77,12 @@ def tiny_paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (folder / "data" / f"{name}-images-idx3-ubyte").write_bytes(header + levels.tobytes())
     scale = "[[scale]]\nside = {}\nlatents = {}\nencoder = 1\nwidth = 8\nhidden = 8\n"
     common = 'data = "mnist"\ndescription = "tiny"\n[network]\nchannels = 1\nside = 8\nlatent_width = 1\nlikelihood = "bernoulli"\n'
-    common += scale.format(4, 2) + scale.format(2, 1)
-    common += "[training]\nepochs = 0.5\nbatch = 8\nlearning_rate = 1e-3\nfinal_rate = 1e-4\naverage = 0.5\n"
-    (folder / "plain.toml").write_text(common)
+    common += scale.format(4, 2) + scale.format(2, 1) + '[[stage]]\nname = "only"\npart = "all"\nsteps = 3\n'
+    common += "[training]\nbatch = 8\nlearning_rate = 1e-3\nfinal_rate = 1e-4\naverage = 0.5\n"
+    (folder / "plain.toml").write_text('family = "vae"\n' + common)
     context = '[context]\nkind = "dct"\nsize = 3\nbits = 2\n'
     context += '[prior]\nsteps = 3\nwidth = 8\nscales = 1\nblocks = 1\nschedule = "linear"\n'
-    (folder / "tiny.toml").write_text(common + "prior_images = 2\n" + context)
+    (folder / "tiny.toml").write_text('family = "dct-vae"\n' + common + "prior_images = 2\n" + context)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sets, "HELD_OUT", 12)
         yield folder
@@ -90,13 +90,13 @@ def tiny_paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def paper_runs(tiny_paper: Path) -> Path:
-    """The same folder with the runs tiny/ and plain/, three steps long."""
+    """The same folder with the runs tiny/ and plain/, of one stage, only/, three steps long."""
     from click.testing import CliRunner
 
     from dctcodec.cli.train import train
 
     for name in ("tiny", "plain"):
-        words = ["vae", tiny_paper / f"{name}.toml", "--data", tiny_paper / "data", "--run", tiny_paper / name]
+        words = ["model", tiny_paper / f"{name}.toml", "--data", tiny_paper / "data", "--run", tiny_paper / name]
         result = CliRunner().invoke(train, list(map(str, words)), catch_exceptions=False)
         assert result.exit_code == 0, result.output
     return tiny_paper
@@ -109,30 +109,31 @@ def tiny_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from safetensors.torch import save_file
 
     from dctcodec.train import checkpoint
-    from dctcodec.train.export_vae import export_paper
-    from dctcodec.vae.config import read
+    from dctcodec.train.export_vae import export_vae
+    from dctcodec.train.recipe import read
     from dctcodec.vae.model import PaperModel
 
     source, folder = tmp_path_factory.mktemp("tiles"), tmp_path_factory.mktemp("models")
     network = 'channels = 3\nside = 32\nlatent_width = 2\nlikelihood = "logistic-mixture"\noffset = {}\n'
     scale = "[[scale]]\nside = {}\nlatents = {}\nencoder = 1\nwidth = 8\nhidden = 8\n"
     common = f'data = "cifar10"\ndescription = "tiny"\n[network]\n{network}{scale.format(8, 2)}{scale.format(4, 1)}'
-    common += "[training]\nepochs = 1\nbatch = 8\nlearning_rate = 1e-3\nfinal_rate = 1e-4\n"
+    common += '[[stage]]\nname = "only"\npart = "all"\nsteps = 1\nbatch = 8\nlearning_rate = 1e-3\nfinal_rate = 1e-4\n'
     context = '[context]\nkind = "dct"\nsize = 6\nbits = 5\nrate_weight = 0.1\n'
     context += "[prior]\nsteps = 6\nwidth = 8\nscales = 2\nblocks = 1\n"
     pixels = torch.from_numpy(np.array(picture(320, 320))).float() / 255
     images = pixels.reshape(10, 32, 10, 32, 3).permute(0, 2, 4, 1, 3).reshape(100, 3, 32, 32)
     for name, text in (("vae-tiny", common.format("false")), ("dct-vae-tiny", common.format("true") + context)):
-        config = source / f"{name}.toml"
-        config.write_text(text)
+        (source / f"{name}.toml").write_text(f'family = "{name.removesuffix("-tiny")}"\n{text}')
+        recipe = read(source / f"{name}.toml")
+        (stage,) = recipe.stages
         torch.manual_seed(0)
-        model = PaperModel(read(config).shape)
+        model = PaperModel(stage.config.shape)
         model.fit(images)
         if model.prior:
             torch.nn.init.normal_(model.prior.network.head.weight, std=0.1)
         average = {checkpoint.AVERAGE + key: value.contiguous() for key, value in model.state_dict().items()}
         save_file(average, source / name)
-        export_paper(config, source / name, folder / name)
+        export_vae(folder / name, recipe.family, stage.config, stage.table, source / name)
     return folder
 
 

@@ -16,10 +16,14 @@ from dctcodec.errors import DctcodecError, ModelError
 from dctcodec.evaluate import collapse, extra, likelihood
 from dctcodec.evaluate.source import fingerprint, load
 from dctcodec.evaluate.source import test_images as images_of
+from dctcodec.train.checkpoint import CHECKPOINT
+from dctcodec.train.export_vae import export_vae
+from dctcodec.train.recipe import read
 from dctcodec.vae.model import PaperModel
 from dctcodec.vae.network import Latent
 
 PAPER = Path(__file__).parents[1] / "benchmarks" / "paper"
+RECIPES = Path(__file__).parents[1] / "models" / "recipes"
 FIGURES = sorted([*PAPER.glob("likelihood-*.json"), *PAPER.glob("collapse-*.json")])
 
 
@@ -50,6 +54,11 @@ def test_likelihood_of_a_run(paper_runs: Path, tmp_path: Path):
     assert figures["machine"]["threads"] and "bits" not in output
 
 
+def test_a_run_is_named_by_its_folder_or_by_that_of_a_stage(paper_runs: Path):
+    whole, stage = (load(str(paper_runs / "tiny.toml"), paper_runs / name)[1] for name in ("tiny", "tiny/only"))
+    assert fingerprint(whole) == fingerprint(stage)
+
+
 def test_a_fingerprint_is_of_all_weights(paper_runs: Path):
     model, _ = tiny(paper_runs)
     assert re.fullmatch("[0-9a-f]{8}", before := fingerprint(model))
@@ -69,10 +78,9 @@ def test_committed_figures_are_of_the_weights_that_ship(path: Path):
 
 def test_a_model_may_be_exported_to_be_measured_alone(paper_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(installed, "_PLACES", (tmp_path,))
-    for name, more in (("whole", []), ("measured", ["--no-codec"])):
-        words = ["train", "export-vae", paper_runs / "tiny.toml", "--run", paper_runs / "tiny", "-o", tmp_path / name, *more]
-        result = CliRunner().invoke(main, list(map(str, words)))
-        assert result.exit_code == 0, result.output
+    (stage,) = read(paper_runs / "tiny.toml").stages
+    for name, family in (("whole", "dct-vae"), ("measured", "vae")):
+        export_vae(tmp_path / name, family, stage.config, stage.table, paper_runs / "tiny" / "only" / CHECKPOINT)
     assert installed.find("whole").model_id is not None and installed.find("measured").model_id is None
     words = ["--data", paper_runs / "data", "--samples", 3, "--images", 4]
     whole, measured = (evaluate("likelihood", name, *words) for name in ("whole", "measured"))
@@ -100,7 +108,10 @@ def test_likelihoods_are_not_measured_in_vain(paper_runs: Path, tmp_path: Path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_a_device_that_is_not_there_is_told(paper_runs: Path):
     data = ["--data", paper_runs / "data", "--device", "cuda"]
-    for words in (["eval", "likelihood", "dct-vae-mnist"], ["train", "vae", paper_runs / "tiny.toml", "--run", paper_runs / "new"]):
+    for words in (
+        ["eval", "likelihood", "dct-vae-mnist"],
+        ["train", "model", paper_runs / "tiny.toml", "--run", paper_runs / "new"],
+    ):
         result = CliRunner().invoke(main, list(map(str, [*words, *data])))
         assert result.exit_code == 1 and "there is no CUDA device here: use --device cpu" in result.output
 
@@ -109,7 +120,7 @@ def test_a_model_whose_context_is_drawn_is_trained_and_measured(paper_runs: Path
     config, run = paper_runs / "drawn.toml", paper_runs / "drawn"
     text = (paper_runs / "tiny.toml").read_text()
     config.write_text(text.replace("[context]\n", "[context]\nrate_weight = 0.5\ndrawn = true\n"))
-    words = ["train", "vae", config, "--data", paper_runs / "data", "--run", run, "--steps", 3]
+    words = ["train", "model", config, "--data", paper_runs / "data", "--run", run]
     assert CliRunner().invoke(main, list(map(str, words))).exit_code == 0
     output = evaluate("likelihood", config, "--run", run, "--data", paper_runs / "data", "--samples", 30, "--images", 10)
     figures = json.loads(output[output.index("{") :])
@@ -224,11 +235,14 @@ def test_units_are_active_by_what_the_image_says_not_by_noise(monkeypatch: pytes
 def test_what_is_missing_is_said(paper_runs: Path, tmp_path: Path):
     config, data = paper_runs / "tiny.toml", ["--data", paper_runs / "data"]
     assert "add --run" in evaluate("likelihood", config, *data, code=1)
-    assert "--run goes with a configuration" in evaluate("likelihood", "some-model", *data, "--run", paper_runs / "tiny", code=1)
+    assert "--run goes with a recipe" in evaluate("likelihood", "some-model", *data, "--run", paper_runs / "tiny", code=1)
     assert "there is no" in evaluate("likelihood", config, *data, "--run", tmp_path, code=1)
     assert "not of this configuration" in evaluate("likelihood", config, *data, "--run", paper_runs / "plain", code=1)
-    assert "2 configurations and 1 runs" in evaluate("collapse", config, config, *data, "--run", paper_runs / "tiny", code=1)
+    assert "2 recipes and 1 runs" in evaluate("collapse", config, config, *data, "--run", paper_runs / "tiny", code=1)
     assert "no-such-model" in evaluate("likelihood", "no-such-model", *data, code=1)
     assert "cannot read" in evaluate("likelihood", tmp_path / "no.toml", *data, "--run", tmp_path, code=1)
-    (tmp_path / "checkpoint.safetensors").write_bytes(b"nothing")
-    assert "not of this configuration" in evaluate("likelihood", config, *data, "--run", tmp_path, code=1)
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / CHECKPOINT).write_bytes(b"nothing")
+    assert "cannot read the weights" in evaluate("likelihood", config, *data, "--run", tmp_path, code=1)
+    bands = RECIPES / "dct-bands.toml"
+    assert "measured by `dctcodec bench`" in evaluate("likelihood", bands, *data, "--run", tmp_path, code=1)

@@ -10,11 +10,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dctcodec.data.sets import load
 from dctcodec.train import loop, vae
 from dctcodec.train.optimiser import Optimiser
+from dctcodec.train.recipe import read
 from dctcodec.train.settings import Settings
-from dctcodec.vae.config import read
 from dctcodec.vae.model import PaperModel
 
-CONFIGS = Path(__file__).parents[1] / "models" / "configs"
+RECIPES = Path(__file__).parents[1] / "models" / "recipes"
 READING = ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "is_nonzero", "equal")
 """Of torch's operations those that bring a value to Python, take a shape from one, or make a tensor of numbers."""
 
@@ -42,9 +42,17 @@ def test_the_watch_sees_what_waits():
     assert [name.split(".")[1] for name in watch.seen] == ["index", "_local_scalar_dense", "lift_fresh"]
 
 
-@pytest.mark.parametrize("name", ["mnist-dct-gpu", "mnist-dct-gpu-weighted", "cifar10-vae-gpu", "cifar10-dct-gpu-end"])
-def test_a_step_of_the_papers_models_waits_for_nothing(name: str):
-    config = read(CONFIGS / f"{name}.toml")
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("dct-vae-mnist", "grown"),
+        ("dct-vae-mnist", "grown-weighted"),
+        ("vae-cifar10", "first"),
+        ("dct-vae-cifar10-bound", "context"),
+    ],
+)
+def test_a_step_of_the_papers_models_waits_for_nothing(name: str, stage: str):
+    config = read(RECIPES / f"{name}.toml").stage(stage).config
     torch.manual_seed(0)
     model, network = PaperModel(config.shape), config.shape.network
     optimiser = Optimiser(model, 1e-3, 1 / 3)
@@ -65,9 +73,9 @@ def test_a_step_of_the_papers_models_waits_for_nothing(name: str):
     assert value.isfinite() and norm > 0 and not torch.equal(model.vae.encoder.stem.weight, before)
 
 
-@pytest.mark.parametrize("name", ["mnist-dct-gpu", "cifar10-vae-gpu"])
+@pytest.mark.parametrize("name", ["dct-vae-mnist", "vae-cifar10"])
 def test_the_likelihoods_parameters_are_not_rounded_to_bfloat16(name: str):
-    config = read(CONFIGS / f"{name}.toml")
+    config = read(RECIPES / f"{name}.toml").stages[-1].config
     model, network = PaperModel(config.shape).eval(), config.shape.network
     images = torch.rand(1, network.channels, network.side, network.side).round()
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
@@ -78,9 +86,9 @@ def test_the_likelihoods_parameters_are_not_rounded_to_bfloat16(name: str):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 def test_a_training_on_cuda_is_replayed(paper_runs: Path, tmp_path: Path):
-    config, data = read(paper_runs / "tiny.toml"), paper_runs / "data"
+    config, data = read(paper_runs / "tiny.toml").stages[0].config, paper_runs / "data"
     training = replace(config.training, optimiser="muon", learning_rate=5e-3, final_rate=1e-3, average=0.5)
-    settings = Settings(tmp_path / "run", steps=60, device="cuda")
+    settings = Settings(tmp_path / "run", steps=60, learning_rate=5e-3, device="cuda")
     trained, images = vae.train_vae(replace(config, training=training), data, settings), load(config.data, data)
     torch.manual_seed(0)
     fresh = PaperModel(config.shape)

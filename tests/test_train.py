@@ -1,11 +1,9 @@
 """Training, a few steps of each kind on small pictures: it resumes, it exports, and what it exports is a codec."""
 
-import hashlib
 import json
-import os
+import math
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +15,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dctcodec import Codec, ConfigError, DataError, ModelError, installed
+from dctcodec import Codec, ConfigError, DataError, ModelError, configuration, installed
+from dctcodec.bands import config
+from dctcodec.bands.config import BandsConfig, BandsTraining
 from dctcodec.bands.decoder import Decoder, DecoderShape
 from dctcodec.bands.export import to_integers
-from dctcodec.bands.forecast import ForecastShape
 from dctcodec.bands.order import CHANNELS, REVEALS
 from dctcodec.bands.prior import PriorNetwork, PriorShape, code_bits
 from dctcodec.bands.transform import analyse, quantise
@@ -28,19 +27,20 @@ from dctcodec.cli.train import train
 from dctcodec.data import photographs, sets
 from dctcodec.data.drawings import drawings
 from dctcodec.family import DECODER, FLOAT_PRIOR, PRIOR, TUNES
-from dctcodec.train import decoder, flagship, latents, loop, optimiser, prior, processes, vae
-from dctcodec.train.checkpoint import AVERAGE, CHECKPOINT, load_average, load_weights
-from dctcodec.train.export import float_prior, shipped_prior
-from dctcodec.train.model import BEGINNING, begun
+from dctcodec.train import decoder, joint, loop, optimiser, prior, processes, vae
+from dctcodec.train import recipe as recipes
+from dctcodec.train.checkpoint import AVERAGE, CHECKPOINT, load_weights
+from dctcodec.train.export import export_bands, float_prior, shipped_prior
+from dctcodec.train.model import BEGINNING, train_stage
 from dctcodec.train.settings import Settings
-from dctcodec.vae.config import Training, read
+from dctcodec.vae.config import Config, Training
 from dctcodec.vae.context import ContextShape
 from dctcodec.vae.diffusion import DiffusionShape
 from dctcodec.vae.model import ModelShape, PaperModel
 from dctcodec.vae.network import NetworkShape, Scale
 
 SIDE, CROP = 96, 64
-CONFIGS = Path(__file__).parent.parent / "models" / "configs"
+RECIPES = Path(__file__).parent.parent / "models" / "recipes"
 
 
 @pytest.fixture(scope="module")
@@ -54,22 +54,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory, make_picture) -> Path:
 
 
 @pytest.fixture(scope="module")
-def small_crops():
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (prior, decoder, latents):
-            patch.setattr(module, "CROP", CROP)
-        yield
-
-
-@pytest.fixture(scope="module")
-def runs(photos: Path, small_crops: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run of each kind, three steps long, and the model they make."""
     folder = tmp_path_factory.mktemp("runs")
     for kind in ("prior", "decoder"):
-        command(kind, photos, folder / kind, 3)
-    command("latents", photos, folder / "latents", 3, "--decoder", checkpoint(folder, "decoder"))
-    sources = ["--prior", checkpoint(folder, "prior"), "--decoder", checkpoint(folder, "latents")]
-    invoke("export", *sources, "--description", "three steps", "-o", folder / "models" / "tiny")
+        train_part(kind, photos, folder / kind, 3)
+    train_part("latents", photos, folder / "latents", 3, checkpoint(folder, "decoder"))
+    config = BandsConfig("three steps")
+    export_bands(folder / "models" / "tiny", config, checkpoint(folder, "prior"), checkpoint(folder, "latents"))
     return folder
 
 
@@ -77,14 +69,33 @@ def checkpoint(folder: Path, kind: str) -> Path:
     return folder / kind / CHECKPOINT
 
 
-def command(kind: str, photos: Path, run: Path, steps: int, *more: object) -> Result:
-    return invoke(kind, "--photos", photos, "--run", run, "--steps", steps, "--batch", 2, *more)
+def train_part(
+    part: str,
+    photos: Path,
+    run: Path,
+    steps: int,
+    start: Path | None = None,
+    seed: int = 0,
+    piece: float = math.inf,
+    **more: object,
+) -> bool:
+    """A run of one stage of the family dct-bands. `more`: its settings, and sizes of its networks."""
+    stage = {
+        "name": run.name,
+        "part": part,
+        "steps": steps,
+        "batch": 2,
+        "crop": CROP,
+        "reveals": 3,
+        "start": str(start or "nothing"),
+    }
+    recipe = recipes.from_table({"family": "dct-bands", "description": "small", "stage": [stage | more]}, Path())
+    return train_stage(recipe, recipe.stages[0], photos, Settings(run.parent, seed=seed, piece=piece))
 
 
-def invoke(*arguments: object) -> Result:
-    result = CliRunner().invoke(train, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result
+def train_recipe(recipe: Path, data: Path, run: Path, *more: object) -> Result:
+    words = ["model", recipe, "--data", data, "--run", run, *more]
+    return CliRunner().invoke(train, [str(word) for word in words], catch_exceptions=False)
 
 
 def log(folder: Path, kind: str) -> list[dict[str, float]]:
@@ -112,7 +123,7 @@ def test_a_run_leaves_a_checkpoint_and_a_log(runs: Path, kind: str, figure: str)
     average = tensors(checkpoint(runs, kind), AVERAGE)
     assert weights.keys() == average.keys() and not same(weights, average)
     assert all(tensor.isfinite().all() for tensor in [*weights.values(), *average.values()])
-    assert {path.name for path in (runs / kind).iterdir()} - {loop.LOCK} == {CHECKPOINT, "log.jsonl"}
+    assert {path.name for path in (runs / kind).iterdir()} - {loop.LOCK, BEGINNING} == {CHECKPOINT, "log.jsonl"}
 
 
 @pytest.mark.parametrize(("kind", "model"), [("prior", PriorNetwork), ("decoder", Decoder)])
@@ -132,49 +143,53 @@ def test_latents_leave_the_mean_path_as_it_is(runs: Path):
         assert torch.equal(before[name], after[name]) == ("latent" not in name), name
 
 
-def test_a_run_is_taken_up_where_it_was_left(runs: Path, photos: Path, tmp_path: Path):
-    command("decoder", photos, tmp_path / "decoder", 2)
+def test_a_run_is_taken_up_where_it_was_left(photos: Path, tmp_path: Path):
+    train_part("decoder", photos, tmp_path / "decoder", 2)
     first = tensors(checkpoint(tmp_path, "decoder"), "model.")
-    command("decoder", photos, tmp_path / "decoder", 4)
+    assert train_part("decoder", photos, tmp_path / "decoder", 4)
     second = tensors(checkpoint(tmp_path, "decoder"), "model.")
     assert [(row["step"], row["crops"]) for row in log(tmp_path, "decoder")] == [(2, 4), (4, 8)]
     assert not same(first, second)
     optimiser_state = tensors(checkpoint(tmp_path, "decoder"), "optimiser.")
     assert {value.item() for key, value in optimiser_state.items() if key.endswith("count")} == {4}
 
-    average = decoder.train_decoder(photos, Settings(tmp_path / "decoder", steps=4))  # nothing is left to do
+    settings = Settings(tmp_path / "decoder", steps=4)  # nothing is left to do
+    average = decoder.train_decoder(BandsConfig("", training=BandsTraining(crop=CROP)), photos, settings)
     assert same(average.state_dict(), tensors(checkpoint(tmp_path, "decoder"), AVERAGE))
     assert same(tensors(checkpoint(tmp_path, "decoder"), "model."), second)
     assert len(log(tmp_path, "decoder")) == 2
 
 
-def test_a_run_may_be_done_in_pieces(runs: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_may_be_done_in_pieces(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     seconds = iter(range(0, 10**6, 7))
     monkeypatch.setattr(loop.time, "monotonic", lambda: next(seconds))
-    command("decoder", photos, tmp_path / "decoder", 6, "--piece", 1)
+    assert not train_part("decoder", photos, tmp_path / "decoder", 6, piece=1)
     (first,) = log(tmp_path, "decoder")
     assert 0 < first["step"] < 6 and "bsds psnr@50" not in first
-    for _ in range(6):
-        command("decoder", photos, tmp_path / "decoder", 6, "--piece", 1)
+    ends = [train_part("decoder", photos, tmp_path / "decoder", 6, piece=1) for _ in range(6)]
+    assert ends == sorted(ends) and ends[-1]
     last = log(tmp_path, "decoder")[-1]
     assert last["step"] == 6 and "bsds psnr@50" in last
 
 
-def test_a_piece_has_a_length(photos: Path, tmp_path: Path):
-    words = ["prior", "--photos", photos, "--run", tmp_path / "run", "--steps", 1, "--piece", "nan"]
-    result = CliRunner().invoke(train, list(map(str, words)))
-    assert result.exit_code == 2 and "not a finite number" in result.output and not (tmp_path / "run").exists()
+def test_a_run_may_be_as_long_as_some_minutes(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seconds = iter(range(0, 10**6, 7))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(seconds))
+    stage = {"name": "decoder", "part": "decoder", "minutes": 0.5, "batch": 2, "crop": CROP}
+    recipe = recipes.from_table({"family": "dct-bands", "description": "small", "stage": [stage]}, Path())
+    assert train_stage(recipe, recipe.stages[0], photos, Settings(tmp_path))
+    assert 30 <= log(tmp_path, "decoder")[-1]["seconds"] < 60
 
 
 def test_a_checkpoint_of_another_network_is_told(runs: Path, tmp_path: Path):
     for path in (checkpoint(runs, "prior"), tmp_path / "none.safetensors"):
         with pytest.raises(ModelError, match=path.name):
-            load_average(path, Decoder())
+            load_weights(path, Decoder())
 
 
 def test_a_seed_makes_a_run_repeatable(runs: Path, photos: Path, tmp_path: Path):
-    command("decoder", photos, tmp_path / "same", 3)
-    command("decoder", photos, tmp_path / "other", 3, "--seed", 1)
+    train_part("decoder", photos, tmp_path / "same", 3)
+    train_part("decoder", photos, tmp_path / "other", 3, seed=1)
     again, other, first = (
         tensors(path, "model.")["paint.bias"]
         for path in (checkpoint(tmp_path, "same"), checkpoint(tmp_path, "other"), checkpoint(runs, "decoder"))
@@ -183,112 +198,31 @@ def test_a_seed_makes_a_run_repeatable(runs: Path, photos: Path, tmp_path: Path)
     assert not torch.allclose(other, first, rtol=0.05, atol=1e-5)
 
 
-def test_the_length_of_a_run_must_be_given_once(photos: Path, tmp_path: Path):
-    for lengths in ([], ["--steps", "1", "--minutes", "1"]):
-        arguments = ["prior", "--photos", str(photos), "--run", str(tmp_path / "run"), *lengths]
-        assert CliRunner().invoke(train, arguments).exit_code == 2
-    assert not list(tmp_path.iterdir())
-
-
-# --- the flagship
-
-
-@pytest.fixture(scope="module")
-def flagship_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("flagship") / "small.toml"
-    sizes = "[prior]\nwidth = 192\n[forecast]\nwidth = 8\ncoarse = 1\n[decoder]\nblocks = [1, 2, 6, 8]\n"
-    training = "[training]\ncrop = 64\nbatch = 2\nchosen = 0.5\nlearning_rate = 1e-4\ncrops = 4\nlatent_crops = 2\n"
-    path.write_text(f"description = 'small'\n{sizes}{training}")
-    return path
-
-
-def test_the_flagship_is_trained_from_a_model_and_is_a_codec(
-    runs: Path, photos: Path, flagship_config: Path, tmp_path: Path, make_picture, monkeypatch: pytest.MonkeyPatch
-):
-    start, words = (
-        ["--start", runs / "models" / "tiny"],
-        ["flagship", flagship_config, "--photos", photos, "--run", tmp_path / "run"],
-    )
-    invoke(*words, "--steps", 1, *start)
-    invoke(*words)  # to the end of the configuration's crops
-    rows = log(tmp_path, "run")
-    assert [(row["step"], row["crops"]) for row in rows] == [(1, 2), (2, 4)] and {"bsds bpp@50", "bsds psnr@50"} <= rows[0].keys()
-    before, after = ({**tensors(checkpoint(tmp_path, "run"), prefix)} for prefix in (AVERAGE, "model."))
-    moved = {name for name in after if not torch.equal(before[name], after[name])}
-    assert any(name.startswith("prior.") for name in moved) and any(name.startswith("decoder.") for name in moved)
-    latents_run = ["--decoder", checkpoint(tmp_path, "run"), "--config", flagship_config, "--batch", 2]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latents, "CROP", CROP)
-        invoke("latents", "--photos", photos, "--run", tmp_path / "latents", *latents_run)  # of the configuration's latent_crops
-    assert [row["crops"] for row in log(tmp_path, "latents")] == [2]
-    model = tmp_path / "models" / "large"
-    for decoder_run in (None, checkpoint(tmp_path, "latents")):
-        run = checkpoint(tmp_path, "run")
-        invoke("export", "--config", flagship_config, "--prior", run, "--decoder", decoder_run or run, "-o", model)
-        monkeypatch.setattr(installed, "_PLACES", (tmp_path / "models",))
-        codec, image = Codec("large", "cpu"), make_picture(70, 50)
-        assert np.abs(np.asarray(codec.decode(codec.encode(image)), float) - np.asarray(image, float)).mean() < 12
-
-
-def test_a_whole_model_is_trained_in_parts_and_a_part_begins_anew_after_a_change_of_the_one_before(
-    photos: Path, small_crops: None, flagship_config: Path, tmp_path: Path, make_picture, monkeypatch: pytest.MonkeyPatch
-):
-    config, run = tmp_path / "small.toml", tmp_path / "run"
-
-    def parts(*prior_steps: int) -> dict[str, list[int]]:
-        config.write_text(f"{flagship_config.read_text()}prior_steps = {list(prior_steps)}\n")
-        invoke("model", config, "--photos", photos, "--run", run)
-        return {path.parent.name: [row["step"] for row in log(run, path.parent.name)] for path in run.glob("*/log.jsonl")}
-
-    first = {"joint": [2], "latents": [1], "prior-1": [1], "prior-2": [2]}
-    assert parts(1, 2) == first == parts(1, 2)  # all have ended
-    before = (run / "model" / PRIOR).read_bytes()
-    monkeypatch.setattr(installed, "_PLACES", (run,))
-    codec, image = Codec("model", "cpu"), make_picture(70, 50)
-    assert np.abs(np.asarray(codec.decode(codec.encode(image)), float) - np.asarray(image, float)).mean() < 12
-    changed = parts(2, 2)
-    (aside,) = changed.keys() - first.keys()
-    assert aside.startswith("prior-2-until-") and changed == first | {"prior-1": [1, 2], aside: [2]}
-    assert (run / "model" / PRIOR).read_bytes() != before
-
-
-def begin_of_one_process(rank: int, folder: Path) -> None:
-    """Where the first process comes late."""
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
-    torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-    time.sleep(2 * (rank == 0))
-    run = begun(folder / "part", folder / "checkpoint")
-    (folder / f"{rank}").write_text((run / BEGINNING).read_text())
-    torch.distributed.destroy_process_group()
-
-
-def test_no_process_begins_a_part_before_the_first_has_made_its_folder(tmp_path: Path):
-    (tmp_path / "checkpoint").write_bytes(b"weights")
-    torch.multiprocessing.spawn(begin_of_one_process, (tmp_path,), nprocs=2)
-    assert (tmp_path / "0").read_text() == (tmp_path / "1").read_text() == hashlib.sha256(b"weights").hexdigest()
-
-
-def test_a_whole_model_needs_lengths(photos: Path, tmp_path: Path):
-    (tmp_path / "short.toml").write_text("description = 'short'\n[training]\ncrops = 2\n")
-    with pytest.raises(ConfigError, match="latent_crops"):
-        invoke("model", tmp_path / "short.toml", "--photos", photos, "--run", tmp_path / "run")
+# --- several processes
 
 
 def test_one_run_is_not_trained_twice_at_a_time(photos: Path, tmp_path: Path):
     (tmp_path / "run").mkdir()
     with FileLock(tmp_path / "run" / loop.LOCK), pytest.raises(ConfigError, match="another process"):
-        command("prior", photos, tmp_path / "run", 1)
+        train_part("prior", photos, tmp_path / "run", 1)
     assert not (tmp_path / "run" / CHECKPOINT).exists()
 
 
-def test_processes_that_torchrun_starts_train_one_model(photos: Path, flagship_config: Path, tmp_path: Path):
+def test_processes_that_torchrun_starts_train_one_model(photos: Path, tmp_path: Path):
+    recipe = tmp_path / "small.toml"
+    stage = f"[[stage]]\nname = 'NAME'\npart = 'PART'\nsteps = 2\nbatch = 2\ncrop = {CROP}\nstart = 'START'\n"
+    stages = [("joint", "joint", "nothing"), ("latents", "latents", "joint")]
+    texts = [stage.replace("NAME", name).replace("PART", part).replace("START", start) for name, part, start in stages]
+    recipe.write_text("family = 'dct-bands'\ndescription = 'small'\n" + "".join(texts))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--"]
-    words = [Path(sys.executable).with_name("dctcodec"), "train", "flagship", flagship_config, "--threads", "1"]
-    subprocess.run([*torchrun, *words, "--photos", photos, "--run", tmp_path / "run"], check=True, timeout=300)
-    (row,) = log(tmp_path, "run")
-    assert (row["step"], row["crops"]) == (2, 4) and "bsds psnr@50" in row
-    invoke(*words[2:], "--photos", photos, "--run", tmp_path / "run")  # one process finds that it has ended
-    assert log(tmp_path, "run") == [row]
+    words = [Path(sys.executable).with_name("dctcodec"), "train", "model", recipe, "--threads", "1"]
+    subprocess.run([*torchrun, *words, "--data", photos, "--run", tmp_path / "run"], check=True, timeout=300)
+    for name in ("joint", "latents"):
+        (row,) = log(tmp_path / "run", name)
+        assert (row["step"], row["crops"]) == (2, 4)
+    assert (tmp_path / "run" / "model" / PRIOR).exists()
+    train_recipe(recipe, photos, tmp_path / "run")  # one process finds that it has ended
+    assert log(tmp_path / "run", "latents") == [row]
 
 
 def gradients_of_one_process(rank: int, folder: Path) -> None:
@@ -318,21 +252,17 @@ def test_processes_have_equal_parts_of_a_batch(monkeypatch: pytest.MonkeyPatch):
         processes.local_batch(6)
 
 
-@pytest.mark.parametrize("part", ["prior", "latents"])
-def test_a_batch_is_of_all_processes_together(photos: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str):
+def test_a_batch_is_of_all_processes_together(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
-    decoder_run = ["--decoder", checkpoint(runs, "decoder")] if part == "latents" else []
-    words = map(str, [part, "--photos", photos, "--run", tmp_path / "run", "--steps", 1, "--batch", 6, *decoder_run])
-    result = CliRunner().invoke(train, list(words))
-    assert isinstance(result.exception, ConfigError) and "4 processes" in str(result.exception)
+    with pytest.raises(ConfigError, match="4 processes"):
+        train_part("prior", photos, tmp_path / "run", 1, batch=6)
 
 
 def test_a_process_without_a_gpu_of_its_own_is_told(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "2")
-    words = ["prior", "--photos", photos, "--run", tmp_path / "run", "--steps", 1, "--device", "cuda"]
-    result = CliRunner().invoke(train, [str(word) for word in words])
+    result = train_recipe(RECIPES / "dct-bands.toml", photos, tmp_path / "run", "--device", "cuda")
     assert result.exit_code == 2 and "this machine has 2" in result.output
 
 
@@ -345,9 +275,9 @@ def plain_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_forecast_is_trained_alone(photos: Path, small_crops: None, flagship_config: Path, plain_prior: Path, tmp_path: Path):
-    start = ["--start", plain_prior, "--seed", 1]
-    command("prior", photos, tmp_path / "prior", 2, "--config", flagship_config, "--part", "forecast", *start)
+def test_the_forecast_is_trained_alone(photos: Path, plain_prior: Path, tmp_path: Path):
+    sizes = {"forecast": {"width": 8, "coarse": 1}}
+    train_part("forecast", photos, tmp_path / "prior", 2, plain_prior, seed=1, prior=sizes)
     before = load_weights(plain_prior, PriorNetwork(PriorShape())).state_dict()
     after = tensors(checkpoint(tmp_path, "prior"), "model.")
     still = {name for name in before if torch.equal(before[name], after[name])}
@@ -355,40 +285,18 @@ def test_the_forecast_is_trained_alone(photos: Path, small_crops: None, flagship
     assert after["forecast.paint.weight"].any() and after["forecast.pool.weight"].any()  # both begin as 0
 
 
-@pytest.mark.parametrize("asked", [("--part", "forecast"), ("--forecast", __file__)])
-def test_a_prior_without_a_forecast_cannot_train_one(photos: Path, tmp_path: Path, asked: tuple[str, str]):
-    words = ["prior", "--photos", str(photos), "--run", str(tmp_path / "run"), "--steps", "1", *asked]
-    result = CliRunner().invoke(train, words)
-    assert result.exit_code == 2 and "--config" in result.output
-
-
-def test_a_prior_begins_with_the_forecast_of_another(photos: Path, small_crops: None, plain_prior: Path, tmp_path: Path):
-    other = installed.find("flagship")
-    words = ["--start", plain_prior, "--forecast", other.path / FLOAT_PRIOR, "--learning-rate", 0]
-    command("prior", photos, tmp_path / "prior", 1, "--config", CONFIGS / "flagship.toml", *words)
-    first, second = load_weights(plain_prior, PriorNetwork(PriorShape())).state_dict(), shipped_prior(other).state_dict()
-    for name, tensor in tensors(checkpoint(tmp_path, "prior"), "model.").items():
-        if name.startswith("forecast.pool."):
-            assert not tensor.any()
-        else:
-            assert torch.equal(tensor, (second if name.startswith("forecast.") else first)[name])
-
-
-@pytest.mark.parametrize(("name", "forecast"), [("flagship", ForecastShape()), ("dct-bands", None)])
-def test_the_configurations_are_those_of_the_models(name: str, forecast: ForecastShape | None):
-    config = flagship.read(CONFIGS / f"{name}.toml")
-    model = installed.find(name)
-    assert config.description == model.description
-    assert config.shape == flagship.FlagshipShape(PriorShape(forecast=forecast), DecoderShape())
-    network, shipped = flagship.Flagship(config.shape), load_file(model.path / PRIOR)
-    sizes = {key: shipped[key].shape for key in to_integers(network.prior)}
-    assert sizes == {key: tensor.shape for key, tensor in to_integers(network.prior).items()}
-    decoder.expand_weights(network.decoder, model.path / DECODER)
+@pytest.mark.parametrize("name", ["flagship", "dct-bands"])
+def test_training_begins_with_the_weights_that_ship(name: str):
+    config, model = recipes.read(RECIPES / f"{name}.toml").stages[-1].config, installed.find(name)
+    network, shipped = PriorNetwork(config.shape.prior), load_file(model.path / PRIOR)
+    sizes = {key: shipped[key].shape for key in to_integers(network)}
+    assert sizes == {key: tensor.shape for key, tensor in to_integers(network).items()}
+    decoder.expand_weights(Decoder(config.shape.decoder), model.path / DECODER)
     if name == "flagship":
-        network.start(model.path)
+        load_weights(model.path / FLOAT_PRIOR, network)
     else:  # whose float prior does not ship
-        with pytest.raises(ModelError, match=f"there are no weights in .*{FLOAT_PRIOR}"):
-            network.start(model.path)
+        with pytest.raises(ModelError, match=f"there is no .*{FLOAT_PRIOR}"):
+            load_weights(model.path / FLOAT_PRIOR, network)
 
 
 def test_a_decoder_with_more_blocks_begins_as_the_one_it_starts_from(tmp_path: Path):
@@ -401,13 +309,17 @@ def test_a_decoder_with_more_blocks_begins_as_the_one_it_starts_from(tmp_path: P
     symbols, step = torch.randint(-2, 3, (1, len(CHANNELS), 2, 2)).float(), torch.full((1,), 40.0)
     assert torch.allclose(large(symbols, step), small(symbols, step), atol=1e-3)
     for other, name in ((small, "large"), (Decoder(DecoderShape((4, 8, 8, 8), (1, 1, 1, 1))), "small")):
-        with pytest.raises(ModelError, match="not of this network"):
+        with pytest.raises(ModelError, match="not of this configuration"):
             decoder.expand_weights(other, tmp_path / f"{name}.safetensors")
 
 
 def test_a_round_of_effort_lowers_what_symbols_cost(photos: Path):
-    model = flagship.Flagship(flagship.read(CONFIGS / "flagship.toml").shape)
-    model.start(installed.find("flagship").path)
+    model, shipped = (
+        joint.PriorAndDecoder(recipes.read(RECIPES / "flagship.toml").stages[-1].config.shape),
+        installed.find("flagship"),
+    )
+    load_weights(shipped.path / FLOAT_PRIOR, model.prior)
+    load_weights(shipped.path / DECODER, model.decoder)
     original = next(iter(photographs.centre_crops(photographs.photo_files(photos)[0][:1], SIDE, SIDE)))[None].float()
     steps = torch.full((1,), 50.0)
     symbols = quantise(analyse(original), 50.0)
@@ -418,28 +330,33 @@ def test_a_round_of_effort_lowers_what_symbols_cost(photos: Path):
             outputs = model.prior(symbols, torch.log(steps), torch.arange(len(REVEALS))[None])
             bits = sum(prior.reveal_bits(symbols[0], number, *output) for number, output in enumerate(outputs))
         costs.append((error + 50.0**2 / 5 * bits).item())
-        symbols = symbols + flagship.round_of_effort(model, original, symbols, steps)
+        symbols = symbols + joint.round_of_effort(model, original, symbols, steps)
     assert costs[1] < costs[0]
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("table", "words"),
     [
-        ("[decoder]\nblocks = [1, 2]\n", "four numbers"),
-        ("[decoder]\nblocks = 3\n", "list of whole numbers"),
-        ("[decoder]\nwidths = [100000000000000000000]\n", "list of whole numbers above 0, at most 1000000000"),
-        ("[training]\nchosen = 2\n", "share"),
-        ("[training]\nprior_steps = [10, 0]\n", "list of whole numbers"),
-        ("[prior]\ndepth = 2\n", "depth"),
-        ("prior = 3\n", "must be a table"),
-        ("[prior.forecast]\nwidth = 8\n", "table of its own"),
-        ("", "description"),
+        ({"decoder": {"blocks": [1, 2]}}, "list of 4 whole numbers"),
+        ({"decoder": {"blocks": 3}}, "list of 4 whole numbers"),
+        ({"decoder": {"widths": [10**20, 1, 1, 1]}}, "list of 4 whole numbers above 0, at most 1000000000"),
+        ({"training": {"chosen": 2.0}}, "chosen = 2.0 should be a number from 0 up, at most 1$"),
+        ({"training": {"learning_rate": 0.0}}, "learning_rate = 0.0 should be a number above 0, at most 1$"),
+        ({"prior": {"depth": 2}}, "depth"),
+        ({"prior": 3}, "prior must be a table"),
+        ({"prior": {"forecast": 3}}, "prior.forecast must be a table"),
+        ({"prior": {"forecast": {"width": "8"}}}, "width = '8' should be of type int"),
+        ({"description": 3}, "description = 3"),
     ],
 )
-def test_a_wrong_configuration_of_the_flagship_is_told(tmp_path: Path, text: str, words: str):
-    (tmp_path / "a.toml").write_text(("description = 'a'\n" if text else "") + text)
+def test_a_wrong_configuration_of_bands_is_told(table: dict, words: str):
     with pytest.raises(ConfigError, match=words):
-        flagship.read(tmp_path / "a.toml")
+        config.from_table({"description": "a"} | table)
+
+
+def test_a_configuration_needs_a_description():
+    with pytest.raises(ConfigError, match="description"):
+        config.from_table({})
 
 
 # --- export
@@ -459,21 +376,19 @@ def test_what_is_exported_is_a_codec(runs: Path, make_picture, monkeypatch: pyte
 
 
 def test_nothing_is_exported_where_a_checkpoint_does_not_fit(runs: Path, tmp_path: Path):
-    words = ["--prior", checkpoint(runs, "prior"), "--decoder", checkpoint(runs, "prior"), "--description", "wrong"]
     with pytest.raises(ModelError, match="not of this configuration: .*Unexpected key"):
-        invoke("export", *words, "-o", tmp_path / "model")
+        export_bands(tmp_path / "model", BandsConfig("wrong"), checkpoint(runs, "prior"), checkpoint(runs, "prior"))
     assert not (tmp_path / "model").exists()
 
 
 def test_a_decoder_may_be_trained_for_ms_ssim_and_exported_beside_the_other(
-    runs: Path, photos: Path, small_crops: None, tmp_path: Path, make_picture, monkeypatch: pytest.MonkeyPatch
+    runs: Path, photos: Path, tmp_path: Path, make_picture, monkeypatch: pytest.MonkeyPatch
 ):
-    command("decoder", photos, tmp_path / "tuned", 2, "--tune", "ms-ssim")
+    train_part("ms-ssim", photos, tmp_path / "tuned", 2)
     (row,) = log(tmp_path, "tuned")
     assert {"bsds psnr@50", "bsds ms-ssim@50"} <= row.keys() and all(np.isfinite(value) for value in row.values())
-    sources = ["--prior", checkpoint(runs, "prior"), "--decoder", checkpoint(runs, "decoder")]
-    sources += ["--tuned", checkpoint(tmp_path, "tuned")]
-    invoke("export", *sources, "--description", "two decoders", "-o", tmp_path / "models" / "tuned")
+    sources = checkpoint(runs, "prior"), checkpoint(runs, "decoder"), checkpoint(tmp_path, "tuned")
+    export_bands(tmp_path / "models" / "tuned", BandsConfig("two decoders"), *sources)
     monkeypatch.setattr(installed, "_PLACES", (tmp_path / "models",))
     codec, image = Codec("tuned", "cpu"), make_picture(70, 50)
     assert codec.family.tunes == TUNES
@@ -497,49 +412,54 @@ def test_another_prior_has_another_identity(runs: Path, monkeypatch: pytest.Monk
 # --- the paper's models
 
 
-def vae_run(folder: Path, run: Path, *more: object) -> Result:
-    return invoke("vae", folder / "tiny.toml", "--data", folder / "data", "--run", run, *more)
+def vae_run(recipe: Path, run: Path, steps: int, part: str = "all", start: Path | None = None, **more: object) -> None:
+    """A run of a recipe's only stage, with other settings; `recipe` lies beside the folder of its data."""
+    table = configuration.table(recipe)
+    stage = {"name": run.name, "part": part, "steps": steps, "start": str(start or "nothing")} | more
+    whole = recipes.from_table(table | {"stage": [stage]}, Path())
+    train_stage(whole, whole.stages[0], recipe.parent / "data", Settings(run.parent))
 
 
-def test_a_run_of_the_papers_model_is_as_long_as_its_configuration_says(paper_runs: Path):
+def config_of(recipe: Path) -> Config:
+    (stage,) = recipes.read(recipe).stages
+    return stage.config
+
+
+def test_a_run_of_the_papers_model_is_as_long_as_its_recipe_says(paper_runs: Path):
     for name in ("tiny", "plain"):
-        (row,) = log(paper_runs, name)
-        assert (row["step"], row["crops"]) == (3, 24)  # half an epoch of 48 images in batches of 8
+        (row,) = log(paper_runs / name, "only")
+        assert (row["step"], row["crops"]) == (3, 24)  # batches of 8
         assert row["bound"] == pytest.approx(row["reconstruction"] + row["divergence"] + row["context"], abs=1e-3)
         assert (row["context"] > 0) == (name == "tiny")
-        weights = tensors(checkpoint(paper_runs, name), "model.")
-        assert not same(weights, tensors(checkpoint(paper_runs, name), AVERAGE))
+        weights = tensors(checkpoint(paper_runs / name, "only"), "model.")
+        assert not same(weights, tensors(checkpoint(paper_runs / name, "only"), AVERAGE))
 
 
 def test_every_weight_of_the_papers_model_moves(paper_runs: Path):
-    config = read(paper_runs / "tiny.toml")
     torch.manual_seed(0)
-    before = dict(PaperModel(config.shape).named_parameters())
-    after = tensors(checkpoint(paper_runs, "tiny"), "model.")
+    before = dict(PaperModel(config_of(paper_runs / "tiny.toml").shape).named_parameters())
+    after = tensors(checkpoint(paper_runs / "tiny", "only"), "model.")
     still = {name for name, weight in before.items() if torch.equal(weight, after[name])}
     # the prior's head starts at zero, so in so few steps nothing below it has a gradient that matters
     assert all(name.startswith("prior.network.") and "head" not in name for name in still)
 
 
 def test_a_run_of_the_papers_model_is_taken_up(paper_runs: Path, tmp_path: Path):
-    vae_run(paper_runs, tmp_path / "run", "--steps", 2)
+    vae_run(paper_runs / "tiny.toml", tmp_path / "run", 2)
     first = tensors(checkpoint(tmp_path, "run"), "model.")
-    vae_run(paper_runs, tmp_path / "run", "--steps", 4)
+    vae_run(paper_runs / "tiny.toml", tmp_path / "run", 4)
     assert [row["step"] for row in log(tmp_path, "run")] == [2, 4]
     second = tensors(checkpoint(tmp_path, "run"), "model.")
     assert not same(first, second)
     assert torch.equal(first["context.largest"], second["context.largest"])
-    words = ["vae", paper_runs / "tiny.toml", "--data", paper_runs / "data", "--run", tmp_path / "run", "--steps", 1, "--hours", 1]
-    assert CliRunner().invoke(train, list(map(str, words))).exit_code == 2
 
 
-@pytest.mark.parametrize("words", [(1e-3,), (1e-2, "--learning-rate", 1e-2)], ids=["CONFIG's", "chosen"])
-def test_the_rate_of_a_run_of_the_papers_model_may_be_chosen(paper_runs: Path, tmp_path: Path, words: tuple):
+@pytest.mark.parametrize("rate", [1e-3, 1e-2])
+def test_the_rate_of_a_run_of_the_papers_model_is_its_recipes(paper_runs: Path, tmp_path: Path, rate: float):
     """Adam's first step moves each weight by the rate, of which the first step has a hundredth."""
-    rate, *options = words
-    vae_run(paper_runs, tmp_path / "run", "--steps", 1, "--part", "vae", *options)
+    vae_run(paper_runs / "tiny.toml", tmp_path / "run", 1, "vae", learning_rate=rate)
     torch.manual_seed(0)
-    before = dict(PaperModel(read(paper_runs / "tiny.toml").shape).named_parameters())
+    before = dict(PaperModel(config_of(paper_runs / "tiny.toml").shape).named_parameters())
     after = tensors(checkpoint(tmp_path, "run"), "model.")
     farthest = max((after[name] - weight).abs().max().item() for name, weight in before.items())
     assert farthest == pytest.approx(rate / loop.WARMUP_STEPS, rel=0.05)
@@ -547,25 +467,23 @@ def test_the_rate_of_a_run_of_the_papers_model_may_be_chosen(paper_runs: Path, t
 
 def test_processes_share_a_batch_of_the_papers_model(paper_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
-    words = ["vae", paper_runs / "tiny.toml", "--data", paper_runs / "data", "--run", tmp_path / "run", "--steps", 1]
     with pytest.raises(ConfigError, match="batch = 8 cannot be shared equally by 3 processes"):
-        train.main(list(map(str, words)), standalone_mode=False)
+        vae_run(paper_runs / "tiny.toml", tmp_path / "run", 1)
 
 
 def test_a_run_of_another_network_is_not_taken_up(paper_runs: Path):
-    words = ["vae", paper_runs / "plain.toml", "--data", paper_runs / "data", "--run", paper_runs / "tiny", "--steps", 9]
-    before = checkpoint(paper_runs, "tiny").read_bytes()
+    before = checkpoint(paper_runs / "tiny", "only").read_bytes()
     with pytest.raises(ModelError, match="not of this configuration"):
-        train.main(list(map(str, words)), standalone_mode=False)
-    assert checkpoint(paper_runs, "tiny").read_bytes() == before
+        vae_run(paper_runs / "plain.toml", paper_runs / "tiny" / "only", 9)
+    assert checkpoint(paper_runs / "tiny", "only").read_bytes() == before
 
 
 @pytest.mark.parametrize(("part", "moves"), [("prior", "prior."), ("vae", "vae.")])
 def test_the_two_terms_of_the_papers_objective_may_be_trained_apart(paper_runs: Path, tmp_path: Path, part: str, moves: str):
     for folder, steps in (("short", 1), ("long", 3)):
-        vae_run(paper_runs, tmp_path / folder, "--steps", steps, "--part", part)
+        vae_run(paper_runs / "tiny.toml", tmp_path / folder, steps, part)
     short, long = (tensors(tmp_path / folder / CHECKPOINT, "model.") for folder in ("short", "long"))
-    trained = {name for name, _ in PaperModel(read(paper_runs / "tiny.toml").shape).named_parameters()}
+    trained = {name for name, _ in PaperModel(config_of(paper_runs / "tiny.toml").shape).named_parameters()}
     changed = {name for name in trained if not torch.equal(short[name], long[name])}
     assert changed and all(name.startswith(moves) for name in changed)
 
@@ -580,7 +498,7 @@ def test_what_the_context_paints_may_be_trained():
     losses = []
     for paint in (0.0, 1.0):
         torch.manual_seed(0)
-        training = Training(epochs=1, batch=8, learning_rate=1e-3, final_rate=1e-4, paint=paint)
+        training = Training(batch=8, learning_rate=1e-3, final_rate=1e-4, paint=paint)
         losses.append(vae.loss(model, images, training, "vae").item())
     with torch.no_grad():
         context = model.context_image(images[::4])
@@ -589,14 +507,14 @@ def test_what_the_context_paints_may_be_trained():
 
 
 def test_a_warm_up_raises_the_weight_of_the_latents_to_one():
-    training = Training(epochs=1, batch=8, learning_rate=1e-3, final_rate=1e-4, warm_up=40)
+    training = Training(batch=8, learning_rate=1e-3, final_rate=1e-4, warm_up=40)
     weights = vae.kl_weight(torch.tensor([0.0, 20, 40, 41]), training)
     assert weights.tolist() == pytest.approx([1e-3, 1e-3**0.5, 1, 1])
-    assert vae.kl_weight(torch.zeros(()), Training(epochs=1, batch=8, learning_rate=1e-3, final_rate=1e-4)) == 1
+    assert vae.kl_weight(torch.zeros(()), Training(batch=8, learning_rate=1e-3, final_rate=1e-4)) == 1
 
 
 def test_the_latents_weigh_what_they_are_told(paper_runs: Path):
-    config, data = read(paper_runs / "plain.toml"), sets.load("mnist", paper_runs / "data")
+    config, data = config_of(paper_runs / "plain.toml"), sets.load("mnist", paper_runs / "data")
     torch.manual_seed(0)
     model, images, losses = PaperModel(config.shape), data.images(data.training[:8]), []
     for weight in (0.0, 1.0, 0.25):
@@ -609,25 +527,22 @@ def test_the_latents_weigh_what_they_are_told(paper_runs: Path):
 @pytest.mark.parametrize("started", [False, True], ids=["from nothing", "from weights"])
 def test_a_warm_up_goes_on_where_a_run_is_taken_up(paper_runs: Path, tmp_path: Path, monkeypatch, started: bool):
     """A run from a model's weights has had its own: the latents weigh 1 from its first step."""
-    config = tmp_path / "warm.toml"
-    config.write_text((paper_runs / "plain.toml").read_text().replace("batch = 8", "batch = 8\nwarm_up = 3"))
-    save_file(PaperModel(read(config).shape).state_dict(), tmp_path / "vae.safetensors")
-    start = ["--start", tmp_path / "vae.safetensors"] if started else []
+    save_file(PaperModel(config_of(paper_runs / "plain.toml").shape).state_dict(), tmp_path / "vae.safetensors")
+    start = tmp_path / "vae.safetensors" if started else None
     seen, plain = [], vae.loss
     monkeypatch.setattr(vae, "loss", lambda *words: seen.append(words[-1]) or plain(*words))
     for steps in (2, 5):
-        invoke("vae", config, "--data", paper_runs / "data", "--run", tmp_path / "run", "--steps", steps, *start)
+        vae_run(paper_runs / "plain.toml", tmp_path / "run", steps, start=start, warm_up=3)
     assert seen == pytest.approx([1.0] * 5 if started else [1e-3, 1e-2, 1e-1, 1.0, 1.0])
 
 
 def test_a_vaes_weights_begin_a_dct_vae(paper_runs: Path, tmp_path: Path):
     """One of fewer latents, whose context adds nothing at first."""
-    config, start = tmp_path / "tiny.toml", tmp_path / "vae.safetensors"
-    config.write_text((paper_runs / "tiny.toml").read_text().replace("latents = 2", "latents = 1"))
-    vae_weights = PaperModel(read(paper_runs / "plain.toml").shape).state_dict()
+    start = tmp_path / "vae.safetensors"
+    vae_weights = PaperModel(config_of(paper_runs / "plain.toml").shape).state_dict()
     save_file(vae_weights, start)
-    words = ["vae", config, "--data", paper_runs / "data", "--start", start, "--learning-rate", 1e-12, "--steps", 1]
-    invoke(*words, "--run", tmp_path / "run")
+    scale = [table | {"latents": 1} for table in configuration.table(paper_runs / "tiny.toml")["scale"]]
+    vae_run(paper_runs / "tiny.toml", tmp_path / "run", 1, start=start, learning_rate=1e-12, scale=scale)
     begun = tensors(checkpoint(tmp_path, "run"), "model.")
     common = begun.keys() & vae_weights.keys()
     assert {name for name in begun if name.startswith("vae.") and not name.startswith("vae.context.")} == common
@@ -635,7 +550,7 @@ def test_a_vaes_weights_begin_a_dct_vae(paper_runs: Path, tmp_path: Path):
     for name in common:
         assert torch.allclose(begun[name], vae_weights[name], atol=1e-9), name
     assert all(tensor.abs().max() < 1e-9 for name, tensor in begun.items() if name.startswith("vae.context."))
-    assert torch.equal(begun["context.largest"], tensors(checkpoint(paper_runs, "tiny"), "model.")["context.largest"])
+    assert torch.equal(begun["context.largest"], tensors(checkpoint(paper_runs / "tiny", "only"), "model.")["context.largest"])
 
 
 def widened(text: str) -> str:
@@ -648,15 +563,15 @@ def test_a_narrow_network_begins_a_wider_one_that_says_the_same(paper_runs: Path
     text = (paper_runs / f"{name}.toml").read_text().replace("side = 8\n", f"side = 8\nweight_norm = {norm}\n")
     for file, content in (("narrow", text), ("wide", widened(text))):
         (tmp_path / f"{file}.toml").write_text(content)
+    (tmp_path / "data").symlink_to(paper_runs / "data")
     torch.manual_seed(0)
-    narrow, wide = (PaperModel(read(tmp_path / f"{file}.toml").shape) for file in ("narrow", "wide"))
+    narrow, wide = (PaperModel(config_of(tmp_path / f"{file}.toml").shape) for file in ("narrow", "wide"))
     images = sets.load("mnist", paper_runs / "data").images(torch.randint(256, (6, 1, 8, 8)))
     narrow.fit(images)
     for weight in narrow.vae.parameters():  # layers that begin as zero have something to say
         weight.data.add_(torch.randn_like(weight) / 10)
     save_file(narrow.state_dict(), tmp_path / "vae.safetensors")
-    words = ["vae", tmp_path / "wide.toml", "--data", paper_runs / "data", "--run", tmp_path / "run", "--steps", 1]
-    invoke(*words, "--start", tmp_path / "vae.safetensors", "--learning-rate", 1e-12)
+    vae_run(tmp_path / "wide.toml", tmp_path / "run", 1, start=tmp_path / "vae.safetensors", learning_rate=1e-12)
     wide.load_state_dict(tensors(checkpoint(tmp_path, "run"), "model."))
     bounds = []
     for model in (narrow, wide):
@@ -671,25 +586,24 @@ def test_weights_of_more_channels_or_other_latents_begin_no_network(paper_runs: 
     text = widened((paper_runs / "plain.toml").read_text())
     for file, content in (("before", text), ("after", text.replace(before, after))):
         (tmp_path / f"{file}.toml").write_text(content)
-    save_file(PaperModel(read(tmp_path / "before.toml").shape).state_dict(), tmp_path / "vae.safetensors")
-    words = ["vae", tmp_path / "after.toml", "--data", paper_runs / "data", "--run", tmp_path / "run"]
+    save_file(PaperModel(config_of(tmp_path / "before.toml").shape).state_dict(), tmp_path / "vae.safetensors")
+    (tmp_path / "data").symlink_to(paper_runs / "data")
     with pytest.raises(ModelError, match="not of this network"):
-        train.main(list(map(str, [*words, "--start", tmp_path / "vae.safetensors"])), standalone_mode=False)
+        vae_run(tmp_path / "after.toml", tmp_path / "run", 1, start=tmp_path / "vae.safetensors")
 
 
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        *(("--learning-rate", value) for value in ("nan", "inf", "-1", "0", "2")),
-        ("--hours", "inf"),
-        ("--hours", "nan"),
+        ("--piece", "inf"),
+        ("--piece", "nan"),
+        ("--piece", "-1"),
         ("--seed", str(2**64)),
         ("--seed", "-1"),
     ],
 )
-def test_lengths_rates_and_seeds_have_a_range(paper_runs: Path, tmp_path: Path, option: str, value: str):
-    words = ["vae", paper_runs / "tiny.toml", "--data", paper_runs / "data", "--run", tmp_path / "run", option, value]
-    result = CliRunner().invoke(train, list(map(str, words)))
+def test_pieces_and_seeds_have_a_range(paper_runs: Path, tmp_path: Path, option: str, value: str):
+    result = train_recipe(paper_runs / "tiny.toml", paper_runs / "data", tmp_path / "run", option, value)
     assert result.exit_code == 2 and option in result.output and not (tmp_path / "run").exists()
 
 
@@ -703,27 +617,23 @@ def test_weights_that_cannot_begin_a_dct_vae_are_refused(paper_runs: Path, tmp_p
         save_file({name: torch.zeros(1, 3, 2, 2)}, start)
     else:
         start.write_bytes(b"no weights")
-    words = ["vae", paper_runs / "tiny.toml", "--data", paper_runs / "data", "--run", tmp_path / "run", "--start", start]
     with pytest.raises(ModelError, match=said):
-        train.main(list(map(str, words)), standalone_mode=False)
+        vae_run(paper_runs / "tiny.toml", tmp_path / "run", 1, start=start)
 
 
 def test_a_step_is_of_no_more_images_than_there_are(paper_runs: Path, tmp_path: Path):
-    config = tmp_path / "tiny.toml"
-    config.write_text((paper_runs / "tiny.toml").read_text().replace("batch = 8", "batch = 30"))
-    words = ["vae", config, "--data", paper_runs / "data", "--run", tmp_path / "run"]
     with pytest.raises(ConfigError, match=r"a step of 60 images is more than the 48 there are"):
-        train.main(list(map(str, words)), standalone_mode=False)
+        vae_run(paper_runs / "tiny.toml", tmp_path / "run", 1, batch=30)
 
 
 def test_several_draws_train_a_nearer_bound_and_every_part(paper_runs: Path):
     torch.manual_seed(0)
-    model, data = PaperModel(read(paper_runs / "tiny.toml").shape), sets.load("mnist", paper_runs / "data")
+    model, data = PaperModel(config_of(paper_runs / "tiny.toml").shape), sets.load("mnist", paper_runs / "data")
     images = data.images(data.training[:8])
     model.fit(images)
     means = {}
     for draws in (1, 2, 8):
-        training = Training(epochs=1, batch=8, learning_rate=1e-3, final_rate=1e-4, draws=draws)
+        training = Training(batch=8, learning_rate=1e-3, final_rate=1e-4, draws=draws)
         with torch.no_grad():
             means[draws] = np.mean([vae.loss(model, images, training).item() for _ in range(12)])
     assert means[8] < means[2] < means[1]
@@ -733,17 +643,13 @@ def test_several_draws_train_a_nearer_bound_and_every_part(paper_runs: Path):
 
 
 def test_several_draws_have_no_parts_to_train_apart(paper_runs: Path, tmp_path: Path):
-    config = tmp_path / "tiny.toml"
-    text = (paper_runs / "tiny.toml").read_text()
-    config.write_text(text.replace("prior_images = 2", "draws = 2"))
-    words = ["vae", config, "--data", paper_runs / "data", "--run", tmp_path / "run"]
-    invoke(*words, "--steps", 1)
-    with pytest.raises(ConfigError, match="leave --part out"):
-        train.main([*map(str, words), "--part", "vae"], standalone_mode=False)
+    vae_run(paper_runs / "tiny.toml", tmp_path / "run", 1, prior_images=1, draws=2)
+    with pytest.raises(ConfigError, match='part = "all"'):
+        vae_run(paper_runs / "tiny.toml", tmp_path / "other", 1, "vae", prior_images=1, draws=2)
 
 
 def test_validation_leaves_the_runs_random_numbers_alone(paper_runs: Path):
-    model, images = PaperModel(read(paper_runs / "tiny.toml").shape), sets.load("mnist", paper_runs / "data")
+    model, images = PaperModel(config_of(paper_runs / "tiny.toml").shape), sets.load("mnist", paper_runs / "data")
     torch.manual_seed(3)
     first = vae.validate(model, images)
     drawn = torch.randn(5)

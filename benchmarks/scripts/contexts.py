@@ -12,18 +12,11 @@ import click
 
 from dctcodec.evaluate import machine
 from dctcodec.files import check_output, write_output
+from dctcodec.train.model import train_stage
+from dctcodec.train.recipe import read
 from dctcodec.train.settings import Settings
-from dctcodec.train.vae import train_vae
-from dctcodec.vae.config import read
 
-CONFIGS = Path(__file__).parents[2] / "models" / "configs"
-STEPS = {
-    "mnist-dct-cpu": 800,
-    "mnist-downsample-cpu": 800,
-    "cifar10-dct-cpu": 1200,
-    "cifar10-downsample-cpu": 1200,
-    "cifar10-vae-cpu": 1200,
-}
+RECIPES = Path(__file__).parents[2] / "models" / "recipes"
 PATH = click.Path(path_type=Path)
 
 
@@ -32,17 +25,17 @@ PATH = click.Path(path_type=Path)
 @click.option("--cifar10", type=PATH, required=True, metavar="DIR", help="CIFAR-10's binary version.")
 @click.option("--runs", type=PATH, required=True, metavar="RUNS", help="A folder for the runs, each in one of its name.")
 @click.option("--json", "json_path", type=PATH, required=True, metavar="FILE", help="Write the figures here.")
-def main(mnist: Path, cifar10: Path, runs: Path, json_path: Path) -> None:
+def main(runs: Path, json_path: Path, **data: Path) -> None:
     """Train one network with several contexts, equally many steps, and compare their held-out bounds."""
     check_output(str(json_path))
     rows = {}
-    for name, steps in STEPS.items():
-        config = read(CONFIGS / f"{name}.toml")
-        data = {"mnist": mnist, "cifar10": cifar10}[config.data]
-        train_vae(config, data, Settings(runs / name, steps=steps))
-        last = json.loads((runs / name / "log.jsonl").read_text().splitlines()[-1])
-        rows[name] = {"description": config.description, "images": last.pop("crops")} | last
-        click.echo(f"{name:24}{last['bound']:10.2f} nats, of which the context has {last['context']:.2f}")
+    for name, folder in data.items():
+        recipe = read(RECIPES / f"contexts-{name}.toml")
+        for stage in recipe.stages:
+            train_stage(recipe, stage, folder, Settings(runs / name))
+            last = json.loads((runs / name / stage.name / "log.jsonl").read_text().splitlines()[-1])
+            rows[f"{name}-{stage.name}"] = {"images": last.pop("crops")} | last
+            click.echo(f"{name}-{stage.name:20}{last['bound']:10.2f} nats, of which the context has {last['context']:.2f}")
     write_output(json_path, f"{json.dumps({'runs': rows, 'machine': machine.describe()}, indent=1)}\n".encode())
 
 

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dctcodec import installed
 from dctcodec.bands import prior
+from dctcodec.bands.config import BandsShape
 from dctcodec.bands.decoder import INPUT_GAIN, Block, Conditioning
 from dctcodec.bands.order import BANDS, REVEALS
 from dctcodec.bands.prior import checkerboard, code_bits, symbol_features
@@ -31,11 +32,12 @@ from dctcodec.evaluate import machine
 from dctcodec.exact.quantised import Conditioning as Biases
 from dctcodec.exact.quantised import ExactConv, activation
 from dctcodec.tiles import dct_basis, rgb_to_ycbcr, ycbcr_to_rgb
-from dctcodec.train.flagship import Flagship
+from dctcodec.train.joint import PriorAndDecoder
 from dctcodec.train.optimiser import Optimiser
-from dctcodec.train.prior import REVEALS_A_PICTURE, VALIDATION_STEPS, random_reveals, random_steps, reveal_bits
+from dctcodec.train.prior import VALIDATION_STEPS, random_reveals, random_steps, reveal_bits
 
 CROP, BATCH, RATE, WARMUP_STEPS = 128, 4, 1e-3, 20
+REVEALS_A_PICTURE = 3
 SLOPE = 15.0
 """dMSE/dbpp = -step^2 / SLOPE at the step of a quality."""
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1)
@@ -139,7 +141,7 @@ class TransformC(nn.Module):
 
     def __init__(self, options: Options):
         super().__init__()
-        both = Flagship()
+        both = PriorAndDecoder(BandsShape())
         if options.shipped:
             both.start(installed.find("dct-bands").path)
         self.prior, self.synthesis = both.prior, both.decoder

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dctcodec.bands.transform import consistent, dequantise, synthesise
+from dctcodec.configuration import Count
 from dctcodec.device import fast_convolutions
 from dctcodec.modules import ModuleList, start_at_zero
 from dctcodec.tiles import ycbcr_to_rgb
@@ -36,8 +37,8 @@ Draw = Callable[["Scale", Tensor], Tensor]
 class DecoderShape:
     """Channels and residual blocks of each scale, coarse to fine."""
 
-    widths: tuple[int, ...] = (96, 96, 96, 64)
-    blocks: tuple[int, ...] = (1, 1, 6, 8)
+    widths: tuple[Count, Count, Count, Count] = (96, 96, 96, 64)
+    blocks: tuple[Count, Count, Count, Count] = (1, 1, 6, 8)
 
 
 class Conditioning(nn.Module):

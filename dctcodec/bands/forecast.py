@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dctcodec.bands.order import BANDS, CHANNELS
 from dctcodec.bands.transform import coefficients, dequantise, relative_step, synthesise
+from dctcodec.configuration import Count
 from dctcodec.exact.quantised import Conditioning, ExactConv, activation, on_grid
 from dctcodec.modules import ModuleList
 from dctcodec.tiles import TILE
@@ -37,7 +38,7 @@ POOL_GAIN = 4
 class ForecastShape:
     """Channels of both scales, and their residual blocks."""
 
-    width: int = 48
+    width: Count = 48
     coarse: int = 2
     fine: int = 1
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dctcodec.bands.forecast import FIRST_BAND, Forecast, Forecasts, ForecastShape, known_before
 from dctcodec.bands.order import CHANNELS, PARTS, REVEALS, Reveal
+from dctcodec.configuration import Count
 from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX, Conditioning, ExactConv, activation, nearest
 from dctcodec.modules import ModuleList
 
@@ -46,8 +47,8 @@ HEAD_GAIN = 4.0
 class PriorShape:
     """Size of the network: channels of the stream, residual blocks; and of its forecast, if it has one."""
 
-    width: int = 192
-    blocks: int = 4
+    width: Count = 192
+    blocks: Count = 4
     forecast: ForecastShape | None = None
 
 

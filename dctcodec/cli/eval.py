@@ -38,8 +38,8 @@ def evaluate() -> None:
 
 
 @evaluate.command()
-@click.argument("source", metavar="CONFIG-or-MODEL")
-@click.option("--run", type=PATH, metavar="RUN", help="Folder of the run that trained CONFIG.")
+@click.argument("source", metavar="RECIPE-or-MODEL")
+@click.option("--run", type=PATH, metavar="RUN", help="Folder of a run of RECIPE, or of a stage of it.")
 @click.option("--samples", type=click.IntRange(min=1), help="Draws an image.  [default: 1000 for binary sets, 100 for CIFAR-10]")
 @click.option(
     "--pilot",
@@ -54,7 +54,7 @@ def likelihood(
 ) -> None:
     """Importance-weighted bound on -ln p of test images, and the plain bound in its parts.
 
-    CONFIG is one of models/configs/*.toml, with --run; MODEL the name of an installed model.
+    RECIPE is one of models/recipes/*.toml, with --run; MODEL the name of an installed model.
     """
     from dctcodec.evaluate import report
     from dctcodec.evaluate.likelihood import measure
@@ -68,14 +68,21 @@ def likelihood(
 
 
 @evaluate.command()
-@click.argument("sources", metavar="CONFIG-or-MODEL...", nargs=-1, required=True)
-@click.option("--run", "runs", type=PATH, multiple=True, metavar="RUN", help="Folder of a CONFIG's run; once for each, in order.")
+@click.argument("sources", metavar="RECIPE-or-MODEL...", nargs=-1, required=True)
+@click.option(
+    "--run",
+    "runs",
+    type=PATH,
+    multiple=True,
+    metavar="RUN",
+    help="Folder of a RECIPE's run, or of a stage of it; once for each, in order.",
+)
 @click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Draw the table here.")
 @_shared
 def collapse(sources: tuple[str, ...], runs: tuple[Path, ...], data: Path, threads: int | None, seed: int, **options) -> None:
     """KL and active units of each latent, coarse to fine; several models side by side.
 
-    CONFIG is one of models/configs/*.toml, with --run; MODEL the name of an installed model.
+    RECIPE is one of models/recipes/*.toml, with --run; MODEL the name of an installed model.
     """
     from dctcodec.evaluate.collapse import run
     from dctcodec.evaluate.source import label, load, with_runs

@@ -84,6 +84,13 @@ class Photos:
         return patch.transpose(1, 2) if transpose else patch
 
 
+def training_photos(root: Path, crop: int, device: str) -> tuple[Photos, dict[str, Tensor]]:
+    """Those of a folder that are trained on, and `held_out_sets` of the others, on a device. Raises DataError."""
+    training, held_out = photo_files(root)
+    crops = Photos(training, crop, device)
+    return crops, {name: images.to(device) for name, images in held_out_sets(held_out).items()}
+
+
 def held_out_sets(files: list[Path]) -> dict[str, Tensor]:
     """`centre_crops` of the held-out photographs of each folder, by its name."""
     names = sorted({file.parent.name for file in files})

@@ -59,10 +59,16 @@ _UNREADABLE = (OSError, ValueError, TypeError, LookupError, EOFError, RuntimeErr
 """What NumPy, SciPy, zipfile and the readers raise for files that are missing, damaged or of another kind."""
 
 
-def load(name: str, folder: Path) -> ImageSet:
+def folder_of(name: str, data: Path) -> Path:
+    """Where a data set's files are: in `data`, or in its folder of the set's name if there is one."""
+    return data / name if (data / name).is_dir() else data
+
+
+def load(name: str, data: Path) -> ImageSet:
     """A data set: cifar10, mnist, omniglot or photos. Raises DataError, which says where its files come from."""
     if name not in _READERS:
         raise DataError(f"there is no data set {name!r}: use one of {', '.join(_READERS)}")
+    folder = folder_of(name, data)
     try:
         training, test = _READERS[name](folder)
     except _UNREADABLE as error:

@@ -1,4 +1,4 @@
-"""The subject of a measurement: an installed model, or a recipe with its training run; and the test images."""
+"""What is measured: a model that is installed, or a recipe with a run of it; and its test images."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,47 +10,58 @@ from torch import Tensor
 from dctcodec.data import sets
 from dctcodec.errors import ConfigError
 from dctcodec.modules import channels_last
-from dctcodec.train.checkpoint import CHECKPOINT, load_average
-from dctcodec.vae.config import Config, read
+from dctcodec.train.checkpoint import CHECKPOINT, load_weights
+from dctcodec.train.recipe import Recipe, read
+from dctcodec.vae.config import Config
 from dctcodec.vae.model import PaperModel
 
 BINARY_SEED = 0
-"""Seed of the black and white images drawn from a binary set's grey levels."""
+"""Of the one drawing of black and white from a binary set's grey levels."""
 
 
 def load(source: str, run: Path | None) -> tuple[Config, PaperModel]:
-    """The averaged weights of `run`, of the configuration in the file `source`; without a run, the installed model `source`.
+    """The averaged weights of `run`, of the recipe in the file `source`, or of a stage of it; without a run, the installed model
+    `source`.
 
     Raises ConfigError or ModelError, which say what is missing."""
-    if is_config(source):
-        config = read(Path(source))
+    if is_recipe(source):
+        recipe = read(Path(source))
         if run is None:
-            raise ConfigError(f"{source} has no weights: add --run with the folder of a run that trained it")
-        return config, load_average(run / CHECKPOINT, PaperModel(config.shape))
+            raise ConfigError(f"{source} has no weights: add --run with the folder of a run of it")
+        return _of_run(recipe, run)
     if run is not None:
-        raise ConfigError(f"--run goes with a configuration (a .toml file); {source} is the name of a model, which has its weights")
+        raise ConfigError(f"--run goes with a recipe (a .toml file); {source} is the name of a model, which has its weights")
     from dctcodec.vae.files import load_model
 
     return load_model(source)
 
 
-def is_config(source: str) -> bool:
-    """Whether a CONFIG-or-MODEL is a configuration's file."""
+def _of_run(recipe: Recipe, run: Path) -> tuple[Config, PaperModel]:
+    """Of the stage whose folder `run` is, or of the last stage in `run`."""
+    folders = {stage.name: run for stage in recipe.stages if stage.name == run.resolve().name and (run / CHECKPOINT).exists()}
+    stage = recipe.stage(next(iter(folders), recipe.stages[-1].name))
+    if not isinstance(stage.config, Config):
+        raise ConfigError(f"models of the family {recipe.family} are measured by `dctcodec bench`")
+    return stage.config, load_weights(folders.get(stage.name, run / stage.name) / CHECKPOINT, PaperModel(stage.config.shape))
+
+
+def is_recipe(source: str) -> bool:
+    """Whether a RECIPE-or-MODEL is a recipe's file."""
     return source.endswith(".toml")
 
 
 def label(source: str, run: Path | None) -> str:
-    """What a CONFIG-or-MODEL is called in a table: the run's folder, or the model."""
+    """What a RECIPE-or-MODEL is called in a table: the run's folder, or the model."""
     return run.resolve().name if run else Path(source).name
 
 
 def with_runs(sources: Sequence[str], runs: Sequence[Path]) -> list[tuple[str, Path | None]]:
-    """Each source with its run: the runs belong to the configurations, in order. Raises ConfigError where their numbers differ."""
-    configs = sum(map(is_config, sources))
-    if configs != len(runs):
-        raise ConfigError(f"give one --run per recipe: there are {configs} configurations and {len(runs)} runs")
+    """Each source with its run: the runs belong to the recipes, in order. Raises ConfigError where their numbers differ."""
+    recipes = sum(map(is_recipe, sources))
+    if recipes != len(runs):
+        raise ConfigError(f"give --run once for each recipe: there are {recipes} recipes and {len(runs)} runs")
     left = iter(runs)
-    return [(source, next(left) if is_config(source) else None) for source in sources]
+    return [(source, next(left) if is_recipe(source) else None) for source in sources]
 
 
 def fingerprint(model: PaperModel) -> str:
@@ -63,7 +74,7 @@ def fingerprint(model: PaperModel) -> str:
 
 
 def prepared(model: PaperModel, device: str) -> PaperModel:
-    """The model on a device, with its convolutions in the fastest layout."""
+    """The model where it is to run, its convolutions in the layout that is fastest there."""
     model = model.to(device).eval()
     channels_last(model.vae)
     return model

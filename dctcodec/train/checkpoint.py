@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from dctcodec.errors import ModelError, last_line
+from dctcodec.modules import M
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.settings import Progress
 
@@ -18,36 +19,51 @@ EXPONENT = ".exponent"
 """Of a layer whose weights are stored as whole numbers: weight = whole / 2^exponent, one for each row."""
 
 
-def load_average(checkpoint: Path, model: nn.Module, part: str = "") -> nn.Module:
-    """Put the averaged weights of a run's checkpoint into `model`. The run may have been of a larger network, of which `model` is
-    the part of that name. Raises ModelError where the weights do not fit."""
+def read_weights(path: Path, part: str = "") -> dict[str, Tensor]:
+    """The averaged weights in a run's checkpoint, or the float weights of a model. Where they are of a larger network, those of its
+    `part`. Raises ModelError where there are none."""
     try:
-        with safe_open(checkpoint, "pt") as file:
-            names = [name for name in file.keys() if name.startswith(AVERAGE)]
-            own = [name for name in names if part and name.startswith(f"{AVERAGE}{part}.")]
-            prefix = f"{AVERAGE}{part}." if own else AVERAGE
-            model.load_state_dict({name.removeprefix(prefix): file.get_tensor(name) for name in own or names})
+        with safe_open(path, "pt") as file:
+            averages = [name for name in file.keys() if name.startswith(AVERAGE)]
+            found = {name.removeprefix(AVERAGE): file.get_tensor(name) for name in averages or file.keys()}
     except FileNotFoundError as error:
-        raise ModelError(f"there is no {checkpoint}: give the folder of a run of `dctcodec train`") from error
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"the weights in {checkpoint} are not of this configuration: {last_line(error)}") from error
+        raise ModelError(f"there is no {path}: give a run of `dctcodec train`, or the float weights of a model") from error
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot read the weights in {path}: {last_line(error)}") from error
+    own = {name.removeprefix(f"{part}."): tensor for name, tensor in found.items() if part and name.startswith(f"{part}.")}
+    return _as_floats(own or found)
+
+
+def _as_floats(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of float16, and of whole numbers that have an exponent."""
+    floats = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in tensors.items()}
+    for layer in [name.removesuffix(EXPONENT) for name in tensors if name.endswith(EXPONENT)]:
+        exponent = floats.pop(layer + EXPONENT).float()
+        floats[f"{layer}.weight"] = floats[f"{layer}.weight"].float() * torch.exp2(-exponent)[:, None]
+    return floats
+
+
+def load_weights(path: Path, model: M, part: str = "", new: tuple[str, ...] = ()) -> M:
+    """Put `read_weights` into `model`. Those of its weights whose names begin with one of `new` may be missing there: they stay as
+    they are. Raises ModelError where there are none, or they do not fit."""
+    weights = read_weights(path, part)
+    kept = {name: tensor for name, tensor in model.state_dict().items() if new and name.startswith(new)}
+    try:
+        model.load_state_dict(kept | weights)
+    except RuntimeError as error:
+        raise ModelError(f"the weights in {path} are not of this configuration: {last_line(error)}") from error
     return model
 
 
-def load_weights(path: Path, model: nn.Module, new: tuple[str, ...] = ()) -> nn.Module:
-    """Put a shipped model's float weights into `model`, to train on from them. Parts whose names begin with one of `new` may be
-    missing there: they stay as they are. Raises ModelError where there are none, or they do not fit."""
+def progress_of(path: Path) -> Progress:
+    """How far the run came whose checkpoint this is; not at all where there is none. Raises ModelError for another file."""
+    if not path.exists():
+        return Progress()
     try:
-        state = {name: tensor.float() for name, tensor in load_file(path).items()}
-        for layer in [name.removesuffix(EXPONENT) for name in state if name.endswith(EXPONENT)]:
-            state[f"{layer}.weight"] *= torch.exp2(-state.pop(layer + EXPONENT))[:, None]
-        kept = {name: tensor for name, tensor in model.state_dict().items() if new and name.startswith(new)}
-        model.load_state_dict(kept | state)
-    except FileNotFoundError as error:
-        raise ModelError(f"there are no weights in {path}: begin with those of another model, models/flagship") from error
-    except (RuntimeError, SafetensorError) as error:
-        raise ModelError(f"the weights in {path} are not of this network: {last_line(error)}") from error
-    return model
+        with safe_open(path, "pt") as file:
+            return Progress(**json.loads(file.metadata()["progress"]))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is not the checkpoint of a run: {last_line(error)}") from error
 
 
 def save(path: Path, model: nn.Module, average: nn.Module, optimiser: Optimiser, progress: Progress) -> None:
@@ -64,7 +80,7 @@ def resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Optimise
     """Take up a run where its checkpoint left it. Raises ModelError for one of another network."""
     if not path.exists():
         return Progress()
-    load_average(path, average)
+    load_weights(path, average)
     state = optimiser.state_dict()
     with safe_open(path, "pt") as file:
         keys = list(file.keys())
@@ -73,6 +89,5 @@ def resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Optimise
             if key.startswith("optimiser."):
                 _, number, name = key.split(".")
                 state["state"].setdefault(int(number), {})[name] = file.get_tensor(key)
-        progress = Progress(**json.loads(file.metadata()["progress"]))
     optimiser.load_state_dict(state)
-    return progress
+    return progress_of(path)

@@ -4,22 +4,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from dctcodec.bands.decoder import Decoder, DecoderShape
+from dctcodec.bands.config import BandsConfig
+from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise
-from dctcodec.data.photographs import Photos, figures_of_sets, held_out_sets, photo_files
+from dctcodec.data.photographs import figures_of_sets, training_photos
 from dctcodec.family import TUNES
 from dctcodec.metrics import log_dissimilarity, ms_ssim_db
 from dctcodec.tiles import ycbcr_to_rgb
-from dctcodec.train.checkpoint import load_weights
+from dctcodec.train.checkpoint import load_weights, read_weights
 from dctcodec.train.loop import train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.prior import VALIDATION_STEPS, random_steps
 from dctcodec.train.settings import Settings
 
-CROP = 192
 TUNED_SHARE = 0.8
 """Of ln(1 - MS-SSIM) in the loss of a decoder trained for it; the rest is ln MSE, which keeps colours and brightness."""
 LARGEST_GRADIENT = 1e6
@@ -75,28 +74,26 @@ def optimiser_of(model: Decoder, rate: float) -> Optimiser:
 
 
 def expand_weights(network: Decoder, path: Path) -> None:
-    """Load the shipped weights of a decoder that may have fewer blocks at the end of each scale: new ones begin as the identity.
-    Raises ModelError."""
-    load_weights(path, network, new=("scales.",))
+    """Load the weights of a decoder that may have fewer blocks at the end of each scale: new ones begin as the identity. Raises
+    ModelError."""
+    load_weights(path, network, "decoder", new=("scales.",))
     with torch.no_grad():
-        for name in network.state_dict().keys() - load_file(path).keys():
+        for name in network.state_dict().keys() - read_weights(path, "decoder").keys():
             if ".second." in name:
                 network.get_parameter(name).zero_()
 
 
-def train_decoder(photos: Path, settings: Settings, shape: DecoderShape = DecoderShape(), tune: str = TUNES[0]) -> Decoder:
+def train_decoder(config: BandsConfig, photos: Path, settings: Settings, tune: str = TUNES[0]) -> Decoder:
     """Train (or take up) the mean path of a decoder on the photographs of a folder. It may start from one of fewer blocks."""
     tuned = tune != TUNES[0]
     if tuned:
         settings = replace(settings, skip=LARGEST_GRADIENT)
     torch.manual_seed(settings.seed)
-    training, held_out = photo_files(photos)
-    model = Decoder(shape)
+    model = Decoder(config.shape.decoder)
     if settings.start:
         expand_weights(model, settings.start)
     model = model.to(settings.device, memory_format=torch.channels_last)
-    crops = Photos(training, CROP, settings.device)
-    validation = {name: pictures.to(settings.device) for name, pictures in held_out_sets(held_out).items()}
+    crops, validation = training_photos(photos, config.training.crop, settings.device)
     optimiser = optimiser_of(model, settings.learning_rate)
 
     def validate(average: Decoder) -> dict[str, float]:

@@ -4,8 +4,6 @@ al. 2016): what it has more is not listened to at first, and what it has not is 
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from dctcodec.errors import ModelError, last_line
@@ -13,14 +11,6 @@ from dctcodec.vae.model import PaperModel
 
 CONTEXT = ("vae.context.", "context.", "prior.")
 """What a DCT-VAE has and a VAE has not."""
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A shipped model's float weights. Raises ModelError where there are none."""
-    try:
-        return {name: tensor.float() for name, tensor in load_file(path).items()}
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"cannot read the weights in {path}: {last_line(error)}") from error
 
 
 def has_context(weights: dict[str, Tensor]) -> bool:

@@ -1,4 +1,4 @@
-"""`dctcodec train export`: a run's averaged weights as an installable model."""
+"""The averaged weights of runs as an installable model of the family dct-bands: its prior as integers, with proofs."""
 
 import json
 from dataclasses import asdict
@@ -12,34 +12,34 @@ from torch import Tensor, nn
 
 from dctcodec import installed
 from dctcodec.bands.coder import integer_tables
+from dctcodec.bands.config import BandsConfig
 from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.export import to_integers
-from dctcodec.bands.forecast import ForecastShape
 from dctcodec.bands.prior import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, PriorShape, distribution_function
+from dctcodec.configuration import make
 from dctcodec.exact.quantised import ExactConv, weight_exponent
 from dctcodec.family import DECODER, FLOAT_PRIOR, PRIOR, TUNED_DECODER, WEIGHTS
 from dctcodec.files import make_folder, write_output
-from dctcodec.train.checkpoint import EXPONENT, load_average, load_weights
-from dctcodec.train.flagship import FlagshipShape
+from dctcodec.train.checkpoint import EXPONENT, load_weights
 
 
-def export(model: Path, description: str, shape: FlagshipShape, prior: Path, decoder: Path, tuned: Path | None = None) -> None:
-    """Write the folder `model` from checkpoints of runs: a prior's, and a decoder's or its latents', or for both a flagship's;
-    `tuned`: of a decoder trained for MS-SSIM, if any. Nothing is written before all is at hand.
+def export_bands(model: Path, config: BandsConfig, prior: Path, decoder: Path, second: Path | None = None) -> None:
+    """Write the folder `model` from checkpoints of runs that trained its prior and its decoder; `second`: of a decoder trained for
+    MS-SSIM, if any. Nothing is written before all is at hand.
 
     Raises ModelError where a checkpoint does not fit, ExportError where weights have no exact form, OutputError.
     """
-    files = _prior_files(prior, shape.prior)
-    for name, checkpoint in {DECODER: decoder, TUNED_DECODER: tuned}.items():
+    files = _prior_files(prior, config.shape.prior)
+    for name, checkpoint in {DECODER: decoder, TUNED_DECODER: second}.items():
         if checkpoint:
-            files[name] = save(_halves(load_average(checkpoint, Decoder(shape.decoder), "decoder")))
-    shapes = {"prior": asdict(shape.prior), "decoder": asdict(shape.decoder)}
-    write_model(model, files, {"family": "dct-bands", "description": description} | shapes | {"figures": {}})
+            files[name] = save(_halves(load_weights(checkpoint, Decoder(config.shape.decoder), "decoder")))
+    facts = {"family": "dct-bands", "description": config.description} | asdict(config.shape) | {"figures": {}}
+    write_model(model, files, facts)
 
 
 def _prior_files(checkpoint: Path, shape: PriorShape) -> dict[str, bytes]:
     """The files of a prior: as integers, and what it is trained on from."""
-    network = load_average(checkpoint, PriorNetwork(shape), "prior")
+    network = load_weights(checkpoint, PriorNetwork(shape), "prior")
     tensors = to_integers(network)
     log_scales = LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS
     tables = integer_tables(log_scales, distribution_function)
@@ -49,9 +49,8 @@ def _prior_files(checkpoint: Path, shape: PriorShape) -> dict[str, bytes]:
 
 def shipped_prior(model: installed.ModelInfo) -> PriorNetwork:
     """The float network that a model's integers were made from. Raises ModelError where it does not fit."""
-    shape = dict(model.config["prior"])
-    forecast = ForecastShape(**shape.pop("forecast")) if shape["forecast"] else None
-    return load_weights(model.path / FLOAT_PRIOR, PriorNetwork(PriorShape(**shape | {"forecast": forecast})))
+    shape = make(PriorShape, model.config["prior"], "prior")
+    return load_weights(model.path / FLOAT_PRIOR, PriorNetwork(shape))
 
 
 def write_model(model: Path, files: dict[str, bytes], config: dict[str, Any]) -> None:

@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dctcodec.bands.config import BandsConfig
 from dctcodec.bands.decoder import LATENTS, Decoder, DecoderShape, Scale
 from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise
-from dctcodec.data.photographs import Photos, figures_of_sets, held_out_sets, photo_files
+from dctcodec.data.photographs import figures_of_sets, training_photos
 from dctcodec.tiles import ycbcr_to_rgb
-from dctcodec.train.decoder import CROP
+from dctcodec.train.checkpoint import load_weights
 from dctcodec.train.loop import train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.prior import VALIDATION_STEPS, random_steps
@@ -94,15 +95,14 @@ def figures(model: LatentTraining, pictures: Tensor) -> dict[str, float]:
     return rows
 
 
-def train_latents(photos: Path, decoder: Decoder, settings: Settings) -> LatentTraining:
-    """Train (or take up) the latents of a decoder."""
+def train_latents(config: BandsConfig, photos: Path, settings: Settings) -> LatentTraining:
+    """Train (or take up) the latents of the decoder that `settings` start from."""
     torch.manual_seed(settings.seed)
-    training, held_out = photo_files(photos)
-    model = LatentTraining(decoder.shape)
-    model.decoder.load_state_dict(decoder.state_dict())
+    model = LatentTraining(config.shape.decoder)
+    if settings.start:
+        load_weights(settings.start, model.decoder, "decoder")
     model = model.to(settings.device, memory_format=torch.channels_last)
-    crops = Photos(training, CROP, settings.device)
-    validation = {name: pictures.to(settings.device) for name, pictures in held_out_sets(held_out).items()}
+    crops, validation = training_photos(photos, config.training.crop, settings.device)
     optimiser = Optimiser(model, settings.learning_rate)
 
     def validate(average: LatentTraining) -> dict[str, float]:

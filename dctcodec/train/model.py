@@ -1,88 +1,142 @@
-"""Training of a whole model, from nothing but photographs, in the parts that a configuration says the lengths of: prior and decoder
-together, the latents of that decoder, and then the prior alone.
+"""Training of a whole model as a recipe says, stage by stage.
 
-Each part is a run in a folder of its own and is taken up where it was left. A part whose beginning has changed since, because the
+Each stage is a run in a folder of its own and is taken up where it was left. A stage whose beginning has changed since, because the
 one before was made longer, begins anew; what it was is put aside.
 """
 
 import hashlib
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from dctcodec.bands.decoder import Decoder
-from dctcodec.bands.prior import PriorNetwork
+from torch import nn
+
+from dctcodec.bands.config import BandsConfig
+from dctcodec.data.sets import folder_of
 from dctcodec.errors import ConfigError
-from dctcodec.files import write_output
-from dctcodec.train.checkpoint import CHECKPOINT, load_average
-from dctcodec.train.export import export, float_prior
-from dctcodec.train.flagship import FlagshipConfig, train_flagship
+from dctcodec.files import make_folder, write_output
+from dctcodec.train.checkpoint import CHECKPOINT, progress_of
+from dctcodec.train.decoder import train_decoder
+from dctcodec.train.export import export_bands
+from dctcodec.train.export_vae import export_vae
+from dctcodec.train.joint import train_joint
 from dctcodec.train.latents import train_latents
 from dctcodec.train.loop import held
 from dctcodec.train.prior import train_prior
-from dctcodec.train.processes import barrier, local_batch, rank
+from dctcodec.train.processes import agree, barrier, join_processes, local_batch, processes, rank
+from dctcodec.train.recipe import MODEL, Recipe, Stage
 from dctcodec.train.settings import Settings
+from dctcodec.train.vae import train_vae
+from dctcodec.vae.config import Config
 
-BATCH = 8
-"""Crops a step of latents and of the prior alone."""
-LATENTS_RATE = 1e-3
 BEGINNING = "beginning"
-"""File in a part's folder: SHA-256 of the checkpoint that it began with."""
+"""File in a stage's folder: SHA-256 of the weights that it began with."""
 
 
-def train_model(config: FlagshipConfig, photos: Path, settings: Settings) -> None:
-    """Train (or take up) all parts, in folders of `settings.folder`, on the photographs of a folder, and write the model to its
-    folder `model`. Raises ConfigError where the configuration does not say how long, or another process trains there."""
-    training = config.training
-    if not (training.crops and training.latent_crops):
-        raise ConfigError("the configuration should say crops and latent_crops in [training], the lengths of its parts")
-    local_batch(BATCH)  # told before the first hours, not after
-    with held(settings.folder):
-        joint = _joint(config, photos, settings)
-        latents = _latents(config, photos, settings, joint)
-        prior = joint
-        for number, steps in enumerate(training.prior_steps, 1):
-            prior = _prior(config, photos, replace(settings, steps=steps, seed=settings.seed + number), prior, number)
-        if rank() == 0:
-            export(settings.folder / "model", config.description, config.shape, prior, latents)
+_BANDS: dict[str, Callable[[BandsConfig, Path, Settings], nn.Module]] = {
+    "joint": train_joint,
+    "prior": train_prior,
+    "forecast": partial(train_prior, forecast_alone=True),
+    "decoder": train_decoder,
+    "latents": train_latents,
+    "ms-ssim": partial(train_decoder, tune="ms-ssim"),
+}
+"""What trains each part of the family dct-bands."""
 
 
-def _joint(config: FlagshipConfig, photos: Path, settings: Settings) -> Path:
-    """Prior and decoder together; like each part, returns its checkpoint."""
-    training, run = config.training, settings.folder / "joint"
-    own = {"crops": training.crops, "batch": local_batch(training.batch), "learning_rate": training.learning_rate}
-    train_flagship(config, photos, replace(settings, folder=run, **own))
-    return run / CHECKPOINT
+def train_model(recipe: Recipe, data: Path, settings: Settings, only: str | None = None) -> bool:
+    """Train (or take up) all stages in folders of `settings.folder`, on the data sets in the folder `data`, and write the model to
+    its folder `model`; or the stage `only` alone. Returns whether all has come to its end: `settings.piece` may be over before.
+
+    Raises ConfigError where another process trains there, or the stage that another starts from has not ended."""
+    stages = [recipe.stage(only)] if only else list(recipe.stages)
+    for stage in stages:
+        local_batch(stage.config.training.batch)  # told before the first hours, not after
+    join_processes(settings.device)
+    end = time.monotonic() + 60 * settings.piece
+    with nullcontext() if only else held(settings.folder):
+        for stage in stages:
+            left = agree((end - time.monotonic()) / 60, processes())
+            if not train_stage(recipe, stage, data, replace(settings, piece=left)):
+                return False
+        if rank() == 0 and not only:
+            export(recipe, settings.folder)
+    return True
 
 
-def _latents(config: FlagshipConfig, photos: Path, settings: Settings, joint: Path) -> Path:
-    run = begun(settings.folder / "latents", joint)
-    decoder = load_average(joint, Decoder(config.shape.decoder), "decoder")
-    own = {"crops": config.training.latent_crops, "batch": local_batch(BATCH), "learning_rate": LATENTS_RATE}
-    train_latents(photos, decoder, replace(settings, folder=run, **own))
-    return run / CHECKPOINT
-
-
-def _prior(config: FlagshipConfig, photos: Path, settings: Settings, before: Path, number: int) -> Path:
-    """The prior alone, from the checkpoint `before`."""
-    run = begun(settings.folder / f"prior-{number}", before)
-    start = run / "start.safetensors"
-    if rank() == 0 and not start.exists():
-        write_output(start, float_prior(load_average(before, PriorNetwork(config.shape.prior), "prior")))
+def train_stage(recipe: Recipe, stage: Stage, data: Path, settings: Settings) -> bool:
+    """Train (or take up) one stage in its folder of `settings.folder`. Returns whether it has come to its end."""
+    start = _start(recipe, stage, settings)
+    own = replace(_of_stage(stage, settings, recipe.stages.index(stage)), start=start)
+    if start:
+        begin(own.folder, start)
+    if not _ended(own) and own.piece > 0:
+        _train(stage, data, own)
     barrier()
-    own = {"start": start, "batch": local_batch(BATCH), "learning_rate": config.training.prior_learning_rate}
-    train_prior(photos, replace(settings, folder=run, **own), config.shape.prior)
-    return run / CHECKPOINT
+    return _ended(own)
 
 
-def begun(run: Path, checkpoint: Path) -> Path:
-    """`run`, the folder of a part that begins with `checkpoint`; one that began with another is put aside."""
+def export(recipe: Recipe, run: Path) -> None:
+    """Write the model that the stages of a run made to its folder `model`; of dct-bands only where they made prior and decoder."""
+    last = recipe.stages[-1]
+    if isinstance(last.config, Config):
+        export_vae(run / MODEL, recipe.family, last.config, last.table, run / last.name / CHECKPOINT)
+        return
+    makers = recipe.last("joint", "prior", "forecast"), recipe.last("joint", "decoder", "latents"), recipe.last("ms-ssim")
+    prior, decoder, second = (run / stage.name / CHECKPOINT if stage else None for stage in makers)
+    if prior and decoder:
+        export_bands(run / MODEL, last.config, prior, decoder, second)
+
+
+def _of_stage(stage: Stage, settings: Settings, number: int) -> Settings:
+    training = stage.config.training
+    return replace(
+        settings,
+        folder=settings.folder / stage.name,
+        batch=local_batch(training.batch),
+        learning_rate=training.learning_rate,
+        seed=settings.seed + number,
+        steps=training.steps,
+        minutes=training.minutes,
+    )
+
+
+def _start(recipe: Recipe, stage: Stage, settings: Settings) -> Path | None:
+    """The weights that a stage begins with. Raises ConfigError where the stage that makes them has not ended."""
+    if isinstance(stage.start, Path) and not stage.start.is_file():
+        raise ConfigError(f"there is no {stage.start}, which the stage {stage.name} starts from")
+    if not isinstance(stage.start, str):
+        return stage.start
+    before = recipe.stage(stage.start)
+    run = _of_stage(before, settings, 0)
+    if not _ended(run):
+        raise ConfigError(
+            f"the stage {stage.name} starts from {before.name}, which has not ended in {run.folder}: train that first"
+        )
+    return run.folder / CHECKPOINT
+
+
+def _ended(settings: Settings) -> bool:
+    return progress_of(settings.folder / CHECKPOINT).fraction(settings) >= 1
+
+
+def _train(stage: Stage, data: Path, settings: Settings) -> None:
+    if isinstance(stage.config, Config):
+        train_vae(replace(stage.config, data=stage.data), data, settings, stage.part)
+    else:
+        _BANDS[stage.part](stage.config, folder_of(stage.data, data), settings)
+
+
+def begin(run: Path, weights: Path) -> None:
+    """The folder `run` of a stage that begins with `weights`; one that began with others is put aside."""
     if rank() == 0:
-        digest, note = hashlib.sha256(checkpoint.read_bytes()).hexdigest(), run / BEGINNING
+        digest, note = hashlib.sha256(weights.read_bytes()).hexdigest(), run / BEGINNING
         if not (note.exists() and note.read_text() == digest):
             if run.exists():
                 run.rename(run.with_name(f"{run.name}-until-{time.strftime('%Y%m%d-%H%M%S')}"))
-            run.mkdir()
+            make_folder(run)
             write_output(note, digest.encode())
     barrier()
-    return run

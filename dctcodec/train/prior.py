@@ -10,21 +10,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dctcodec.bands.config import BandsConfig
 from dctcodec.bands.forecast import Forecasts, known_before
 from dctcodec.bands.order import BANDS, REVEALS
-from dctcodec.bands.prior import PriorNetwork, PriorShape, checkerboard, code_bits, tiles_of
+from dctcodec.bands.prior import PriorNetwork, checkerboard, code_bits, tiles_of
 from dctcodec.bands.transform import analyse, quantise
-from dctcodec.data.photographs import Photos, figures_of_sets, held_out_sets, photo_files
+from dctcodec.data.photographs import figures_of_sets, training_photos
 from dctcodec.tiles import TILE
 from dctcodec.train.checkpoint import load_weights
 from dctcodec.train.loop import train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.settings import Settings
 
-CROP = 320
 STEP_RANGE = (10.0, 230.0)
 """Steps are drawn log-uniformly between these."""
-REVEALS_A_PICTURE = 3
 ADAM_ONLY = ("reveal", "conditioning", "input", "head", "skip", "coarse", "up", "fine", "paint", "pool")
 """Layers of the prior that Muon does not train."""
 ENERGY_FLOOR = 0.3
@@ -52,11 +51,9 @@ def reveal_bits(symbols: Tensor, reveal: int, mean: Tensor, scale: Tensor) -> Te
     return (bits * tiles_of(now, checkerboard(*bits.shape[1:], bits.device))).sum()
 
 
-def loss(model: PriorNetwork, batch: Tensor) -> Tensor:
+def loss(model: PriorNetwork, batch: Tensor, reveals: int) -> Tensor:
     """`objective` of the symbols of uint8 crops (n, 3, H, W) at random steps."""
     steps = random_steps(len(batch)).to(batch.device)
-    # a forecast costs more than the rest, and its pictures differ more than the reveals of one do
-    reveals = 1 if model.forecast else REVEALS_A_PICTURE
     return objective(model, quantise(analyse(batch.float()), steps[:, None, None, None]), steps, reveals)
 
 
@@ -105,40 +102,20 @@ def optimiser_of(model: PriorNetwork, rate: float) -> Optimiser:
     return Optimiser(model, rate, 1 / 3, adam_only=ADAM_ONLY)
 
 
-def take_forecast(model: PriorNetwork, path: Path) -> None:
-    """Give the model the forecast of another prior's float weights. What that added to the other's scales, beside which it was
-    trained, begins at 0. Raises ModelError where it does not fit."""
-    other = load_weights(path, PriorNetwork(model.shape))
-    model.forecast.load_state_dict(other.forecast.state_dict())
-    for parameter in model.forecast.pool.parameters():
-        torch.nn.init.zeros_(parameter)
-
-
-def train_prior(
-    photos: Path,
-    settings: Settings,
-    shape: PriorShape = PriorShape(),
-    forecast: Path | None = None,
-    forecast_alone: bool = False,
-) -> PriorNetwork:
-    """Train (or take up) a prior, or its forecast alone, on the photographs of a folder. It may start from one without a forecast,
-    and with the forecast of another."""
+def train_prior(config: BandsConfig, photos: Path, settings: Settings, forecast_alone: bool = False) -> PriorNetwork:
+    """Train (or take up) a prior, or its forecast alone, on the photographs of a folder. It may start from one that has none."""
     torch.manual_seed(settings.seed)
-    training, held_out = photo_files(photos)
-    model = PriorNetwork(shape)
+    model = PriorNetwork(config.shape.prior)
     if settings.start:
-        load_weights(settings.start, model, new=("forecast.",))
-    if forecast:
-        take_forecast(model, forecast)
+        load_weights(settings.start, model, "prior", new=("forecast.",))
     model.requires_grad_(not forecast_alone)
     if model.forecast:
         model.forecast.requires_grad_()
     model = model.to(settings.device)
-    crops = Photos(training, CROP, settings.device)
-    validation = {name: pictures.to(settings.device) for name, pictures in held_out_sets(held_out).items()}
+    crops, validation = training_photos(photos, config.training.crop, settings.device)
     optimiser = optimiser_of(model, settings.learning_rate)
 
     def validate(average: PriorNetwork) -> dict[str, float]:
-        return figures_of_sets(lambda pictures: code_lengths(average, pictures), validation)
+        return figures_of_sets(lambda images: code_lengths(average, images), validation)
 
-    return train(model, optimiser, lambda m, b, _: loss(m, b), validate, crops.batch, settings)
+    return train(model, optimiser, lambda m, b, _: loss(m, b, config.training.reveals), validate, crops.batch, settings)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is: its folder, the weights it starts from, its length (pictures of all processes, steps or, over all restarts,
-    minutes), the minutes after which it is left to be taken up again, and so on.
+    """What a run is: its folder, the weights it starts from, its length (steps or, over all restarts, minutes), the minutes after
+    which it is left to be taken up again, and so on.
 
     `schedule(step, fraction of the run)` gives the rate over its peak; `average`: decay of the moving average of weights; `clip`:
     largest norm of the gradient; `skip`: norm above which a step is not taken; `replay`: record a step on a GPU (`replay.py`).
@@ -17,9 +17,8 @@ class Settings:
 
     folder: Path
     start: Path | None = None
-    crops: int | None = None
-    steps: int | None = None
-    minutes: float | None = None
+    steps: int = 0
+    minutes: float = 0.0
     piece: float = math.inf
     learning_rate: float = 1.5e-3
     batch: int = 8
@@ -43,8 +42,7 @@ class Progress:
     crops: int = 0
 
     def fraction(self, settings: Settings) -> float:
-        if settings.crops:
-            return self.crops / settings.crops
+        """Of the run, 1 at its end."""
         if settings.steps:
             return self.step / settings.steps
         return self.seconds / (60 * settings.minutes)

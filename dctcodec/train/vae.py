@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from dctcodec.data.sets import ImageSet, load
 from dctcodec.errors import ConfigError
-from dctcodec.train.expand import expand_weights, has_context, read_weights
+from dctcodec.train.checkpoint import read_weights
+from dctcodec.train.expand import expand_weights, has_context
 from dctcodec.train.loop import cosine, train
 from dctcodec.train.optimiser import Optimiser
-from dctcodec.train.processes import local_batch, processes
+from dctcodec.train.processes import processes
 from dctcodec.train.settings import Settings
 from dctcodec.vae.config import Config, Training
 from dctcodec.vae.model import PaperModel, bits_per_dim, importance_bound
@@ -31,15 +32,15 @@ PAINT_DEVIATION = 0.05
 """Standard deviation of a value, in [0, 1], that its squared error is measured by: a nat is 2 of them squared."""
 
 
-def train_vae(config: Config, data: Path, settings: Settings, part: str = "both") -> PaperModel:
-    """Train (or take up) the model of a configuration on the data set in a folder; `settings` say how long and where.
+def train_vae(config: Config, data: Path, settings: Settings, part: str = "all") -> PaperModel:
+    """Train (or take up) the model of a configuration on the data set in a folder; `settings` say where, and from what weights.
 
     `part`: "vae" or "prior" trains that term of the objective alone, which is as good, since the two share no parameter. Raises
     ConfigError for a part where the configuration's bound has several draws, which has no such terms, and for a batch that the
     processes cannot share or that is more than all training images.
     """
-    if part != "both" and config.training.draws > 1:
-        raise ConfigError("[training] draws above 1 trains all of the model: leave --part out")
+    if part != "all" and config.training.draws > 1:
+        raise ConfigError('[training] draws above 1 trains all of the model: part = "all"')
     torch.manual_seed(settings.seed)
     images = load(config.data, data)
     if (step := config.training.batch * config.training.prior_images) > len(images.training):
@@ -50,7 +51,7 @@ def train_vae(config: Config, data: Path, settings: Settings, part: str = "both"
         model.prior.fit(model.context.draw(images.images(images.training[:FIT_IMAGES]))[0])
     model = model.to(settings.device, memory_format=torch.channels_last)
     training = replace(config.training, warm_up=0) if settings.start else config.training
-    settings = _complete(settings, training, len(images.training))
+    settings = _complete(settings, training)
     draw = images.batches()
     return train(
         model,
@@ -76,7 +77,7 @@ def kl_weight(step: Tensor, training: Training) -> Tensor | float:
     return KL_START ** (1 - step / training.warm_up).clamp_min(0) if training.warm_up else 1.0
 
 
-def loss(model: PaperModel, images: Tensor, training: Training, part: str = "both", weight: Tensor | float = 1.0) -> Tensor:
+def loss(model: PaperModel, images: Tensor, training: Training, part: str = "all", weight: Tensor | float = 1.0) -> Tensor:
     """Mean nats a value, those of the latents' KL times `weight`: the context's prior sees all images, the VAE the first of every
     `prior_images`."""
     images = images.contiguous(memory_format=torch.channels_last)
@@ -125,15 +126,11 @@ def validate(model: PaperModel, images: ImageSet) -> dict[str, float]:
     return figures if images.binary else figures | {"bits_per_dim": bits_per_dim(total, model.shape.network)}
 
 
-def _complete(settings: Settings, training: Training, images: int) -> Settings:
+def _complete(settings: Settings, training: Training) -> Settings:
     """The run's settings with what the configuration says of it."""
-    if settings.steps is None and settings.minutes is None:
-        settings = replace(settings, crops=round(training.epochs * images))
     return replace(
         settings,
         replay=settings.device == "cuda" and processes() == 1 and training.optimiser == "muon",
-        batch=local_batch(training.batch),
-        learning_rate=training.learning_rate,
         schedule=cosine(training.final_rate / training.learning_rate),
         average=training.average,
         clip=training.clip,

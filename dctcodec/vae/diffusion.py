@@ -14,10 +14,12 @@ cell to a variance: noise is drawn with that much less (Sheppard's correction), 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from dctcodec.configuration import Count
 from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX, nearest
 from dctcodec.vae.unet import UNet
 
@@ -45,14 +47,14 @@ class DiffusionShape:
 
     `first`, `last`: noise-to-signal ratio sigma_t / a_t of the geometric schedule at t = 1, in bins, and at t = T."""
 
-    channels: int = 3
-    size: int = 6
-    bits: int = 5
-    steps: int = 40
-    width: int = 64
-    scales: int = 2
-    blocks: int = 3
-    schedule: str = "geometric"
+    channels: Count = 3
+    size: Count = 6
+    bits: Count = 5
+    steps: Count = 40
+    width: Count = 64
+    scales: Count = 2
+    blocks: Count = 3
+    schedule: Literal["linear", "cosine", "geometric"] = "geometric"
     first: float = 0.5
     last: float = 4.0
 
@@ -150,7 +152,7 @@ class ContextPrior(nn.Module):
     @torch.no_grad()
     def fit(self, symbols: Tensor) -> None:
         """Set the base model to the coefficients' means and standard deviations in `symbols` (N, channels, size, size), and the
-        frequencies of their values, which code the first tiles of an image, to those there."""
+        frequencies of their values, which code the first tiles of a picture, to those there."""
         values = self.centres(symbols.double())
         self.mean.copy_(values.mean(0))
         self.std.copy_(values.std(0, correction=0).clamp_min(STD_FLOOR * self.schedule.bin_width))

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized
 
+from dctcodec.configuration import Count
 from dctcodec.modules import ModuleList
 from dctcodec.vae.likelihood import LIKELIHOODS
 
@@ -30,11 +31,11 @@ Noise = Callable[[tuple[int, ...]], Tensor]
 class Scale:
     """One resolution of the network: side in pixels, latents, residual blocks of the encoder, channels, channels inside a block."""
 
-    side: int
-    latents: int
+    side: Count
+    latents: Count
     encoder: int
-    width: int
-    hidden: int
+    width: Count
+    hidden: Count
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ class NetworkShape:
     `offset`: the likelihood's means count from the context's image (not in the paper: what a short training would spend on
     copying it, goes to what the context lacks)."""
 
-    channels: int
-    side: int
+    channels: Count
+    side: Count
     scales: tuple[Scale, ...]
-    latent_width: int
-    likelihood: str
+    latent_width: Count
+    likelihood: Literal["bernoulli", "logistic-mixture"]
     context: bool
     weight_norm: bool = False
     offset: bool = False
@@ -215,7 +216,7 @@ class HierarchicalVae(nn.Module):
         `noise`: torch.randn on the weights' device by default. Features are added up, and parameters of the likelihood computed, in
         float32 under autocast too: to round them to bfloat16 costs 0.007 bits/dim of CIFAR-10 (`models/TRAINING.md`)."""
         if (context is not None) != self.shape.context:
-            raise ValueError("only a network with a context takes a context's image")
+            raise ValueError("a context's image belongs to a network with a context, and to no other")
         noise = noise or partial(torch.randn, device=self.start.device)
         features = self.start.expand(batch, -1, -1, -1)
         latents: list[Latent] = []
