@@ -92,6 +92,7 @@ def main() -> None:
     """Neural image codec: photographs in, .dct files out, and back."""
 
 
+main.add_command(Deferred("compare", "dctcodec.cli.compare:compare", "Compare with other codecs, as a page for the browser."))
 main.add_command(Deferred("bench", "dctcodec.cli.bench:bench", "Measure against JPEG, WebP, AVIF and JPEG XL."))
 main.add_command(Deferred("train", "dctcodec.cli.train:train", "Train the networks of a model."))
 main.add_command(Deferred("eval", "dctcodec.cli.eval:evaluate", "Measure the paper's models: likelihood, collapse."))

@@ -1,0 +1,59 @@
+"""`dctcodec compare`: an image and what codecs make of it, in the browser."""
+
+import re
+
+import click
+
+from dctcodec.cli.options import FiniteRange, check_quality
+from dctcodec.compare import MATCHES
+from dctcodec.family import TUNES
+from dctcodec.files import STANDARD_STREAM, check_output
+from dctcodec.installed import DEFAULT
+
+
+class _Crop(click.ParamType):
+    """Width and height in pixels, and perhaps left and top."""
+
+    name = "WxH[+X+Y]"
+
+    def convert(self, value, param, ctx) -> tuple[int, int, int | None, int | None]:
+        match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})(?:\+(\d{1,6})\+(\d{1,6}))?", str(value))
+        if not match:
+            self.fail(f"{value!r} is not WIDTHxHEIGHT or WIDTHxHEIGHT+LEFT+TOP, in pixels", param, ctx)
+        return tuple(None if number is None else int(number) for number in match.groups())
+
+
+@click.command()
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option("-o", "--output", metavar="FILE.html", required=True, help="The page to write, - for stdout.")
+@click.option("--quality", type=FiniteRange(1, 100), help="Of dctcodec, 1 to 100.  [default: 50]")
+@click.option("--target-bpp", type=FiniteRange(0, min_open=True), help="dctcodec at most at so many bits per pixel.")
+@click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="dctcodec at most at so many bytes.")
+@click.option("--target-psnr", type=FiniteRange(0), metavar="DB", help="dctcodec at least at so many dB.")
+@click.option(
+    "--match", type=click.Choice(MATCHES), default=MATCHES[0], show_default=True, help="What is equal for the other codecs."
+)
+@click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Of dctcodec.")
+@click.option("--tune", "tunes", type=click.Choice(TUNES), multiple=True, help="Of dctcodec; twice for both.  [default: psnr]")
+@click.option("--crop", type=_Crop(), help="The part to show, by default about the centre. Figures stay those of the whole.")
+@click.option("--curves/--no-curves", default=True, show_default=True, help="Measure rate-distortion curves, which takes longer.")
+@click.option("--model", default=DEFAULT, show_default=True, help="See `dctcodec models`.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute.")
+def compare(
+    images, output, quality, target_bpp, target_size, target_psnr, match, effort, tunes, crop, curves, model, device
+) -> None:
+    """Write a page that compares dctcodec with AVIF, JPEG XL, WebP and JPEG on images of yours.
+
+    The page is one HTML file that needs no network. The files of all codecs have one size, or with --match psnr one PSNR.
+    """
+    targets = {"bpp": target_bpp, "size": target_size, "psnr": target_psnr}
+    targets = {name: value for name, value in targets.items() if value is not None}
+    check_quality(model, quality, targets)
+    if STANDARD_STREAM in images and len(images) > 1:
+        raise click.UsageError("Input from stdin goes alone.")
+    check_output(output)
+    from dctcodec.compare.comparison import Settings
+    from dctcodec.compare.run import run
+
+    settings = Settings(quality, targets or None, effort, tuple(dict.fromkeys(tunes)) or TUNES[:1], match, curves)
+    run(images, output, settings, model, device, crop)

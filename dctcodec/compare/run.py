@@ -1,0 +1,123 @@
+"""What `dctcodec compare` does: images in, one page out."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dctcodec.compare.comparison import Comparison, Settings, compare
+from dctcodec.compare.contenders import Contender, contenders
+from dctcodec.compare.document import image_document
+from dctcodec.compare.embed import Region
+from dctcodec.compare.page import page
+from dctcodec.errors import DctcodecWarning, ImageError
+from dctcodec.evaluate.machine import describe
+from dctcodec.files import STANDARD_STREAM, write_output
+
+LIMIT = 19_000_000
+"""Characters of all images of a page. With the rest it stays below 20 MB."""
+Crop = tuple[int, int, int | None, int | None]
+"""Width, height, left and top of the part of an image to show, pixels; None for the middle."""
+CURVES_NOTE = "Filled: the files that are compared. Further points are files of about half and one and a half times the size."
+
+
+def run(
+    sources: Sequence[str],
+    output: str,
+    settings: Settings,
+    model: str,
+    device: str,
+    crop: Crop | None,
+    rivals: Sequence[Contender] | None = None,
+) -> None:
+    """Compare images and write the page. `rivals`: the other codecs, None for all that there are.
+
+    Raises ImageError, ModelError, TargetError and OutputError."""
+    from dctcodec.cli.messages import about
+    from dctcodec.codec import Codec
+    from dctcodec.image import normalise, read_image
+
+    rivals = contenders() if rivals is None else rivals
+    images = []
+    for source in sources:
+        with about(source):
+            image = normalise(read_image(source))
+            images.append((source, image, region_of(crop, image.size)))
+    codec = Codec(model, device)
+    for tune in settings.tunes:
+        codec.check(settings.effort, tune)
+    documents = []
+    with _bar(len(images) * settings.steps(rivals)) as bar:
+        for source, image, region in images:
+            with about(source):
+                name = "standard input" if source == STANDARD_STREAM else Path(source).name
+                bar.set_description(name)
+                comparison = compare(name, image, codec, rivals, settings, bar.update)
+                documents.append(shown(comparison, region, LIMIT // len(images)))
+    write_output(output, report(documents, settings, rivals).encode("utf-8", "replace"))
+
+
+def shown(comparison: Comparison, region: Region, limit: int) -> dict[str, Any]:
+    """The document of one comparison. Warns where less of the image is shown than was wanted."""
+    document = image_document(comparison, region, limit)
+    left, top, width, height = document["region"]
+    if (width, height) != (region.width, region.height):
+        message = f"only {width}x{height}+{left}+{top} is shown, to keep the page below 20 MB; figures are of the whole image"
+        warnings.warn(message, DctcodecWarning, stacklevel=2)
+    return document
+
+
+def report(documents: Sequence[dict[str, Any]], settings: Settings, rivals: Sequence[Contender]) -> str:
+    """The page of one or more images."""
+    names = ", ".join(document["name"] for document in documents)
+    data = {
+        "images": documents,
+        "match": settings.match,
+        "made": made(rivals),
+        "note": figures_note(settings),
+        "curves_note": CURVES_NOTE,
+    }
+    return page(f"{names} – dctcodec compare", data)
+
+
+def figures_note(settings: Settings) -> str:
+    """What a reader of the table must know."""
+    goal = (
+        "Each other codec: the best file of at most as many bytes as dctcodec's."
+        if settings.match == "size"
+        else "Each other codec: the smallest file of at least dctcodec's PSNR."
+    )
+    search = " dctcodec's time to encode is that of a search for its target." if settings.target else ""
+    return (
+        f"{goal} Small figures: the difference from dctcodec. PSNR, MS-SSIM and SSIMULACRA2 are over 8-bit RGB; more is better. "
+        f"Times: one run on the machine below, dctcodec alone, the others beside each other in one thread each.{search}"
+    )
+
+
+def made(rivals: Sequence[Contender]) -> list[tuple[str, str]]:
+    """What made the page, as terms and texts. Nothing of the user's machine but its processor and the versions of packages."""
+    machine = describe()
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    libraries = "; ".join(dict.fromkeys(rival.library for rival in rivals))
+    place = [machine["cpu"], f"{machine['cores']} cores", machine["gpu"], f"Python {machine['python']}"]
+    return [("Made by", versions), ("Other codecs", libraries), ("On", ", ".join(filter(None, place)))]
+
+
+def region_of(crop: Crop | None, size: tuple[int, int]) -> Region:
+    """The region of an image of `size` that is shown; all of it for None. Raises ImageError where it is not inside the image."""
+    if crop is None:
+        return Region(0, 0, *size)
+    width, height, left, top = crop
+    left = (size[0] - width) // 2 if left is None else left
+    top = (size[1] - height) // 2 if top is None else top
+    if left < 0 or top < 0 or left + width > size[0] or top + height > size[1]:
+        wanted = f"{width}x{height}" if crop[2] is None else f"{width}x{height}+{left}+{top}"
+        raise ImageError(f"the part {wanted} is not inside the image of {size[0]}x{size[1]}: give a smaller --crop")
+    return Region(left, top, width, height)
+
+
+def _bar(total: int) -> Any:
+    """A progress bar on stderr, where that is a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit="file", disable=None)
