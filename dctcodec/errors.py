@@ -1,5 +1,7 @@
 """Every error that dctcodec raises on purpose. Messages say what is wrong and what to do."""
 
+import sys
+import warnings
 from textwrap import shorten
 
 
@@ -50,3 +52,11 @@ class DctcodecWarning(UserWarning):
 def last_line(error: Exception) -> str:
     """The last line of another library's error, shortened: of weights that do not fit it names one."""
     return shorten((str(error).splitlines() or [type(error).__name__])[-1], 120)
+
+
+def warn(message: str) -> None:
+    """A DctcodecWarning that names the caller's line, the nearest outside the package."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("dctcodec"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, DctcodecWarning, stacklevel=level)

@@ -195,7 +195,7 @@ def test_one_input_may_go_into_a_directory(folder, png, tmp_path):
 def test_one_failure_does_not_stop_the_others(png, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"not a picture")
     result = dctcodec("encode", tmp_path / "bad.png", png, "-o", tmp_path / "out")
-    assert_one_error(result, 1, "bad.png", "not a picture")
+    assert_one_error(result, 1, "bad.png", "not an image")
     assert names(tmp_path / "out") == ["photo.dct"]
 
 
@@ -259,7 +259,7 @@ def test_the_input_is_never_overwritten(output, png, monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "no such file"), (b"", "empty"), (b"dear diary", "not a picture"), ("folder", "is a directory")],
+    [(None, "no such file"), (b"", "empty"), (b"dear diary", "not an image"), ("folder", "is a directory")],
     ids=["missing", "empty", "text", "directory"],
 )
 def test_bad_pictures_are_one_line(content, words, tmp_path):

@@ -1,4 +1,4 @@
-"""Pictures of every kind become RGB or grey, upright and opaque; what is no picture gives one sentence."""
+"""Images of every kind become RGB or grey, upright and opaque; what is no image gives one sentence."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dctcodec import image
+from dctcodec import limits
 from dctcodec.errors import DctcodecWarning, ImageError, OutputError
 from dctcodec.image import check_ending, normalise, read_image, write_image
 
@@ -81,18 +81,30 @@ def test_sixteen_bit_files_are_scaled(name):
     assert pixels(normalise(image)).tolist() == [[0, 10, 200, 255]]
 
 
-@pytest.mark.parametrize("white", [1, 255, 65535])
-def test_floats_are_taken_with_the_least_white_that_holds_them(white):
-    values = np.array([[0, white / 2, white]], np.float32)
-    with pytest.warns(DctcodecWarning, match=f"white at {white}"):
-        assert pixels(normalise(Image.fromarray(values))).tolist() == [[0, 128, 255]]
+def test_floats_are_taken_from_0_to_1():
+    values = np.array([[0, 0.25, 0.5, 1]], np.float32)
+    assert pixels(normalise(Image.fromarray(values))).tolist() == [[0, 64, 128, 255]]
 
 
-@pytest.mark.parametrize("value", [-1, 65536, float("nan"), float("inf")])
+def test_a_few_floats_outside_are_clipped_with_a_warning():
+    values = np.full((20, 20), 0.5, np.float32)
+    values[0, :3] = (1.02, -0.5, 7)
+    with pytest.warns(DctcodecWarning, match="3 values .* clipped"):
+        assert pixels(normalise(Image.fromarray(values)))[0, :4].tolist() == [255, 0, 255, 128]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(1.02, "from 1.02 to 1.02"), (200, "scale them"), (np.nan, "NaN"), (np.inf, "to inf")]
+)
+def test_other_floats_are_refused(value, words):
+    with pytest.raises(ImageError, match=words):
+        normalise(Image.fromarray(np.full((2, 2), value, np.float32)))
+
+
+@pytest.mark.parametrize("value", [-1, 65536])
 def test_values_outside_sixteen_bits_are_refused(value):
-    kind = np.int32 if isinstance(value, int) else np.float32
     with pytest.raises(ImageError, match="outside 0 to 65535"):
-        normalise(Image.fromarray(np.full((2, 2), value, kind)))
+        normalise(Image.fromarray(np.full((2, 2), value, np.int32)))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +167,7 @@ def test_a_tiff_of_12_bits_is_as_bright_as_it_was():
 
 def test_metadata_stay_behind():
     image = gradient()
-    image.info = {"icc_profile": b"of a display", "comment": b"whose", "exif": b""}
+    image.info = {"comment": b"whose", "exif": b""}
     assert normalise(image).info == {} and image.info["comment"] == b"whose"
 
 
@@ -166,7 +178,7 @@ def test_unreadable_exif_is_ignored_with_a_warning():
         assert normalise(image).size == image.size
 
 
-def test_a_picture_without_pixels_is_refused():
+def test_an_image_without_pixels_is_refused():
     with pytest.raises(ImageError, match="no pixels"):
         normalise(Image.new("RGB", (0, 5)))
 
@@ -200,7 +212,7 @@ def test_a_stream_that_cannot_seek_is_read():
 
 
 def test_a_stream_without_end_is_refused(monkeypatch):
-    monkeypatch.setattr(image, "MAX_INPUT_BYTES", 5000)
+    monkeypatch.setattr("dctcodec.image.reading.MAX_INPUT_BYTES", 5000)
     reading, writing = os.pipe()
     os.write(writing, bytes(6000))
     with os.fdopen(reading, "rb") as stream, pytest.raises(ImageError, match="it is larger than"):
@@ -227,10 +239,10 @@ def test_the_first_of_several_frames_is_taken_with_a_warning(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "is empty"), (b"dear diary\n" * 9, "not a picture"), (saved(gradient(), "PNG").getvalue()[:-30], "damaged")],
+    [(b"", "is empty"), (b"dear diary\n" * 9, "not an image"), (saved(gradient(), "PNG").getvalue()[:-30], "damaged")],
     ids=["empty", "text", "truncated"],
 )
-def test_what_is_no_picture_is_refused_by_name(content, message, tmp_path):
+def test_what_is_no_image_is_refused_by_name(content, message, tmp_path):
     path = tmp_path / "bad.png"
     path.write_bytes(content)
     with pytest.raises(ImageError, match=rf"cannot read .*bad\.png: .*{message}"):
@@ -244,17 +256,26 @@ def test_missing_file_and_directory_are_refused(tmp_path):
         read_image(tmp_path)
 
 
-@pytest.mark.parametrize("limit", [300, 100])
-def test_a_picture_over_the_limit_of_pixels_is_refused(limit, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(ImageError, match="too large"):
+def test_an_image_over_the_limit_of_pixels_is_refused(monkeypatch):
+    with pytest.raises(ImageError, match="24x16 pixels, the limit is 383"):
+        read_image(saved(gradient(), "PNG"), max_pixels=383)
+    assert read_image(saved(gradient(), "PNG"), max_pixels=384).size == (24, 16)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ImageError, match="too large: Pillow's limit is 200"):
         read_image(saved(gradient(), "PNG"))
+
+
+def test_an_image_that_there_is_no_memory_for_is_refused(monkeypatch):
+    monkeypatch.setattr(limits, "free_memory", lambda: 60 * 383)
+    with pytest.raises(ImageError, match="24x16 pixels and needs up to 0.0 GB of memory, 0.0 GB are free; --max-pixels 384"):
+        read_image(saved(gradient(), "PNG"))
+    assert read_image(saved(gradient(), "PNG"), max_pixels=384).size == (24, 16)
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
 @settings(deadline=None, derandomize=True)
 @given(cut=st.floats(0, 1), value=st.integers(0, 255))
-def test_damage_gives_a_picture_or_an_image_error(name, cut, value):
+def test_damage_gives_an_image_or_an_image_error(name, cut, value):
     data = bytearray(saved(gradient(), name).getvalue())
     data[int(cut * (len(data) - 1))] = value
     for damaged in (data, data[: int(cut * len(data))]):
@@ -286,7 +307,7 @@ def test_an_unknown_ending_is_refused_with_those_that_are_known(name):
         check_ending(name)
 
 
-def test_a_picture_too_large_for_the_format_is_refused(tmp_path):
-    with pytest.raises(OutputError, match="WEBP cannot hold a picture of 17000x1"):
+def test_an_image_too_large_for_the_format_is_refused(tmp_path):
+    with pytest.raises(OutputError, match="WEBP cannot hold an image of 17000x1"):
         write_image(Image.new("RGB", (17000, 1)), tmp_path / "wide.webp")
     assert not list(tmp_path.iterdir())

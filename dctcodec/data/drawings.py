@@ -1,4 +1,4 @@
-"""Pictures drawn by code, as of a screen: areas, lines, gradients, patterns and text.
+"""Images drawn by code, as of a screen: areas, lines, gradients, patterns and text.
 
 Photographs have hardly any of these, and what a network never saw it paints badly.
 """
@@ -20,7 +20,7 @@ Box = tuple[int, int, int, int]
 
 
 def drawings(count: int, side: int, seed: int = 0) -> list[np.ndarray]:
-    """`count` pictures, uint8 (side, side, 3), the same for a seed under one version of Pillow and NumPy."""
+    """`count` images, uint8 (side, side, 3), the same for a seed under one version of Pillow and NumPy."""
     random = np.random.default_rng(seed)
     return [_drawing(random, side) for _ in range(count)]
 

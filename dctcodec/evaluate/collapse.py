@@ -1,4 +1,4 @@
-"""Posterior collapse: what each latent of the paper's models carries.
+"""Posterior collapse: how much information each latent of the paper's models carries.
 
 A unit (a channel of a latent at one position) is active where Var_x E_q[z | x] > 0.01 (Burda et al. 2016). The mean of a latent
 depends on the latents, and the context, drawn above it, so that the variance of one draw's means over images would count that

@@ -1,4 +1,4 @@
-"""Figure 9 of the paper on whole pictures: the VAE's two top latents, DCT-VAE's context as a file, and the JPEG of equal PSNR."""
+"""Figure 9 of the paper on whole images: the VAE's two top latents, DCT-VAE's context as a file, and the JPEG of equal PSNR."""
 
 import io
 import json
@@ -33,7 +33,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Point:
-    """One version of a picture. `bpp`: of its file; of the VAE, which has none, the KL of its latents."""
+    """One version of an image. `bpp`: of its file; of the VAE, which has none, the KL of its latents."""
 
     psnr: float
     ms_ssim: float | None
@@ -42,7 +42,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Row:
-    """A picture. `jpeg`: the smallest of at least DCT-VAE's PSNR; `jpeg_equal_bpp`: interpolated to exactly that PSNR, or the
+    """An image. `jpeg`: the smallest of at least DCT-VAE's PSNR; `jpeg_equal_bpp`: interpolated to exactly that PSNR, or the
     smallest JPEG there is where DCT-VAE's PSNR lies below it; `bound_bpp`: -L_vlb of the noise drawn; `initial_bpp`: bits under
     the stack; `plain_tiles`: those coded without the diffusion model, which pay for the first noise."""
 
@@ -66,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Versions:
-    """The pictures behind a row."""
+    """The images behind a row."""
 
     original: Image.Image
     vae: Image.Image
@@ -98,7 +98,7 @@ def run_paper(pictures: Pictures, codec: Codec, baseline: str, json_path: Path |
 
 @torch.no_grad()
 def measure(codec: Codec, vae: HierarchicalVae, picture: Image.Image, name: str) -> tuple[Row, Versions]:
-    """All versions of an RGB picture. Times are wall-clock, from pixels in memory to bytes in memory and back."""
+    """All versions of an RGB image. Times are wall-clock, from pixels in memory to bytes in memory and back."""
     pixels = picture.width * picture.height
     start = time.perf_counter()
     data = codec.encode(picture, seed=SEED)
@@ -142,7 +142,7 @@ def jpeg_of_equal_psnr(picture: Image.Image, psnr: float) -> tuple[Image.Image, 
 
 
 def means(rows: Sequence[Row]) -> dict[str, Any]:
-    """Means over the pictures; `ratio` is the mean of the pictures' ratios."""
+    """Means over the images; `ratio` is the mean of the images' ratios."""
     versions = {name: _mean_point([getattr(row, name) for row in rows]) for name in ("vae", "dct_vae", "jpeg")}
     bits = ("jpeg_equal_bpp", "ratio", "payload_bpp", "bound_bpp", "initial_bpp")
     figures = (*bits, "plain_tiles", "encode_seconds", "decode_seconds")
@@ -153,7 +153,7 @@ def means(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A line a picture, and their means."""
+    """A line an image, and their means."""
     head = f"{'':14}" + "".join(f"{name:>24}" for name in ("VAE", "DCT-VAE", "JPEG")) + f"{'bits':>9}{'payload':>9}{'':>7}"
     units = f"{'picture':14}" + f"{'PSNR dB MS-SSIM   bpp':>24}" * 3 + f"{'/ JPEG':>9}{'/ -Lvlb':>9}{'s':>7}"
     lines = [head, units, *(_line(row.image, row) for row in rows)]
@@ -175,7 +175,7 @@ def _figures(point: Point) -> str:
 
 
 def grid(shown: Sequence[tuple[Row, Versions]]) -> bytes:
-    """A PNG with a row of pictures for each: the original, VAE, DCT-VAE, JPEG, with their figures."""
+    """A PNG with a row of images for each: the original, VAE, DCT-VAE, JPEG, with their figures."""
     from matplotlib.figure import Figure
 
     width, height = shown[0][1].original.size

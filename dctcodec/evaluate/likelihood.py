@@ -25,7 +25,7 @@ from dctcodec.vae.model import PaperModel, bits_per_dim, importance_bound
 SAMPLES = {"bernoulli": 1000, "logistic-mixture": 100}
 """The paper's."""
 BATCH = {"bernoulli": 250, "logistic-mixture": 25}
-"""What a processor's caches hold."""
+"""As many draws as fit into a processor's caches."""
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What is measured: a model that is installed, or a recipe with a run of it; and its test images."""
+"""The subject of a measurement: an installed model, or a recipe with its training run; and the test images."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from dctcodec.vae.config import Config
 from dctcodec.vae.model import PaperModel
 
 BINARY_SEED = 0
-"""Of the one drawing of black and white from a binary set's grey levels."""
+"""Seed of the black and white images drawn from a binary set's grey levels."""
 
 
 def load(source: str, run: Path | None) -> tuple[Config, PaperModel]:
@@ -59,7 +59,7 @@ def with_runs(sources: Sequence[str], runs: Sequence[Path]) -> list[tuple[str, P
     """Each source with its run: the runs belong to the recipes, in order. Raises ConfigError where their numbers differ."""
     recipes = sum(map(is_recipe, sources))
     if recipes != len(runs):
-        raise ConfigError(f"give --run once for each recipe: there are {recipes} recipes and {len(runs)} runs")
+        raise ConfigError(f"give one --run per recipe: there are {recipes} recipes and {len(runs)} runs")
     left = iter(runs)
     return [(source, next(left) if is_recipe(source) else None) for source in sources]
 
@@ -74,7 +74,7 @@ def fingerprint(model: PaperModel) -> str:
 
 
 def prepared(model: PaperModel, device: str) -> PaperModel:
-    """The model where it is to run, its convolutions in the layout that is fastest there."""
+    """The model on a device, with its convolutions in the fastest layout."""
     model = model.to(device).eval()
     channels_last(model.vae)
     return model

@@ -1,7 +1,7 @@
-"""Layers of the prior in exact integer arithmetic: the same numbers on every machine.
+"""Layers in exact integer arithmetic: the same numbers on every machine.
 
 Every tensor holds whole numbers. Products are sums of at most 2^12 terms whose partial sums stay below 2^24 (proved for the
-actual weights when a model is exported, and again when it is loaded), so the order of summation cannot matter: float64 (the
+actual weights at export, and again when the model is loaded), so the order of summation cannot matter: float64 (the
 reference), float32 and int8 kernels give the same bits. Rescaling is floor((sum + 2^(k-1)) / 2^k), exact in all of them.
 """
 
@@ -79,7 +79,7 @@ def arithmetic_for(device: torch.device) -> Arithmetic:
 
 @lru_cache(maxsize=256)
 def int8_is_exact(positions: int, terms: int, outputs: int) -> bool:
-    """Whether this machine's int8 product of these sizes is right, tried on operands whose sums are the largest there are.
+    """Whether this machine's int8 product of these sizes is right. It is tried on the operands with the largest sums.
 
     Kernels for processors without VNNI may saturate pairs at 16 bits. One position is never trusted: torch 2.13 misreads the
     strides of such a matrix when they are not the usual ones.

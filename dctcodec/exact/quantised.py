@@ -1,4 +1,4 @@
-"""Layers of the prior as they are trained: float, but with the rounding of their exact form in the loop.
+"""Layers for training: float, with the rounding of their exact form in the loop.
 
 Fixed point: activations are 7-bit, in 1/16; weights 8-bit with a power-of-two scale for each output channel, chosen so that
 every sum of a layer stays below 2^23.

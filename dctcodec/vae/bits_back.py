@@ -1,13 +1,13 @@
 """The diffusion prior as a coder of contexts: bits-back rANS along the chain (DESIGN section 3).
 
 A diffusion model has no tractable p(y_0), but its bound -L_vlb can be reached: the noise y_1 .. y_T is not drawn at random but
-*decoded* from the bits that are already on rANS's stack, and the reader gives those bits back. In Bit-Swap's order the encoder,
+*decoded* from the bits that are already on rANS's stack, and the decoder recovers those bits. In Bit-Swap's order the encoder,
 for t = 1 .. T, pops y_t from q(y_t | y_{t-1}) and pushes y_{t-1} under p(y_{t-1} | y_t); at the end it pushes y_T under p(y_T).
-The reader does the same backwards.
+The decoder does the same in reverse order.
 
-The first noise needs bits too. So the first tiles are coded plainly, each coefficient by the frequencies of its values, which costs
-little more than the diffusion model; the others go in groups that grow as the stack pays for them. Under it all lies a word that
-derives from the seed: a reader that does not end with it has read damaged bytes.
+The first noise needs bits too. So the first tiles are coded plainly: each coefficient by the frequencies of its values. That costs
+little more than the diffusion model. The other tiles are coded in groups, which grow with the number of bits on the stack. The
+lowest word of the stack is derived from the seed: a decoder that does not end with it has read damaged bytes.
 """
 
 import math
@@ -25,7 +25,7 @@ from dctcodec.vae.exact_diffusion import ExactDiffusion
 from dctcodec.vae.tables import GaussianTables, Stack
 
 FIRST_PLAIN = 16
-"""So many tiles are coded plainly where that is enough; their number, below PLAIN_LIMIT, is sent."""
+"""Number of tiles that are coded plainly at first. The file holds the final number, which is below PLAIN_LIMIT."""
 PLAIN_LIMIT = 2**18
 FIRST_GROWTH = 48
 GROWTH_UNIT = 256
@@ -56,7 +56,7 @@ class Coded:
 
 
 class _RunDry(Exception):
-    """There were too few bits on the stack for the next group's noise."""
+    """The stack has too few bits for the next group's noise."""
 
     def __init__(self, group: int):
         self.group = group
@@ -79,7 +79,7 @@ class BitsBackPrior:
         return self.code(symbols, seed, tick).payload
 
     def vlb_bits(self, symbols: Tensor, seed: int) -> float:
-        """-L_vlb in bits of the noise that `encode` draws: what coding costs but for the plain tiles and the coder's overhead."""
+        """-L_vlb in bits of the noise that `encode` draws: the cost of coding, without the plain tiles and the coder's overhead."""
         return self.code(symbols, seed, measure=True).bound_bits
 
     def code(self, symbols: Tensor, seed: int, tick: Tick = no_tick, measure: bool = False) -> Coded:
@@ -92,7 +92,7 @@ class BitsBackPrior:
         stack = _stack_of(data)
         growth, plain = (int(stack.decode(model, 1)[0]) for model in (_GROWTH_MODEL, _PLAIN_MODEL))
         if growth < LEAST_GROWTH or plain > tiles:
-            raise FormatError("the coded contexts are in groups that no writer makes: the file is damaged")
+            raise FormatError("the coded contexts are in groups that no encoder writes: the file is damaged")
         flat = torch.empty(tiles, self.network.coefficients, dtype=torch.int32)
         stop = tiles
         for size in reversed(group_sizes(tiles, plain, growth)):
@@ -132,7 +132,7 @@ class BitsBackPrior:
 
 
 class _Encoder:
-    """One run of `GaussianPrior.code`: tries group sizes, and takes smaller ones where the stack runs dry."""
+    """One run of `BitsBackPrior.code`. It tries group sizes, and smaller ones where the stack runs dry."""
 
     def __init__(self, prior: BitsBackPrior, flat: Tensor, seed: int, tick: Tick, measure: bool):
         self.prior, self.flat, self.seed, self.tick, self.measure = prior, flat, seed, tick, measure
@@ -180,13 +180,13 @@ class _Encoder:
         return self._group(stack, self.flat[: self.plain], 0) if self.plain else 0.0
 
     def _progress(self, tiles: int) -> None:
-        """Tell what was reached for the first time."""
+        """Report progress when it goes beyond what was reported before."""
         if tiles > self.reached:
             self.tick((tiles - self.reached) / len(self.flat))
             self.reached = tiles
 
     def _economise(self, group: int) -> None:
-        """Smaller groups, or more plain tiles where they are small already."""
+        """Use smaller groups, or more plain tiles where groups are small already."""
         if self.sizes[group] > 1 and self.growth > LEAST_GROWTH:
             self.growth = max(self.growth * 7 // 8, LEAST_GROWTH)
         else:
@@ -194,7 +194,7 @@ class _Encoder:
             self.states = []
 
     def _group(self, stack: Stack, symbols: Tensor, number: int) -> float:
-        """Code a group's symbols (n, coefficients) onto the stack; returns its -L_vlb in bits if that is asked for."""
+        """Code a group's symbols (n, coefficients) onto the stack; returns its -L_vlb in bits where `measure` is set."""
         prior, tables = self.prior, self.prior.tables
         before, bound = symbols.numpy().astype(np.int64), 0.0
         for t in range(1, prior.network.steps + 1):
@@ -223,7 +223,7 @@ def group_sizes(tiles: int, plain: int, growth: int) -> list[int]:
 
 
 def tile_order(tiles: int) -> np.ndarray:
-    """The order in which tiles are written: by i * HASH mod 2^32, so that every group is spread over the picture."""
+    """The order in which tiles are written: by i * HASH mod 2^32, so that every group is spread over the image."""
     return np.argsort(np.arange(tiles, dtype=np.uint64) * np.uint64(HASH) % np.uint64(2**32), kind="stable")
 
 

@@ -23,7 +23,7 @@ class ContextShape:
 
     `rate_weight`: None for the paper's bins, of which zero is an edge: then the sign of every coefficient near zero costs a bit.
     Else the bins move by half so that zero is a centre, a symbol is chosen by its squared error and its bits, each of which weighs
-    that much (`choice.py`), and channels are told as differences from the middle one, modulo 2^bits.
+    that much (`quantiser.py`), and channels are told as differences from the middle one, modulo 2^bits.
 
     `drawn` (with a `rate_weight` above 0): training and likelihoods do not take the best symbol but draw one. Near the edge of a
     bin a decoder cannot know on which side an image will fall; with a context that is a function of the image it pays for that in
@@ -79,7 +79,7 @@ class Context(nn.Module):
         with _in_full(images):
             symbols, logs = self.choice.posterior(self._values(images) * self.reach, self.width)
         logs = logs.movedim(0, -1).contiguous()
-        # Gumbel's way to a categorical draw
+        # a categorical draw by the Gumbel-max method
         drawn = (logs - torch.log(-torch.log(torch.rand_like(logs).clamp(1e-20, 1 - 1e-7)))).argmax(-1)
         surprise = -logs.gather(-1, drawn[..., None]).flatten(1).sum(1)
         return self.of_bins(chosen(symbols, drawn)), surprise

@@ -152,7 +152,7 @@ class ContextPrior(nn.Module):
     @torch.no_grad()
     def fit(self, symbols: Tensor) -> None:
         """Set the base model to the coefficients' means and standard deviations in `symbols` (N, channels, size, size), and the
-        frequencies of their values, which code the first tiles of a picture, to those there."""
+        frequencies of their values, which code the first tiles of an image, to those there."""
         values = self.centres(symbols.double())
         self.mean.copy_(values.mean(0))
         self.std.copy_(values.std(0, correction=0).clamp_min(STD_FLOOR * self.schedule.bin_width))

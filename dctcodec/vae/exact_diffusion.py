@@ -1,7 +1,7 @@
-"""The diffusion prior in exact integer arithmetic: the same distributions on every machine (see `exact.py` for why).
+"""The diffusion prior in exact integer arithmetic: the same distributions on every machine (see `exact/layers.py`).
 
 y_t is a whole number n_t of cells of its grid, y_0 a symbol. Everything here maps whole numbers to whole numbers: means in 1/64
-cell by integer multiplication, addition and shift, scales as indices of a table. `gaussian_export.py` makes the tensors.
+cell by integer multiplication, addition and shift, scales as indices of a table. `export.py` makes the tensors.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ CHUNK = 32
 
 
 class ExactDiffusion:
-    """Means and scales of both chains, for a batch of tiles. `tensors` as `gaussian_export.to_integers` makes them."""
+    """Means and scales of both chains, for a batch of tiles. `tensors`: from `export.to_integers`."""
 
     def __init__(self, tensors: dict[str, Tensor], arithmetic: Arithmetic):
         self.channels, self.size, self.bits, self.steps, self.scales = (int(value) for value in tensors["shape"])

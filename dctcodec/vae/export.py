@@ -1,4 +1,4 @@
-"""From a trained diffusion prior to the integers of `gaussian_exact.py` and `gaussian.py`, with the proof that they are exact."""
+"""From a trained diffusion prior to the integers of `exact_diffusion.py` and `bits_back.py`, with the proof that they are exact."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The family of the paper's models as a codec: 32x32 tiles in RGB, each alone; only the context is sent, the rest is drawn."""
+"""The paper's models as a codec. Each 32x32 RGB tile is coded alone: the file holds its context, other latents are drawn."""
 
 import numpy as np
 import torch
@@ -23,11 +23,11 @@ from dctcodec.vae.rdo import TileOptimiser
 from dctcodec.vae.tables import GaussianTables
 
 CHUNK = 32
-"""Tiles that are painted together."""
+"""Tiles that are decoded together."""
 
 
 class DctVae(Family):
-    """Symbols: int32 (tiles, 3, size, size), row by row of the picture."""
+    """Symbols: int32 (tiles, 3, size, size), row by row of the image."""
 
     one_quality = True
     progressive = False
@@ -49,7 +49,7 @@ class DctVae(Family):
 
     def step16(self, quality: float | None) -> int:
         if quality is not None:
-            raise ValueError("the paper's model has one quality: leave it out")
+            raise ValueError("the model has one quality: do not pass quality")
         return 0
 
     @torch.no_grad()
@@ -106,7 +106,7 @@ def tile_noise(tiles: range, seed: int, device: torch.device) -> Noise:
 
 
 def reconstruct_top(model: HierarchicalVae, rgb: Tensor, given: int, temperature: float, seed: int) -> tuple[Tensor, float]:
-    """A picture from the top `given` latents of the VAE baseline, as figure 9 shows it.
+    """An image from the top `given` latents of the VAE baseline, as figure 9 shows it.
 
     `rgb`: float32 (3, H, W) in [0, 255]. The latents are drawn from their posteriors, the others from the prior at `temperature`.
     Returns RGB (3, at least H, at least W) and the latents' KL in nats: they are continuous, so there is no file.

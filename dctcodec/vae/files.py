@@ -16,7 +16,7 @@ def load_model(name: str, device: torch.device | str = "cpu") -> tuple[Config, P
     """The configuration and the float model of an installed model's name. Raises ModelError."""
     info = installed.find(name)
     if "config" not in info.config:
-        raise ModelError(f"the model {name} is of the family {info.family}, not one of the paper's")
+        raise ModelError(f"the model {name} is of the family {info.family}, which is not the paper's")
     try:
         config = from_table(info.config["config"])
         model = PaperModel(config.shape)

@@ -32,7 +32,7 @@ class Likelihood(ABC):
     def moved(cls, parameters: Tensor, image: Tensor) -> Tensor:
         """The parameters with all means moved by an image in [0, 1]: 1/2 leaves them where they are. Raises ModelError where
         the likelihood has no such means."""
-        raise ModelError("the likelihood of the model has no means to move: leave offset out")
+        raise ModelError("the likelihood of the model has no means to move: remove offset")
 
 
 class Bernoulli(Likelihood):

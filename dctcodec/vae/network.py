@@ -216,7 +216,7 @@ class HierarchicalVae(nn.Module):
         `noise`: torch.randn on the weights' device by default. Features are added up, and parameters of the likelihood computed, in
         float32 under autocast too: to round them to bfloat16 costs 0.007 bits/dim of CIFAR-10 (`models/TRAINING.md`)."""
         if (context is not None) != self.shape.context:
-            raise ValueError("a context's image belongs to a network with a context, and to no other")
+            raise ValueError("only a network with a context takes a context's image")
         noise = noise or partial(torch.randn, device=self.start.device)
         features = self.start.expand(batch, -1, -1, -1)
         latents: list[Latent] = []

@@ -1,12 +1,12 @@
-"""Symbols that are worth their bits: entropy-constrained quantisation (Chou, Lookabaugh and Gray 1989).
+"""Rate-distortion optimised symbols: entropy-constrained quantisation (Chou, Lookabaugh and Gray 1989).
 
-The nearest bin of each coefficient is dear: in RGB the three channels of a frequency nearly agree, and a bin's edge between them
-costs bits that hardly any squared error pays for. So the three are chosen together, by squared error plus `weight` times a code
-length. Static tables of frequencies stand for the prior: a frequency's middle channel is coded by itself, the others as differences
-from it. Only an encoder needs any of this.
+The nearest bin of each coefficient costs many bits: in RGB the three channels of a frequency nearly agree, and an edge of a bin
+between them costs bits but reduces the squared error only a little. So the three are chosen together, by squared error plus
+`weight` times a code length. Static tables of frequencies stand for the prior: the middle channel is coded by itself, the others
+as differences from it. Only an encoder needs this module.
 
-exp(-ln 2 * (error / weight + bits)), normalised, is the posterior of a symbol whose prior are the static frequencies and which
-Gaussian noise of variance weight / (2 ln 2) hides. The choice is its mode; a training may draw from it instead.
+exp(-ln 2 * (error / weight + bits)), normalised, is the posterior of a symbol with the static frequencies as prior that
+is observed in Gaussian noise of variance weight / (2 ln 2). The choice is its mode; training may draw from it instead.
 """
 
 import math

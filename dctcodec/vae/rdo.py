@@ -1,8 +1,8 @@
-"""Effort for the paper's models: symbols whose *painted* tile is nearer, or which cost fewer bits, than those `choice.py` takes.
+"""Effort for the paper's models: a search for symbols that give a better decoded tile, or cost fewer bits.
 
-The choice of symbols knows their squared error in the context alone. What is seen is what the VAE paints from it. As in
-`dctcodec/refine.py` the gradient of the painted error says where moving a symbol by one helps, and the static code
-lengths of `choice.py` say what it costs. Tiles are painted alone, so each keeps its best symbols and a curvature.
+`quantiser.py` knows the squared error of symbols in the context alone, but the VAE decodes the tile. As in `bands/rdo.py`, the
+gradient of the decoded tile's error says where a move of a symbol by one helps, and the static code lengths of `quantiser.py` say
+what it costs. Tiles are decoded alone, so each keeps its own best symbols and curvature.
 """
 
 import torch

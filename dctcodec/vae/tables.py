@@ -32,7 +32,7 @@ Stack: TypeAlias = constriction.stream.stack.AnsCoder
 
 
 class GaussianTables:
-    """Counts of all scales. Of `tensors`, as `gaussian_export.to_integers` makes them, it reads
+    """Counts of all scales. Of `tensors`, as `export.to_integers` makes them, it reads
 
     `normal`: cumulative counts of the normal distribution; `grid_inverse`, `bin_inverse`: for each scale, points of that table in
     1/64 cell, times 2^INVERSE_SHIFT; `reach`: the table of a scale covers -reach .. reach cells; `plain`: counts of the values of
@@ -132,7 +132,7 @@ class GaussianTables:
         centre, phase = split(mean)
         entries = cells - centre + self.reach[scale]
         if entries.min(initial=0) < 0 or entries.max(initial=0) > 2 * self.reach[scale]:
-            raise FormatError("the coded contexts hold noise that no writer draws: the file is damaged")
+            raise FormatError("the coded contexts hold noise that no encoder writes: the file is damaged")
         _push(stack, entries.astype(np.int32), self.noise_rows(scale), phase)
 
     def pop_noise(self, stack: Stack, mean: np.ndarray, scale: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The diffusion prior's U-Net as it is trained: float tensors with the quantisation of its exact form in the loop.
 
-Table 6 of the paper gives the size; the form is one that integers can run (see `network.py`): residual blocks of two 3x3
+Table 6 of the paper gives the size; integers can run this form (see `exact/quantised.py`): residual blocks of two 3x3
 convolutions with clipped ReLUs, no normalisation, no attention. Frequencies are not translation invariant, so every layer adds a
 map of biases for the step and another for the position.
 """
