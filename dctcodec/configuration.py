@@ -53,7 +53,7 @@ def table(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
     if "extends" not in own:
         return own
     other = own.pop("extends")
-    if not isinstance(other, str):
+    if not isinstance(other, str) or "\0" in other:
         raise ConfigError(f"{path}: extends = {other!r} should be the name of a file beside it")
     before = (*before, path.resolve())
     if (path.parent / other).resolve() in before:

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dctcodec import Codec, ConfigError, configuration, installed
+from dctcodec import Codec, ConfigError, DataError, configuration, installed
 from dctcodec.cli.eval import evaluate
 from dctcodec.cli.train import train
 from dctcodec.configuration import LONGEST_CHAIN, merged, table
@@ -90,6 +90,7 @@ def test_merging_with_nothing_or_with_itself_changes_nothing(values: dict):
     [
         ('extends = "none.toml"', "cannot read .*none.toml"),
         ("extends = 3", "own.toml: extends = 3 should be the name"),
+        ('extends = "a\\u0000.toml"', "own.toml: extends = .* should be the name"),
         ('extends = "third.toml"', "third.toml: extends = 'own.toml' leads back to itself"),
         ('extends = "../own.toml"', "cannot read .*own.toml"),
         ("data = ", "own.toml is not a TOML file"),
@@ -155,6 +156,7 @@ def test_data_holds_for_one_stage_alone():
 A = stage("a", "joint")
 WRONG = [
     ({"family": "jpeg"}, "family = 'jpeg' is none of dct-bands, vae, dct-vae"),
+    ({"family": ["vae"]}, "is none of dct-bands, vae, dct-vae"),
     ({"stage": []}, r"needs one or more tables \[\[stage\]\]"),
     ({"stage": 3}, r"needs one or more tables \[\[stage\]\]"),
     ({"stage": [3]}, r"needs one or more tables \[\[stage\]\]"),
@@ -248,6 +250,16 @@ def _repeated(parent: dict, own: dict) -> list[tuple[str, ...]]:
     return [path for path, value in paths(own).items() if path in before and before[path] == value]
 
 
+def test_the_recipe_in_the_documents_is_one(tmp_path: Path):
+    text = (FOLDER.parent / "README.md").read_text("utf-8")
+    written(tmp_path, own=text[text.index("```toml\n") + 8 :].partition("```")[0])
+    for name in ("flagship", "dct-bands"):
+        written(tmp_path, **{name: (FOLDER / f"{name}.toml").read_text()})
+    (stage,) = read(tmp_path / "own.toml").stages
+    assert stage.config.shape == read(FOLDER / "flagship.toml").stages[-1].config.shape
+    assert (FOLDER / stage.start.relative_to(tmp_path)).exists()
+
+
 # --- whole trainings
 
 
@@ -339,6 +351,11 @@ def test_a_model_of_the_paper_is_made_from_nothing_and_goes_on_where_it_was_inte
     words = ["likelihood", "model", "--data", tiny_paper / "data", "--samples", 2, "--images", 4]
     result = CliRunner().invoke(evaluate, list(map(str, words)), catch_exceptions=False)
     assert result.exit_code == 0 and json.loads(result.output[result.output.index("{") :])["elbo_context_nats"] > 0
+
+
+def test_photographs_that_a_later_stage_needs_are_missed_at_once(tmp_path: Path):
+    with pytest.raises(DataError, match="no photographs in"):
+        make(FOLDER / "dct-vae-cifar10.toml", tmp_path, tmp_path / "run")
 
 
 def test_one_stage_may_be_trained_alone(tiny_paper: Path, tmp_path: Path):

@@ -37,9 +37,10 @@ def read_weights(path: Path, part: str = "") -> dict[str, Tensor]:
 def _as_floats(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Of float16, and of whole numbers that have an exponent."""
     floats = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in tensors.items()}
-    for layer in [name.removesuffix(EXPONENT) for name in tensors if name.endswith(EXPONENT)]:
-        exponent = floats.pop(layer + EXPONENT).float()
-        floats[f"{layer}.weight"] = floats[f"{layer}.weight"].float() * torch.exp2(-exponent)[:, None]
+    for weight in tensors:
+        exponent = floats.pop(weight.removesuffix(".weight") + EXPONENT, None)
+        if exponent is not None:
+            floats[weight] = floats[weight].float() * torch.exp2(-exponent.float())[:, None]
     return floats
 
 

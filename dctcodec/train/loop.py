@@ -57,7 +57,7 @@ def _train(
     torch.manual_seed(settings.seed + 1000 * rank() + progress.step)
     stepper = _stepper(model, optimiser, loss, settings, world)
     begun = saved = validated = time.monotonic()
-    bar = tqdm(total=100, unit="%", disable=None if rank() == 0 else True)
+    bar = tqdm(total=100, unit="%", desc=settings.folder.name, disable=None if rank() == 0 else True)
     recent = []
     while (fraction := progress.fraction(settings)) < 1 and agree(time.monotonic() - begun, world) < 60 * settings.piece:
         started = time.monotonic()

@@ -15,6 +15,7 @@ from pathlib import Path
 from torch import nn
 
 from dctcodec.bands.config import BandsConfig
+from dctcodec.data.photographs import photo_files
 from dctcodec.data.sets import folder_of
 from dctcodec.errors import ConfigError
 from dctcodec.files import make_folder, write_output
@@ -53,8 +54,10 @@ def train_model(recipe: Recipe, data: Path, settings: Settings, only: str | None
 
     Raises ConfigError where another process trains there, or the stage that another starts from has not ended."""
     stages = [recipe.stage(only)] if only else list(recipe.stages)
-    for stage in stages:
-        local_batch(stage.config.training.batch)  # told before the first hours, not after
+    for stage in stages:  # what is wrong is told before the first hours, not after
+        local_batch(stage.config.training.batch)
+        if stage.data == "photos":
+            photo_files(folder_of("photos", data))
     join_processes(settings.device)
     end = time.monotonic() + 60 * settings.piece
     with nullcontext() if only else held(settings.folder):

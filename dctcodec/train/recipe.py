@@ -103,7 +103,7 @@ def from_table(table: dict[str, Any], folder: Path) -> Recipe:
     """The recipe of a parsed table; `folder`: where its files of weights are. Raises ConfigError."""
     common = dict(table)
     family, tables = common.pop("family", None), common.pop("stage", None)
-    if family not in PARTS:
+    if not isinstance(family, str) or family not in PARTS:
         raise ConfigError(f"family = {family!r} is none of {', '.join(PARTS)}")
     if not (isinstance(tables, list) and tables and all(isinstance(one, dict) for one in tables)):
         raise ConfigError("a recipe needs one or more tables [[stage]]")
