@@ -471,10 +471,14 @@ def test_published_curves_need_a_folder_of_them_and_all_of_kodak(folder: Path):
 
 
 @pytest.fixture
-def few_qualities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Baselines at two qualities, for speed."""
-    few = [dataclasses.replace(baseline, qualities=baseline.qualities[3:6:2]) for baseline in BASELINES]
-    monkeypatch.setattr(baselines, "BASELINES", tuple(few))
+def quick_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Baselines at two qualities, AVIF at its fastest."""
+    quick = [dataclasses.replace(b, qualities=b.qualities[2:4], options=b.options | _fast(b)) for b in BASELINES]
+    monkeypatch.setattr(baselines, "BASELINES", tuple(quick))
+
+
+def _fast(baseline: baselines.Baseline) -> dict[str, int]:
+    return {"speed": 10} if baseline.format == "AVIF" else {}
 
 
 def run_kodak(folder: Path, *options: object) -> str:
@@ -490,7 +494,7 @@ def baseline_rows(path: Path) -> dict[str, tuple[int, list[dict]]]:
     return {codec["name"]: (codec["reused_rows"], codec["images"]) for codec in json.loads(path.read_text())["codecs"][1:]}
 
 
-def test_a_run_prints_a_table_and_stores_json_and_plot(folder: Path, tmp_path: Path, few_qualities: None):
+def test_a_run_prints_a_table_and_stores_json_and_plot(folder: Path, tmp_path: Path, quick_baselines: None):
     target, drawing = tmp_path / "out.json", tmp_path / "out.png"
     options = ["--data", folder, "--quality", "20,80", "--quality", "50", "--device", "cpu", "--json", target]
     done = CliRunner().invoke(bench, ["kodak", *map(str, options), "--plot", str(drawing)], catch_exceptions=False)
@@ -515,11 +519,11 @@ def test_a_run_prints_a_table_and_stores_json_and_plot(folder: Path, tmp_path: P
 
 
 @pytest.fixture
-def earlier(folder: Path, tmp_path: Path) -> Path:
+def earlier(folder: Path, tmp_path: Path, quick_baselines: None) -> Path:
     """The JSON of an earlier run of every baseline on the folder's images, at one quality."""
     results = [report.Result("dctcodec", "", [row()])]
-    for baseline in BASELINES:
-        rows = [row(baseline.qualities[3], image=name, psnr=math.inf) for name in ("a.png", "b.png")]
+    for baseline in baselines.BASELINES:
+        rows = [row(baseline.qualities[0], image=name, psnr=math.inf) for name in ("a.png", "b.png")]
         results.append(report.Result(baseline.name, "", rows, baseline.encoder))
     document = report.document(results, 1, kodak.find(folder), {})
     (tmp_path / "earlier.json").write_text(json.dumps(document))
@@ -534,7 +538,7 @@ def changed(path: Path, change: Callable[[dict], object]) -> Path:
     return path
 
 
-def test_rows_of_earlier_runs_are_reused(folder: Path, earlier: Path, tmp_path: Path, few_qualities: None):
+def test_rows_of_earlier_runs_are_reused(folder: Path, earlier: Path, tmp_path: Path):
     once, again = tmp_path / "once.json", tmp_path / "again.json"
     run_kodak(folder, "--json", once, "--reuse", earlier)
     assert {reused for reused, _ in baseline_rows(once).values()} == {2}  # of one quality; the other is measured
@@ -574,7 +578,7 @@ def test_a_damaged_row_or_a_missing_file_is_one_sentence(earlier: Path, tmp_path
         reuse.read(tmp_path / "none.json")
 
 
-def test_without_the_plugin_jpeg_xl_is_left_out(folder: Path, few_qualities: None, monkeypatch: pytest.MonkeyPatch):
+def test_without_the_plugin_jpeg_xl_is_left_out(folder: Path, quick_baselines: None, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(baselines, "has_jpeg_xl", lambda: False)
     said = run_kodak(folder, "--limit", "1")
     assert "JPEG XL is not measured: pip install pillow-jxl-plugin\n" in said
