@@ -1,7 +1,6 @@
 """One photograph through dctcodec, beside a JPEG of the same size and a JPEG of the same PSNR."""
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from dctcodec.image import normalise, read_image, write_image
 
 MAX_SIDE = 800  # pixels of a panel; larger pictures show their centre, so that every pixel stays a pixel
 MARGIN = 12
+WORST, BEST = 1, 95
+"""The qualities of other codecs that are compared with."""
 
 
 @dataclass(frozen=True)
@@ -66,19 +67,22 @@ def jpeg_of_size(original: Image.Image, limit: int) -> Version:
 
 
 def best_of_size(codec: Baseline, original: Image.Image, limit: int) -> tuple[int, bytes]:
-    """Quality and file of the best of at most `limit` bytes, or the smallest where all are larger."""
-    files = _files(codec, original)
-    best = next(files)
-    for quality, data in files:
-        if len(data) > limit:
-            break
-        best = quality, data
+    """Quality and file of the best of at most `limit` bytes, or the smallest where all are larger; by bisection."""
+    best, low, high = (WORST, codec.encode(original, WORST)), WORST + 1, BEST
+    while low <= high:
+        quality = (low + high) // 2
+        data = codec.encode(original, quality)
+        if len(data) <= limit:
+            best, low = (quality, data), quality + 1
+        else:
+            high = quality - 1
     return best
 
 
 def jpeg_of_psnr(original: Image.Image, psnr: float) -> Version:
     """The smallest JPEG of at least that PSNR in dB, or the best that there is where none reaches it."""
-    for quality, data in _files(JPEG, original):
+    for quality in range(WORST, BEST + 1):
+        data = JPEG.encode(original, quality)
         decoded = JPEG.decode(data)
         if metrics.psnr(original, decoded) >= psnr:
             return Version(f"JPEG of the same PSNR, quality {quality}", data, decoded)
@@ -98,11 +102,6 @@ def side_by_side(original: Image.Image, ours: Version, jpeg: Version) -> Image.I
         draw.text((left, MARGIN), label, "black", font)
         sheet.paste(_centre(image), (left, 2 * MARGIN + 16))
     return sheet
-
-
-def _files(codec: Baseline, original: Image.Image) -> Iterator[tuple[int, bytes]]:
-    for quality in range(1, 96):
-        yield quality, codec.encode(original, quality)
 
 
 def _centre(image: Image.Image) -> Image.Image:
