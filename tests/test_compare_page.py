@@ -50,7 +50,7 @@ def test_it_opens_from_a_file_in_every_size_and_asks_for_nothing(browser, report
     browser.open(report, width, 844, scheme)
     browser.shown()
     assert browser.log() == []
-    assert {address.partition(":")[0] for address in browser.requests()} <= {"file", "data", "about"}
+    assert {address.partition(":")[0] for address in browser.requests()} <= {"file", "data", "about", "chrome"}
     assert browser.run("document.documentElement.scrollWidth") <= width
     assert browser.text("#title") == NAME
     assert browser.find("#canvas").size["width"] >= 0.85 * width

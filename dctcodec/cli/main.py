@@ -93,6 +93,7 @@ def main() -> None:
 
 
 main.add_command(Deferred("compare", "dctcodec.cli.compare:compare", "Compare with other codecs, as a page for the browser."))
+main.add_command(Deferred("app", "dctcodec.cli.app:app", "Encode and compare live, in the browser."))
 main.add_command(Deferred("bench", "dctcodec.cli.bench:bench", "Measure against JPEG, WebP, AVIF and JPEG XL."))
 main.add_command(Deferred("train", "dctcodec.cli.train:train", "Train the networks of a model."))
 main.add_command(Deferred("eval", "dctcodec.cli.eval:evaluate", "Measure the paper's models: likelihood, collapse."))

@@ -5,16 +5,16 @@ from typing import Any
 import numpy as np
 
 from dctcodec.compare.comparison import Comparison
-from dctcodec.compare.embed import Region, embedded
+from dctcodec.compare.embed import METHOD, Region, embedded
 from dctcodec.compare.version import Version, as_json
 from dctcodec.tiles import TILE
 
 
-def image_document(comparison: Comparison, region: Region, limit: int) -> dict[str, Any]:
+def image_document(comparison: Comparison, region: Region, limit: int, method: int = METHOD) -> dict[str, Any]:
     """One image: its size, the region that is shown (left, top, width, height), and its versions, the original first, with lossless
-    images of at most `limit` characters in all."""
+    images of at most `limit` characters in all, encoded by WebP's `method`."""
     versions = comparison.versions
-    region, urls = embedded([comparison.original, *(version.image for version in versions)], region, limit)
+    region, urls = embedded([comparison.original, *(version.image for version in versions)], region, limit, method)
     original = {"name": "original", "settings": "", "note": "", "figures": None, "points": [], "maps": [], "url": urls[0]}
     return {
         "name": comparison.name,

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 WEBP_MAX_SIDE = 16383
+METHOD = 4
+"""Of WebP: seven tenths of the time of the smallest files, 0.5 % larger."""
 MARGIN = 0.95
 """Of the part that should fit, so that a second try is rarely needed."""
 
@@ -33,22 +35,22 @@ class Region:
         return Region(self.left + (self.width - width) // 2, self.top + (self.height - height) // 2, width, height)
 
 
-def embedded(images: Sequence[Image.Image], region: Region, limit: int) -> tuple[Region, list[str]]:
+def embedded(images: Sequence[Image.Image], region: Region, limit: int, method: int = METHOD) -> tuple[Region, list[str]]:
     """The same region of images of one size as data URLs, and the region itself: smaller where the URLs would have more than
     `limit` characters in all."""
     while True:
-        urls = [data_url(image.crop(region.box)) for image in images]
+        urls = [data_url(image.crop(region.box), method) for image in images]
         total = sum(map(len, urls))
         if total <= limit or region.width * region.height == 1:
             return region, urls
         region = region.shrunk(MARGIN * math.sqrt(limit / total))
 
 
-def data_url(image: Image.Image) -> str:
-    """An image as a lossless WebP, or PNG where it is too long for WebP, in a data URL."""
+def data_url(image: Image.Image, method: int = METHOD) -> str:
+    """An image as a lossless WebP, or PNG where it is too long for WebP, in a data URL. `method`: 0 (quick) to 6."""
     buffer = io.BytesIO()
     if max(image.size) <= WEBP_MAX_SIDE:
-        image.convert("RGB").save(buffer, "WEBP", lossless=True, method=4, quality=25)
+        image.convert("RGB").save(buffer, "WEBP", lossless=True, method=method, quality=25)
         kind = "webp"
     else:
         image.save(buffer, "PNG")

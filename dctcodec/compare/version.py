@@ -43,9 +43,14 @@ class Version:
 
 
 def measured(
-    original: Image.Image, data: bytes, decode: Callable[[bytes], Image.Image], quality: float | None, encode_seconds: float
+    original: Image.Image,
+    data: bytes,
+    decode: Callable[[bytes], Image.Image],
+    quality: float | None,
+    encode_seconds: float,
+    perceptual: bool = True,
 ) -> tuple[Image.Image, Figures]:
-    """A file decoded once, and its figures."""
+    """A file decoded once, and its figures. Without `perceptual` the slow ones, MS-SSIM and SSIMULACRA2, are None."""
     start = time.perf_counter()
     decoded = decode(data)
     decode_seconds = time.perf_counter() - start
@@ -54,8 +59,8 @@ def measured(
         bytes=len(data),
         bpp=8 * len(data) / (original.width * original.height),
         psnr=metrics.psnr(original, decoded),
-        ms_ssim=metrics.ms_ssim(original, decoded),
-        ssimulacra2=metrics.ssimulacra2(original, decoded),
+        ms_ssim=metrics.ms_ssim(original, decoded) if perceptual else None,
+        ssimulacra2=metrics.ssimulacra2(original, decoded) if perceptual else None,
         encode_seconds=encode_seconds,
         decode_seconds=decode_seconds,
     )
