@@ -51,7 +51,7 @@ def bench() -> None:
     type=PATH,
     multiple=True,
     metavar="FILE",
-    help="JSON of an earlier run: take its rows of JPEG, WebP, AVIF and JPEG XL where nothing has changed. Repeatable.",
+    help="JSON of an earlier run: take its rows where codec, options, versions and image are the same. Repeatable.",
 )
 @click.option("--paper", is_flag=True, help="The paper's figure 9: VAE, DCT-VAE and JPEG of equal PSNR, for a dct-vae model.")
 @click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Of our encoder.")

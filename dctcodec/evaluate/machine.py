@@ -1,5 +1,6 @@
 """What a measurement ran on: without it no time and no rate can be compared."""
 
+import hashlib
 import os
 import platform
 import shlex
@@ -41,6 +42,13 @@ def cpu_name() -> str:
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def digest(folder: Path) -> str:
+    """The SHA-256 of all files of a folder and their names; compiled Python apart."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    sums = [f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
+    return hashlib.sha256("\n".join(sums).encode()).hexdigest()
 
 
 def package_version(package: str) -> str | None:

@@ -8,11 +8,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import torch
 from PIL import Image
 
 from dctcodec import metrics
 from dctcodec.codec import Codec
+from dctcodec.evaluate.machine import digest
 from dctcodec.image import normalise, read_image
+
+CODE = Path(__file__).resolve().parent.parent
+"""The package."""
 
 
 class Measurable(Protocol):
@@ -32,6 +37,18 @@ class Setting:
     codec: Codec
     effort: int
     tune: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the rows depend on besides the images and the qualities; it can be stored as JSON."""
+        return {
+            "model": self.codec.model.name,
+            "effort": self.effort,
+            "tune": self.tune,
+            "device": self.codec.device.type,
+            "torch": torch.__version__,
+            "sha256": {"model": digest(self.codec.model.path), "code": digest(CODE)},
+        }
 
     def encode(self, image: Image.Image, quality: float | None) -> bytes:
         return self.codec.encode(image, quality, effort=self.effort, tune=self.tune)
@@ -58,6 +75,10 @@ class Row:
     decode_seconds: float
 
 
+Known = Mapping[tuple[str, float | None], Row]
+"""Rows by picture's name and quality."""
+
+
 def stored_row(stored: Mapping[str, Any]) -> Row:
     """A row as the JSON of a run has it; the PSNR of equal images is null there, as JSON has no infinity.
 
@@ -70,7 +91,7 @@ def measure(
     paths: Sequence[Path],
     qualities: Iterable[float | None],
     tick: Callable[[], object] = lambda: None,
-    known: Mapping[tuple[str, float | None], Row] = MappingProxyType({}),
+    known: Known = MappingProxyType({}),
 ) -> list[Row]:
     """A row for every quality and picture, in that order; `tick` is called after each. `known`: rows by picture's name and quality
     that are taken as they are. Raises ImageError."""

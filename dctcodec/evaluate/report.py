@@ -40,8 +40,8 @@ class Curve(Protocol):
 
 @dataclass(frozen=True)
 class Result:
-    """All rows of one codec. `encoder`: of a baseline, what its files depend on besides the image and the quality; `reused`: how
-    many rows are those of an earlier run."""
+    """All rows of one codec. `encoder`: what they depend on besides the images and the qualities; `reused`: how many are those of
+    an earlier run."""
 
     name: str
     description: str

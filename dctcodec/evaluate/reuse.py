@@ -1,4 +1,4 @@
-"""Rows of an earlier run's JSON, so that baselines whose files come out the same each time need not be measured again."""
+"""Rows of an earlier run's JSON, so that codecs which make the same files again need not be measured again."""
 
 import hashlib
 import json
@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dctcodec.errors import DataError
-from dctcodec.evaluate.baselines import Baseline
 from dctcodec.evaluate.kodak import Pictures
 from dctcodec.evaluate.machine import package_version
-from dctcodec.evaluate.measure import Row, stored_row
+from dctcodec.evaluate.measure import Known, Row, stored_row
 from dctcodec.files import reason
 
 MEASURES = {
@@ -29,18 +28,18 @@ class Earlier:
     codecs: Mapping[str, dict[str, Any]]
     sha256: Mapping[str, str]
 
-    def rows(self, baseline: Baseline, pictures: Pictures) -> list[Row]:
-        """Rows of the same encoder on the same pictures, at the qualities that are wanted."""
-        codec = self.codecs.get(baseline.name, {})
-        if codec.get("encoder") != baseline.encoder:
+    def rows(self, name: str, encoder: dict[str, Any], pictures: Pictures) -> list[Row]:
+        """Rows of the codec `name` with the same encoder on the same pictures."""
+        codec = self.codecs.get(name, {})
+        if codec.get("encoder") != encoder:
             return []
         same = {name for name, digest in sums(pictures).items() if self.sha256.get(name) == digest}
-        return [stored_row(row) for row in codec["images"] if row["image"] in same and row["quality"] in baseline.qualities]
+        return [stored_row(row) for row in codec["images"] if row["image"] in same]
 
 
-def rows(earlier: Sequence[Earlier], baseline: Baseline, pictures: Pictures) -> dict[tuple[str, float | None], Row]:
-    """What earlier runs measured of a baseline on these pictures, by picture's name and quality."""
-    return {(row.image, row.quality): row for run in earlier for row in run.rows(baseline, pictures)}
+def rows(earlier: Sequence[Earlier], name: str, encoder: dict[str, Any], pictures: Pictures) -> Known:
+    """What earlier runs measured of a codec on these pictures. `encoder`: what its rows depend on, see `Result`."""
+    return {(row.image, row.quality): row for run in earlier for row in run.rows(name, encoder, pictures)}
 
 
 def read(path: Path) -> Earlier:

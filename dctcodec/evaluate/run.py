@@ -1,8 +1,8 @@
 """A whole bench run: find the pictures, measure every codec on them, say and store what came out."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -12,23 +12,22 @@ from dctcodec.evaluate import baselines, machine, report, reuse
 from dctcodec.evaluate.baselines import Baseline
 from dctcodec.evaluate.extra import need
 from dctcodec.evaluate.kodak import Pictures, find
-from dctcodec.evaluate.measure import Measurable, Row, Setting, measure
+from dctcodec.evaluate.measure import Measurable, Setting, measure
 from dctcodec.evaluate.published import Published, read
 from dctcodec.evaluate.report import Result
+from dctcodec.evaluate.reuse import Earlier
 from dctcodec.files import check_output, write_output
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A codec, what to call it, and the qualities to measure it at. `encoder`: of a baseline, see `Result`; `known`: rows that need
-    not be measured, by picture's name and quality."""
+    """A codec, what to call it, and the qualities to measure it at. `encoder`: what its rows depend on, see `Result`."""
 
     name: str
     description: str
     codec: Measurable
     qualities: Sequence[float | None]
-    encoder: dict[str, object] | None = None
-    known: Mapping[tuple[str, float | None], Row] = field(default_factory=dict)
+    encoder: dict[str, object]
 
 
 def run(
@@ -67,10 +66,10 @@ def run(
     codec.check(effort, tune)
     ours = Setting(codec, effort, tune)
     description = f"model {model}, device {device}, effort {effort}, tune {tune}"
-    subjects = [Subject("dctcodec", description, ours, qualities)]
+    subjects = [Subject("dctcodec", description, ours, qualities, ours.identity)]
     if with_baselines:
-        subjects += [_baseline(baseline, reuse.rows(earlier, baseline, pictures)) for baseline in _available()]
-    results = _measure_all(subjects, pictures)
+        subjects += [Subject(one.name, one.description, one, one.qualities, one.encoder) for one in _available()]
+    results = _measure_all(subjects, pictures, earlier)
 
     click.echo(f"Mean over {len(pictures.paths)} pictures: {pictures.description}")
     click.echo(report.table(results))
@@ -103,11 +102,7 @@ def _available() -> Sequence[Baseline]:
     return baselines.available()
 
 
-def _baseline(baseline: Baseline, known: Mapping[tuple[str, float | None], Row]) -> Subject:
-    return Subject(baseline.name, baseline.description, baseline, baseline.qualities, baseline.encoder, known)
-
-
-def _measure_all(subjects: Sequence[Subject], pictures: Pictures) -> list[Result]:
+def _measure_all(subjects: Sequence[Subject], pictures: Pictures, earlier: Sequence[Earlier]) -> list[Result]:
     from tqdm import tqdm
 
     results = []
@@ -115,6 +110,8 @@ def _measure_all(subjects: Sequence[Subject], pictures: Pictures) -> list[Result
     with tqdm(total=total, unit="picture", disable=None) as bar:
         for subject in subjects:
             bar.set_description(subject.name)
-            rows = measure(subject.codec, pictures.paths, subject.qualities, bar.update, subject.known)
-            results.append(Result(subject.name, subject.description, rows, subject.encoder, len(subject.known)))
+            known = reuse.rows(earlier, subject.name, subject.encoder, pictures)
+            rows = measure(subject.codec, pictures.paths, subject.qualities, bar.update, known)
+            reused = sum((row.image, row.quality) in known for row in rows)
+            results.append(Result(subject.name, subject.description, rows, subject.encoder, reused))
     return results
