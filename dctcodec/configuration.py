@@ -13,7 +13,7 @@ from dctcodec.errors import ConfigError
 
 
 class Limits(NamedTuple):
-    """Of a number: from 0, or above it, to `most`."""
+    """Limits of a number: from 0 (or above 0) to `most`."""
 
     most: int = 10**9
     zero: bool = True
@@ -22,7 +22,7 @@ class Limits(NamedTuple):
         return f"{'from 0 up' if self.zero else 'above 0'}, at most {self.most}"
 
     def hold(self, number: float) -> bool:
-        """Whether a number is within them; nan is not."""
+        """Whether a number is within the limits; nan is not."""
         return 0 <= number <= self.most and (self.zero or number > 0)
 
 
@@ -32,13 +32,13 @@ Rate = Annotated[float, Limits(1, zero=False)]
 Share = Annotated[float, Limits(1)]
 
 LONGEST_CHAIN = 20
-"""Of files that each extend the next."""
+"""Most files that extend one another."""
 
 Config = TypeVar("Config")
 
 
 def read(path: Path, parse: Callable[[dict[str, Any]], Config]) -> Config:
-    """What `parse` makes of the table in a TOML file. Raises ConfigError, which says what is wrong in it."""
+    """The result of `parse` on the table in a TOML file. Raises ConfigError with the file and what is wrong in it."""
     values = table(path)
     try:
         return parse(values)
@@ -59,12 +59,12 @@ def table(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
     if (path.parent / other).resolve() in before:
         raise ConfigError(f"{path}: extends = {other!r} leads back to itself")
     if len(before) > LONGEST_CHAIN:
-        raise ConfigError(f"{path}: more than {LONGEST_CHAIN} files extend each the next")
+        raise ConfigError(f"{path}: more than {LONGEST_CHAIN} files extend one another")
     return merged(table(path.parent / other, before), own)
 
 
 def merged(parent: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """`parent` with what `own` says instead or besides: tables are merged, all else, arrays of tables too, is replaced."""
+    """`parent` updated by `own`: tables are merged, everything else is replaced, arrays of tables too."""
     tables = {name for name in parent.keys() & own.keys() if isinstance(parent[name], dict) and isinstance(own[name], dict)}
     return parent | own | {name: merged(parent[name], own[name]) for name in tables}
 
@@ -92,9 +92,9 @@ def make(kind: type[Config], values: dict[str, Any], where: str) -> Config:
 
 
 def check_names(values: dict[str, Any], known: set[str], where: str) -> None:
-    """Raises ConfigError where a table has other names than those known."""
+    """Raises ConfigError where a table has unknown names."""
     if unknown := sorted(values.keys() - known):
-        raise ConfigError(f"[{where}] has {', '.join(unknown)}, which means nothing there; known: {', '.join(sorted(known))}")
+        raise ConfigError(f"[{where}] has {', '.join(unknown)}, which is unknown there; known: {', '.join(sorted(known))}")
 
 
 def _value(name: str, value: Any, kind: Any, where: str) -> Any:

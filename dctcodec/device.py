@@ -17,7 +17,7 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise ModelError("there is no CUDA device here: use --device cpu")
+        raise ModelError("no CUDA device was found: use --device cpu")
     return torch.device(name)
 
 

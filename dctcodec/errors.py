@@ -1,4 +1,4 @@
-"""Every error that dctcodec raises on purpose. Messages say what is wrong and what to do."""
+"""The errors of dctcodec. Messages say what is wrong and what to do."""
 
 import sys
 import warnings
@@ -6,11 +6,11 @@ from textwrap import shorten
 
 
 class DctcodecError(Exception):
-    """Base of all of them; the command line prints its message and exits with 1."""
+    """Base of all errors. The command line prints the message and exits with 1."""
 
 
 class ImageError(DctcodecError):
-    """A picture that cannot be read, or is too large or too small."""
+    """An image that cannot be read, or is too large or too small."""
 
 
 class FormatError(DctcodecError):
@@ -18,11 +18,11 @@ class FormatError(DctcodecError):
 
 
 class TargetError(DctcodecError):
-    """A size or a quality of picture that no file of the model has."""
+    """A target (bpp, size or PSNR) that no quality of the model meets."""
 
 
 class ModelError(DctcodecError):
-    """A model that is not installed, damaged, or not the one the file was made with."""
+    """A model that is not installed, is damaged, or did not make the file."""
 
 
 class ConfigError(DctcodecError):
@@ -30,7 +30,7 @@ class ConfigError(DctcodecError):
 
 
 class DataError(DctcodecError):
-    """Photographs or test images that are not where they were looked for."""
+    """Photographs or test images that were not found."""
 
 
 class InputError(DctcodecError):
@@ -46,11 +46,11 @@ class ExportError(DctcodecError):
 
 
 class DctcodecWarning(UserWarning):
-    """Something was done to the user's picture that they may not expect; the command line prints it on one line."""
+    """The image was changed in a way that the user may not expect. The command line prints one line."""
 
 
 def last_line(error: Exception) -> str:
-    """The last line of another library's error, shortened: of weights that do not fit it names one."""
+    """The last line of another library's error, shortened."""
     return shorten((str(error).splitlines() or [type(error).__name__])[-1], 120)
 
 

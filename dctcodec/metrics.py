@@ -1,4 +1,4 @@
-"""How near a decoded picture is to its original, in the three measures that codecs are compared by."""
+"""How near a decoded image is to its original, in the three measures that codecs are compared by."""
 
 import math
 from typing import TYPE_CHECKING
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 MS_SSIM_MIN_SIDE = 161  # four halvings of an 11-pixel window
 NEARLY_EQUAL = 1e-5
-"""Of 1 - MS-SSIM: below it two pictures are equal, and its logarithm need not fall further."""
+"""Of 1 - MS-SSIM: below it two images are equal, and its logarithm need not fall further."""
 
 
 def psnr(original: Image.Image, decoded: Image.Image) -> float:
-    """PSNR in dB over the 8-bit RGB values of both pictures; `math.inf` where they are equal.
+    """PSNR in dB over the 8-bit RGB values of both images; `math.inf` where they are equal.
 
     Raises ValueError if the sizes differ.
     """
@@ -41,7 +41,7 @@ def ms_ssim(original: Image.Image, decoded: Image.Image) -> float | None:
 
 
 def ssimulacra2(original: Image.Image, decoded: Image.Image) -> float | None:
-    """The SSIMULACRA2 score over 8-bit RGB: 100 for equal pictures, about 70 for good ones, below 0 for very bad ones.
+    """The SSIMULACRA2 score over 8-bit RGB: 100 for equal images, about 70 for good ones, below 0 for very bad ones.
 
     None where the shorter side is below `dctcodec.ssimulacra2.MIN_SIDE`: the measure has no value there.
     Raises ValueError if the sizes differ.
@@ -57,7 +57,7 @@ def ssimulacra2(original: Image.Image, decoded: Image.Image) -> float | None:
 
 
 def log_dissimilarity(first: "Tensor", second: "Tensor") -> "Tensor":
-    """ln(1 - MS-SSIM) of pictures float32 (B, C, H, W) in [0, 255], (B,), with a gradient. Sides shorter than MS_SSIM_MIN_SIDE
+    """ln(1 - MS-SSIM) of images float32 (B, C, H, W) in [0, 255], (B,), with a gradient. Sides shorter than MS_SSIM_MIN_SIDE
     have their last row or column repeated."""
     import pytorch_msssim
     from torch.nn.functional import pad
@@ -74,5 +74,5 @@ def ms_ssim_db(value: float) -> float:
 
 def _rgb(original: Image.Image, decoded: Image.Image) -> list[np.ndarray]:
     if original.size != decoded.size:
-        raise ValueError(f"the decoded picture is {decoded.size}, the original {original.size}")
+        raise ValueError(f"the decoded image is {decoded.size}, the original {original.size}")
     return [np.array(image.convert("RGB")) for image in (original, decoded)]

@@ -1,10 +1,10 @@
-"""How long work tells of its progress."""
+"""Progress of long calls."""
 
 from collections.abc import Callable
 
 Tick = Callable[[float], object]
-"""Told the share of a call's work just done, for a progress bar. The shares add up to 1."""
+"""Called with the share of the work that was just done. The shares add up to 1."""
 
 
 def no_tick(_: float) -> None:
-    """Tells nobody."""
+    """Ignore progress."""

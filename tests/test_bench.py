@@ -663,7 +663,7 @@ def test_jpegs_of_the_same_size_and_of_the_same_psnr():
     psnr = metrics.psnr(image, of_size.image)
     of_psnr = demo.jpeg_of_psnr(image, psnr)
     assert metrics.psnr(image, of_psnr.image) >= psnr and len(of_psnr.data) <= limit
-    assert "at its best" in demo.jpeg_of_psnr(image, 99).label
+    assert "of the highest quality" in demo.jpeg_of_psnr(image, 99).label
 
 
 def test_demo_leaves_a_picture_in_the_current_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

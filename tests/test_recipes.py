@@ -106,7 +106,7 @@ def test_files_that_cannot_extend_each_other_are_named(tmp_path: Path, line: str
 def test_a_chain_of_files_is_short(tmp_path: Path):
     written(tmp_path, **{"0": "a = 1"}, **{str(n): f'extends = "{n - 1}.toml"' for n in range(1, LONGEST_CHAIN + 10)})
     assert table(tmp_path / f"{LONGEST_CHAIN}.toml") == {"a": 1}
-    with pytest.raises(ConfigError, match="more than 20 files extend each the next"):
+    with pytest.raises(ConfigError, match="more than 20 files extend one another"):
         table(tmp_path / f"{LONGEST_CHAIN + 9}.toml")
 
 

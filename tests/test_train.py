@@ -467,7 +467,7 @@ def test_the_rate_of_a_run_of_the_papers_model_is_its_recipes(paper_runs: Path, 
 
 def test_processes_share_a_batch_of_the_papers_model(paper_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(ConfigError, match="batch = 8 cannot be shared equally by 3 processes"):
+    with pytest.raises(ConfigError, match="batch = 8 cannot be divided by 3 processes"):
         vae_run(paper_runs / "tiny.toml", tmp_path / "run", 1)
 
 
@@ -609,7 +609,7 @@ def test_pieces_and_seeds_have_a_range(paper_runs: Path, tmp_path: Path, option:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [(None, "cannot read the weights"), ("vae.start", "not of this network"), ("stem.weight", "not one has a name")],
+    [(None, "cannot read the weights"), ("vae.start", "not of this network"), ("stem.weight", "none of their names")],
 )
 def test_weights_that_cannot_begin_a_dct_vae_are_refused(paper_runs: Path, tmp_path: Path, name: str | None, said: str):
     start = tmp_path / "vae.safetensors"

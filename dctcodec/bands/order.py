@@ -15,7 +15,7 @@ _SPLIT_BANDS = 4
 _PART = ((0, 2), (3, 1))
 """Part of a frequency, by u mod 2 and v mod 2: all four neighbours of one of part 2 or 3 are of part 0 or 1."""
 _BANDS_IN_PARTS = range(2, 7)
-"""The first bands are too small to gain from it, and the last one is no input of the network."""
+"""The first bands are too small to gain from parts, and the last one is not an input of the network."""
 
 
 class Channel(NamedTuple):

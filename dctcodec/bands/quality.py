@@ -21,5 +21,5 @@ def step_of_quality(quality: float) -> float:
 
 
 def quality_of_step(step: float) -> float:
-    """Quality of a step > 0, the inverse of `step_of_quality` up to rounding; may lie outside 1..100 for foreign steps."""
+    """Quality of a step > 0, the inverse of `step_of_quality` up to rounding. It may lie outside 1..100."""
     return 1 + 99 * math.log(step / COARSEST) / math.log(FINEST / COARSEST)

@@ -1,4 +1,4 @@
-"""Bjøntegaard delta rate: how many per cent more bits one codec needs than another for the same quality.
+"""Bjøntegaard delta rate: the difference in bits, in per cent, between two codecs at equal quality.
 
 Both curves are first cut to one interval of bpp: where the interval ends inside a curve, the curve gets a point there
 (metric interpolated over log bpp by PCHIP), and the points outside fall away. The `bjontegaard` package then
@@ -61,7 +61,7 @@ def _reaches(curve: Curve, low: float, high: float) -> bool:
 
 
 def _rising(curve: Curve) -> list[tuple[float, float]]:
-    """The points in order of bpp, without those that cost more bits and are no better, or have no finite metric."""
+    """The points in order of bpp, without points that cost more bits for no better metric or whose metric is not finite."""
     kept: list[tuple[float, float]] = []
     for bpp, metric in sorted(curve):
         if np.isfinite(metric) and (not kept or (bpp > kept[-1][0] and metric > kept[-1][1])):

@@ -13,7 +13,7 @@ from dctcodec.errors import DctcodecError
 from dctcodec.evaluate.baselines import JPEG, Baseline
 from dctcodec.image import normalise, read_image, write_image
 
-MAX_SIDE = 800  # pixels of a panel; larger pictures show their centre, so that every pixel stays a pixel
+MAX_SIDE = 800  # pixels of a panel; of a larger image the centre is shown, without resizing
 MARGIN = 12
 WORST, BEST = 1, 95
 """The qualities of other codecs that are compared with."""
@@ -21,7 +21,7 @@ WORST, BEST = 1, 95
 
 @dataclass(frozen=True)
 class Version:
-    """The photograph as one codec gives it back."""
+    """The photograph after one codec."""
 
     label: str
     data: bytes
@@ -86,11 +86,11 @@ def jpeg_of_psnr(original: Image.Image, psnr: float) -> Version:
         decoded = JPEG.decode(data)
         if metrics.psnr(original, decoded) >= psnr:
             return Version(f"JPEG of the same PSNR, quality {quality}", data, decoded)
-    return Version(f"JPEG at its best, quality {quality}", data, decoded)
+    return Version(f"JPEG of the highest quality, {quality}", data, decoded)
 
 
 def side_by_side(original: Image.Image, ours: Version, jpeg: Version) -> Image.Image:
-    """The three pictures in a row, each under its name and size in bytes; large ones show their centre."""
+    """The three images in a row, each under its name and size in bytes; large ones show their centre."""
     font = ImageFont.load_default(16)
     panels = [(original, "original")] + [(v.image, f"{v.label}: {len(v.data)} bytes") for v in (ours, jpeg)]
     width = max(min(original.width, MAX_SIDE), *(int(font.getlength(label)) for _, label in panels)) + MARGIN

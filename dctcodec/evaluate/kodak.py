@@ -1,4 +1,4 @@
-"""Where the test pictures come from: a folder of the user's, a cache, or the Kodak site, each file checked."""
+"""The test images: from the user's folder, a cache, or the Kodak site, where each file is checked."""
 
 import hashlib
 import http.client
@@ -44,27 +44,27 @@ TIMEOUT = 30  # seconds without an answer
 
 @dataclass(frozen=True)
 class Pictures:
-    """Test pictures and what to call them in a report."""
+    """Test images and what to call them in a report."""
 
     description: str
     paths: tuple[Path, ...]
 
 
 def find(data: Path | None = None) -> Pictures:
-    """The pictures to test on: those in the folder `data`, else Kodak from the cache, downloaded where needed.
+    """The images to test on: those in the folder `data`, else Kodak from the cache, downloaded where needed.
 
-    A folder may hold any pictures; the description says whether they are Kodak's. The cache is
+    A folder may hold any images; the description says whether they are Kodak's. The cache is
     `$DCTCODEC_CACHE/kodak`, else `~/.cache/dctcodec/kodak`.
-    Raises DataError: no such folder, no pictures in it, no way to download them, or a download that is not the file;
+    Raises DataError: no such folder, no images in it, no way to download them, or a download that is not the file;
     OutputError: the cache cannot be written.
     """
     if data is None:
         return Pictures("Kodak", _cached())
     if not data.is_dir():
-        raise DataError(f"{data} is not a folder of pictures")
+        raise DataError(f"{data} is not a folder of images")
     paths = tuple(sorted(path for path in data.iterdir() if path.suffix.lower() in _extensions()))
     if not paths:
-        raise DataError(f"{data} holds no pictures")
+        raise DataError(f"{data} contains no images")
     return Pictures("Kodak" if _is_kodak(paths) else f"{data} (not the Kodak set)", paths)
 
 
@@ -100,7 +100,7 @@ def _download(files: list[tuple[Path, str]]) -> None:
     for path, sha256 in tqdm(files, desc="downloading Kodak", unit="file", disable=None):
         content = _fetch(URL + path.name)
         if hashlib.sha256(content).hexdigest() != sha256:
-            raise DataError(f"{URL}{path.name} is not the Kodak picture (its SHA-256 differs); use --data DIR")
+            raise DataError(f"{URL}{path.name} is not the Kodak image (its SHA-256 differs); use --data DIR")
         _store(path, content)
 
 
@@ -110,14 +110,12 @@ def _fetch(url: str) -> bytes:
             return response.read()
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise DataError(
-            f"the Kodak pictures are not in the cache and {url} cannot be reached ({reason}); use --data DIR"
-        ) from error
+        raise DataError(f"the Kodak images are not in the cache and {url} cannot be reached ({reason}); use --data DIR") from error
 
 
 def _store(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"cannot make the folder {path.parent} for the Kodak pictures ({reason(error)})") from error
+        raise DataError(f"cannot make the folder {path.parent} for the Kodak images ({reason(error)})") from error
     write_output(path, content)

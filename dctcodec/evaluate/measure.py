@@ -1,4 +1,4 @@
-"""One codec on a set of pictures: bits, distortion and time of every picture at every quality, and their means."""
+"""One codec on a set of images: bits, distortion and time of every image at every quality, and their means."""
 
 import math
 import time
@@ -21,7 +21,7 @@ CODE = Path(__file__).resolve().parent.parent
 
 
 class Measurable(Protocol):
-    """What can be measured: `dctcodec.codec.Codec` and the baselines."""
+    """Anything that can be measured: `dctcodec.codec.Codec` and the baselines."""
 
     def encode(self, image: Image.Image, quality: float | None) -> bytes: ...
 
@@ -40,7 +40,7 @@ class Setting:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the rows depend on besides the images and the qualities; it can be stored as JSON."""
+        """Everything besides images and qualities that the rows depend on, as JSON."""
         return {
             "model": self.codec.model.name,
             "effort": self.effort,
@@ -62,7 +62,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Row:
-    """One picture at one quality, or the means of many; None where a figure does not exist."""
+    """One image at one quality, or the means of many; None where a figure does not exist."""
 
     image: str
     quality: float | None  # None for a model that has one
@@ -76,7 +76,7 @@ class Row:
 
 
 Known = Mapping[tuple[str, float | None], Row]
-"""Rows by picture's name and quality."""
+"""Rows by image's name and quality."""
 
 
 def stored_row(stored: Mapping[str, Any]) -> Row:
@@ -93,7 +93,7 @@ def measure(
     tick: Callable[[], object] = lambda: None,
     known: Known = MappingProxyType({}),
 ) -> list[Row]:
-    """A row for every quality and picture, in that order; `tick` is called after each. `known`: rows by picture's name and quality
+    """A row for every quality and image, in that order; `tick` is called after each. `known`: rows by image's name and quality
     that are taken as they are. Raises ImageError."""
     rows = []
     for quality in qualities:
@@ -127,7 +127,7 @@ def measure_one(codec: Measurable, image: Image.Image, quality: float | None, na
 
 
 def means(rows: Sequence[Row]) -> list[Row]:
-    """The mean over the pictures for each quality, in the rows' order; None where a picture lacks the figure."""
+    """The mean over the images for each quality, in the rows' order; None where an image lacks the figure."""
     qualities = dict.fromkeys(row.quality for row in rows)
     return [_mean([row for row in rows if row.quality == quality]) for quality in qualities]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dctcodec.evaluate.report import Curve
 
 PANELS = (("psnr", "PSNR, dB"), ("ms_ssim", "MS-SSIM, dB: -10 log10(1 - MS-SSIM)"), ("ssimulacra2", "SSIMULACRA2"))
-MAX_BPP = 0.9  # beyond it the low rates, which matter most, have no room
+MAX_BPP = 0.9  # a larger range would leave too little room for low rates
 
 
 def draw(results: Sequence[Curve], pictures: str, published: Sequence[Curve] = ()) -> bytes:
@@ -26,7 +26,7 @@ def draw(results: Sequence[Curve], pictures: str, published: Sequence[Curve] = (
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(loc="lower right", fontsize="small")
-    figure.suptitle(f"Mean over the pictures: {pictures}")
+    figure.suptitle(f"Mean over the images: {pictures}")
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=130, format="png")
     return buffer.getvalue()

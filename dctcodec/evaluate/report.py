@@ -1,4 +1,4 @@
-"""What a bench run says: a table and the BD-rates for people, and CompressAI's result form for programs."""
+"""The report of a bench run: a table and BD-rates as text, and JSON in CompressAI's form."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from dctcodec.files import write_output
 from dctcodec.metrics import ms_ssim_db
 
 METRICS = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2"}
-"""What rate is compared at, and what it is called."""
+"""Measures at which rates are compared, and their names."""
 METHOD = (
     "Measured codecs: the mean of the BD-rates of the images, each over what both curves of the image reach of the interval; "
     "compared: images with a BD-rate, whole_interval: images whose curves reach both ends of the interval. "
@@ -52,12 +52,12 @@ class Result:
     def curve(self, metric: str) -> list[tuple[float, float]]:
         """The mean (bpp, metric) points. `metric`: a key of `METRICS`; MS-SSIM is on the decibel scale.
 
-        Empty where a picture was too small for the metric.
+        Empty where an image was too small for the metric.
         """
         return _points(means(self.rows), metric)
 
     def curves(self, metric: str) -> dict[str, list[tuple[float, float]]]:
-        """The (bpp, metric) points of each picture by its name; none of those too small for the metric."""
+        """The (bpp, metric) points of each image by its name; none of those too small for the metric."""
         rows: dict[str, list[Row]] = {}
         for row in self.rows:
             rows.setdefault(row.image, []).append(row)
@@ -118,8 +118,8 @@ def bd_lines(results: Sequence[Result], published: Sequence[Curve] = ()) -> str:
     low, high = INTERVAL
     names = [curve.name for curve in (*results[1:], *published)]
     width = 2 + max(map(len, names))
-    lines = [f"BD-rate of {results[0].name} over {low}-{high} bpp (negative: fewer bits), mean over the pictures, against"]
-    lines.append(" " * width + "".join(f"{title:>16}" for title in METRICS.values()) + "   pictures over the whole interval")
+    lines = [f"BD-rate of {results[0].name} over {low}-{high} bpp (negative: fewer bits), mean over the images, against"]
+    lines.append(" " * width + "".join(f"{title:>16}" for title in METRICS.values()) + "   images over the whole interval")
     for name, rates in mean_rates(results).items():
         counts = "/".join(f"{rate.whole_interval}" for rate in rates.values())
         lines.append(_bd_line(name, width, [rate.percent for rate in rates.values()]) + f"   {counts}")
@@ -196,5 +196,5 @@ def _rows(result: Result) -> list[dict[str, object]]:
 
 
 def _json(value: object) -> object:
-    """JSON has no infinity: the PSNR of equal pictures becomes null."""
+    """JSON has no infinity: the PSNR of equal images becomes null."""
     return None if isinstance(value, float) and math.isinf(value) else value

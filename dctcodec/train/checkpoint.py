@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: saved, resumed, and read by what comes after it."""
+"""Checkpoints of a training run: saved, resumed, and read by later stages and by the export."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from dctcodec.train.settings import Progress
 CHECKPOINT = "checkpoint.safetensors"
 AVERAGE = "average."
 EXPONENT = ".exponent"
-"""Of a layer whose weights are stored as whole numbers: weight = whole / 2^exponent, one for each row."""
+"""Suffix of the exponents of a layer with integer weights: weight = integer / 2^exponent, one exponent for each row."""
 
 
 def read_weights(path: Path, part: str = "") -> dict[str, Tensor]:
@@ -57,7 +57,7 @@ def load_weights(path: Path, model: M, part: str = "", new: tuple[str, ...] = ()
 
 
 def progress_of(path: Path) -> Progress:
-    """How far the run came whose checkpoint this is; not at all where there is none. Raises ModelError for another file."""
+    """The progress in a checkpoint; zero where the file does not exist. Raises ModelError where it is not a checkpoint."""
     if not path.exists():
         return Progress()
     try:
@@ -78,7 +78,7 @@ def save(path: Path, model: nn.Module, average: nn.Module, optimiser: Optimiser,
 
 
 def resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Optimiser) -> Progress:
-    """Take up a run where its checkpoint left it. Raises ModelError for one of another network."""
+    """Resume a run from its checkpoint. Raises ModelError where the checkpoint is of another network."""
     if not path.exists():
         return Progress()
     load_weights(path, average)

@@ -1,5 +1,6 @@
-"""A model of the paper's that begins as a smaller one which is trained, of narrower layers or without a context (Net2Net, Chen et
-al. 2016): what it has more is not listened to at first, and what it has not is left out."""
+"""Start a model of the paper from a smaller trained one, with narrower layers or without a context (Net2Net, Chen et al. 2016).
+
+New channels have no influence at first. Parameters that the new model lacks are left out."""
 
 from pathlib import Path
 
@@ -10,11 +11,11 @@ from dctcodec.errors import ModelError, last_line
 from dctcodec.vae.model import PaperModel
 
 CONTEXT = ("vae.context.", "context.", "prior.")
-"""What a DCT-VAE has and a VAE has not."""
+"""Prefixes of the tensors that a DCT-VAE has and a VAE lacks."""
 
 
 def has_context(weights: dict[str, Tensor]) -> bool:
-    """Whether they are a DCT-VAE's."""
+    """Whether weights are of a DCT-VAE."""
     return any(name.startswith("context.") for name in weights)
 
 
@@ -28,7 +29,7 @@ def expand_weights(model: PaperModel, weights: dict[str, Tensor], path: Path) ->
         new |= {name: torch.zeros_like(tensor) for name, tensor in new.items() if name.startswith("vae.")}
     try:
         if not weights:
-            raise RuntimeError("not one has a name that is known here")
+            raise RuntimeError("none of their names is known here")
         model.load_state_dict(new | {name: _wider(name, tensor, own.get(name)) for name, tensor in weights.items()})
     except RuntimeError as error:
         raise ModelError(f"the weights in {path} are not of this network, nor of a narrower one: {last_line(error)}") from error
@@ -41,7 +42,7 @@ def _wider(name: str, weight: Tensor, own: Tensor | None) -> Tensor:
         return weight
     narrower = all(old <= new for old, new in zip(weight.shape, own.shape, strict=True))
     if not narrower or not name.startswith("vae.") or name.endswith(".inject.weight") and weight.shape[1] != own.shape[1]:
-        return weight  # a latent of more channels says other things with the old ones
+        return weight  # the old channels of a wider latent mean something else
     wider = own.clone()
     wider[: len(weight)] = 0
     wider[tuple(map(slice, weight.shape[:2]))] = weight

@@ -11,7 +11,7 @@ from dctcodec.vae.config import Config
 from dctcodec.vae.model import PaperModel
 
 PAPER_TEMPERATURE = 0.1
-"""At which the paper draws the latents below the context."""
+"""Temperature at which the paper draws the latents below the context."""
 
 
 def export_vae(model: Path, family: str, config: Config, table: dict[str, Any], checkpoint: Path) -> None:

@@ -1,7 +1,7 @@
-"""The training loop both networks share: budget, schedule, average of weights, checkpoints, log.
+"""The training loop of all networks: budget, schedule, average of weights, checkpoints, log.
 
 A run lives in a folder: `checkpoint.safetensors` (weights, their average, optimiser, progress), `log.jsonl`, and `lock`, which only
-one process holds. Starting it again takes it up where the checkpoint left it. Under `torchrun` gradients are averaged over the
+one process holds. A run that is started again resumes from its checkpoint. Under `torchrun`, gradients are averaged over the
 processes.
 """
 
@@ -41,7 +41,7 @@ def train(
     """Train `model` in place to the end of the budget; returns the averaged weights as a model of its kind.
 
     `loss(model, batch, step)` gives a scalar, steps counted from 0 over all restarts, float (); `batches(n)` uint8 (n, 3, H, W);
-    `validate(average)` figures for the log. Raises ConfigError where another process trains in the run's folder.
+    `validate(average)` figures for the log. Raises ConfigError where another process is training in the run's folder.
     """
     with held(settings.folder):
         return _train(model, optimiser, loss, validate, batches, settings)
@@ -82,7 +82,7 @@ def _train(
             _log(settings.folder, progress, recent, validate(average))
             validated = time.monotonic()
     if rank() == 0 and recent:
-        # before the last checkpoint, with which the run has ended: an interruption can be made up for
+        # before the last checkpoint, which marks the end: a run that is interrupted here validates again
         figures = validate(average) if progress.fraction(settings) >= 1 else {}
         _log(settings.folder, progress, recent, figures)
         save(settings.folder / CHECKPOINT, model, average, optimiser, progress)
@@ -119,8 +119,8 @@ def _stepper(model: nn.Module, optimiser: Optimiser, loss: Callable, settings: S
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Make a folder, and keep other processes, but those that train together with this one, from training in it meanwhile. Raises
-    ConfigError where one does, OutputError where there can be no such folder."""
+    """Make a folder and lock it against other trainings (processes of this training share the lock). Raises ConfigError where
+    another training holds the lock, OutputError where the folder cannot be made."""
     make_folder(folder)
     if rank() > 0:
         yield
@@ -129,7 +129,7 @@ def held(folder: Path) -> Iterator[None]:
         with FileLock(folder / LOCK, timeout=0):
             yield
     except Timeout as error:
-        raise ConfigError(f"another process trains in {folder}: wait for its end, or stop it") from error
+        raise ConfigError(f"another process is training in {folder}: wait until it ends, or stop it") from error
 
 
 def rate_factor(step: int, fraction: float) -> float:
@@ -139,7 +139,7 @@ def rate_factor(step: int, fraction: float) -> float:
 
 def _set_rate(optimiser: Optimiser, rate: float) -> None:
     for group in optimiser.param_groups:
-        if isinstance(group["lr"], Tensor):  # which a recorded step reads
+        if isinstance(group["lr"], Tensor):  # a recorded step reads it
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate

@@ -1,7 +1,7 @@
-"""Training of a whole model as a recipe says, stage by stage.
+"""Training of a whole model, stage by stage, as its recipe says.
 
-Each stage is a run in a folder of its own and is taken up where it was left. A stage whose beginning has changed since, because the
-one before was made longer, begins anew; what it was is put aside.
+Each stage is a run in a folder of its own and can be resumed. Where the start of a stage has changed since, because an earlier
+stage was made longer, the stage starts again and its old folder is renamed.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ def train_model(recipe: Recipe, data: Path, settings: Settings, only: str | None
 
     Raises ConfigError where another process trains there, or the stage that another starts from has not ended."""
     stages = [recipe.stage(only)] if only else list(recipe.stages)
-    for stage in stages:  # what is wrong is told before the first hours, not after
+    for stage in stages:  # errors are reported before the first hours of training
         local_batch(stage.config.training.batch)
         if stage.data == "photos":
             photo_files(folder_of("photos", data))
@@ -71,7 +71,7 @@ def train_model(recipe: Recipe, data: Path, settings: Settings, only: str | None
 
 
 def train_stage(recipe: Recipe, stage: Stage, data: Path, settings: Settings) -> bool:
-    """Train (or take up) one stage in its folder of `settings.folder`. Returns whether it has come to its end."""
+    """Train or resume one stage in its folder of `settings.folder`. Returns whether it has ended."""
     start = _start(recipe, stage, settings)
     own = replace(_of_stage(stage, settings, recipe.stages.index(stage)), start=start)
     if start:

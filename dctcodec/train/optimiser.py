@@ -1,4 +1,4 @@
-"""Optimiser of both trainings: Muon for the matrices and kernels, Adam for the rest.
+"""The optimiser: Muon for matrices and kernels, Adam for other parameters.
 
 Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon): momentum, then the nearest orthogonal matrix by
 Newton-Schulz steps. torch.optim.Muon takes 2-D parameters only; convolution kernels need the flattening done here.
@@ -77,7 +77,7 @@ class Optimiser(torch.optim.Optimizer):
         return updates
 
     def _kept(self, parameters: list[Tensor], name: str, begin: Callable[[Tensor], Tensor] = torch.zeros_like) -> list[Tensor]:
-        """What is kept of each parameter by that name."""
+        """The optimiser's state of each parameter under a name."""
         for parameter in parameters:
             if name not in self.state[parameter]:
                 self.state[parameter][name] = begin(parameter)

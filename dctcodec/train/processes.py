@@ -9,30 +9,30 @@ from dctcodec.errors import ConfigError
 
 
 def processes() -> int:
-    """How many processes train together: those that torchrun started."""
+    """Number of processes that torchrun started."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def local_batch(batch: int) -> int:
     """One process's part of a batch. Raises ConfigError where processes cannot have equal parts."""
     if batch % processes():
-        raise ConfigError(f"batch = {batch} cannot be shared equally by {processes()} processes: train with another number of them")
+        raise ConfigError(f"batch = {batch} cannot be divided by {processes()} processes: use another number of processes")
     return batch // processes()
 
 
 def rank() -> int:
-    """Which of the processes that train together this one is: the first, 0, writes."""
+    """This process's number. Process 0 writes files."""
     return int(os.environ.get("RANK", 0))
 
 
 def barrier() -> None:
-    """Wait for all processes that train together, so that each sees what the first has written."""
+    """Wait for all processes, so that each sees what process 0 has written."""
     if processes() > 1:
         distributed.barrier()
 
 
 def join_processes(device: str) -> int:
-    """Number of processes; joins them when started by torchrun."""
+    """Join the processes that torchrun started; returns their number."""
     world = processes()
     if world > 1 and not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
@@ -40,11 +40,11 @@ def join_processes(device: str) -> int:
 
 
 def average_gradients(model: nn.Module, world: int) -> None:
-    """Over all processes, in one message: a message for each parameter takes longer than the step."""
+    """Average gradients over all processes, in one message: one message per parameter takes longer than the step."""
     if world == 1:
         return
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # one process's batch may not need a part of the network that another's does; what none needs keeps no gradient
+    # some batches do not use every part of the network; a part that no batch uses keeps no gradient
     needed = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     message = torch.cat([needed, *[gradient.flatten() for gradient in gradients]])
@@ -55,7 +55,7 @@ def average_gradients(model: nn.Module, world: int) -> None:
 
 
 def agree(seconds: float, world: int) -> float:
-    """The first process's clock, so that all end at the same step."""
+    """Process 0's clock, so that all processes end at the same step."""
     if world == 1:
         return seconds
     box = [seconds]

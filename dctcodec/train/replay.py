@@ -1,7 +1,7 @@
 """Training steps on a GPU, recorded once and then replayed (CUDA graphs): a step of the paper's networks is thousands of kernels,
 most of which run for less time than it takes to launch them.
 
-What is recorded must not wait for the GPU, nor depend on numbers of Python's that change from step to step.
+A recorded step must not wait for the GPU, and must not depend on Python numbers that change from step to step.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 WARM_UP = 5
-"""Steps taken as they come before one is recorded: libraries choose their kernels, and the optimiser makes its averages."""
+"""Steps before the recording: libraries choose their kernels, and the optimiser makes its averages."""
 
 
 class Replay:
@@ -43,14 +43,14 @@ class Replay:
 
     def _record(self) -> None:
         self._first, self._second = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        self._model.zero_grad()  # so that they are made anew in the recording's own memory
+        self._model.zero_grad()  # so that they are allocated in the recording's own memory
         with torch.cuda.graph(self._first, stream=self._stream):
             self._results = self._gradients(*self._inputs)
         with torch.cuda.graph(self._second, pool=self._first.pool(), stream=self._stream):
             self._move()
 
     def _on_the_side(self, work: Callable):
-        """On the stream that is recorded later, where autograd's own notes of the parameters then are."""
+        """Run on the stream that is recorded later, so that autograd's state is on it."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             result = work()

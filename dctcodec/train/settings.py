@@ -1,4 +1,4 @@
-"""What a training run is told, and how far it has come."""
+"""Settings and progress of a training run."""
 
 import math
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is: its folder, the weights it starts from, its length (steps or, over all restarts, minutes), the minutes after
-    which it is left to be taken up again, and so on.
+    """Settings of a run: its folder, the weights it starts from, its length (steps, or minutes over all restarts), and so on.
+    The run pauses after `piece` minutes.
 
     `schedule(step, fraction of the run)` gives the rate over its peak; `average`: decay of the moving average of weights; `clip`:
     largest norm of the gradient; `skip`: norm above which a step is not taken; `replay`: record a step on a GPU (`replay.py`).
@@ -35,14 +35,14 @@ class Settings:
 
 @dataclass
 class Progress:
-    """Steps and seconds spent so far, and pictures seen."""
+    """Steps and seconds spent so far, and images seen."""
 
     step: int = 0
     seconds: float = 0.0
     crops: int = 0
 
     def fraction(self, settings: Settings) -> float:
-        """Of the run, 1 at its end."""
+        """Share of the run that is done, 1 at its end."""
         if settings.steps:
             return self.step / settings.steps
         return self.seconds / (60 * settings.minutes)

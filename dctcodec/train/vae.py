@@ -1,7 +1,7 @@
 """Training of the paper's models: one joint objective, -ln p(x | z) + KL of the latents - L_vlb of the context, or the
 importance-weighted bound of several draws of them (Burda et al. 2016).
 
-It is in nats a value of the image (VDVAE's scale), so that one gradient norm to clip at fits images of all sizes.
+The objective is in nats per value of the image (VDVAE's scale), so that one clipping norm fits images of all sizes.
 """
 
 from dataclasses import replace
@@ -22,14 +22,14 @@ from dctcodec.vae.config import Config, Training
 from dctcodec.vae.model import PaperModel, bits_per_dim, importance_bound
 
 FIT_IMAGES = 50_000
-"""Training images that the context's range and the prior's statistics are taken from."""
+"""Number of training images for the context's range and the prior's statistics."""
 VALIDATION_BATCH = 100
 KL_START = 1e-3
 """Weight of the latents' KL at the first step of a warm-up."""
 PAINTED = 4
-"""One image in so many is painted from its context alone, where that is trained."""
+"""One image of this many is decoded from its context alone, where `paint` is trained."""
 PAINT_DEVIATION = 0.05
-"""Standard deviation of a value, in [0, 1], that its squared error is measured by: a nat is 2 of them squared."""
+"""Standard deviation of a value in [0, 1] that turns squared errors into nats."""
 
 
 def train_vae(config: Config, data: Path, settings: Settings, part: str = "all") -> PaperModel:
@@ -64,7 +64,7 @@ def train_vae(config: Config, data: Path, settings: Settings, part: str = "all")
 
 
 def _begin(model: PaperModel, start: Path | None, images: ImageSet) -> None:
-    """With the weights in `start`, if any; the context's range and the prior's statistics from the images unless it has them."""
+    """The network with the weights of `start`, if any. Without them, images set the context's range and the prior's statistics."""
     weights = read_weights(start) if start else {}
     if not has_context(weights):
         model.fit(images.images(images.training[:FIT_IMAGES]))
@@ -113,7 +113,7 @@ def validate(model: PaperModel, images: ImageSet) -> dict[str, float]:
     """Nats of a held-out image: the whole bound and its parts; bits a value for colours."""
     device = next(model.parameters()).device
     parts = []
-    # always the same draws, and the run's own go on as if nothing had been
+    # always the same draws; the run's own random state is restored
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(0)
         for batch in images.images(images.validation).to(device).split(VALIDATION_BATCH):
@@ -127,7 +127,7 @@ def validate(model: PaperModel, images: ImageSet) -> dict[str, float]:
 
 
 def _complete(settings: Settings, training: Training) -> Settings:
-    """The run's settings with what the configuration says of it."""
+    """The run's settings with those of the configuration."""
     return replace(
         settings,
         replay=settings.device == "cuda" and processes() == 1 and training.optimiser == "muon",
