@@ -197,7 +197,7 @@ def test_a_codec_needs_a_context():
 
 
 def test_every_model_that_ships_has_a_recipe():
-    assert {path.stem for path in RECIPES} == set(MODELS) | CONTEXTS
+    assert {path.stem for path in RECIPES} == set(MODELS) | CONTEXTS | {"flagship-further"}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -210,6 +210,21 @@ def test_a_recipe_makes_the_model_that_ships(name: str):
     else:
         shipped = vae_config.from_table(model.config["config"])
         assert (config.shape, config.data) == (shipped.shape, shipped.data)
+
+
+def test_the_recipe_that_trains_further_starts_from_what_ships():
+    stages = read(FOLDER / "flagship-further.toml").stages
+    assert {stage.config.shape for stage in stages} == {read(FOLDER / "flagship.toml").stages[-1].config.shape}
+    assert all(stage.start.resolve().parent == installed.find("flagship").path.resolve() for stage in stages)
+    assert all(stage.start.is_file() for stage in stages)
+
+
+def test_minutes_are_shared_out_to_the_stages():
+    recipe = read(FOLDER / "flagship-further.toml")
+    before, after = ([stage.config.training.minutes for stage in one.stages] for one in (recipe, recipe.within(24)))
+    assert after == pytest.approx([2 * minutes for minutes in before]) and sum(after) == pytest.approx(24)
+    with pytest.raises(ConfigError, match="this one gives steps"):
+        read(FOLDER / "flagship.toml").within(24)
 
 
 def _with_tuples(values: dict) -> dict:
@@ -240,7 +255,8 @@ def test_a_recipe_says_nothing_twice(path: Path):
     before, training = whole, dict(whole.get("training", {}))
     for one in whole["stage"]:
         sizes = {name: value for name, value in one.items() if isinstance(value, dict) or name == "scale"}
-        settings = {name: value for name, value in one.items() if name not in {*sizes, "name", "part", "start", "data", "steps"}}
+        others = {*sizes, "name", "part", "start", "data", "steps", "minutes"}
+        settings = {name: value for name, value in one.items() if name not in others}
         assert not _repeated(before, sizes) and not _repeated(training, settings), one["name"]
         before, training = merged(before, sizes), training | settings
 

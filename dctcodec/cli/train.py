@@ -23,12 +23,21 @@ def train() -> None:
 )
 @click.option("--run", type=PATH, required=True, metavar="RUN", help="Folder of the stages' runs; resumed if it exists.")
 @click.option("--stage", metavar="NAME", help="Train this stage alone, and export nothing.")
+@click.option("--minutes", type=FiniteRange(0.01), help="Length of all stages together, in the proportions of RECIPE's minutes.")
 @click.option("--piece", type=FiniteRange(0), metavar="MINUTES", help="Stop after these minutes; call again to go on.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of weights and data.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.")
 def model(
-    recipe: Path, data: Path, run: Path, stage: str | None, piece: float | None, seed: int, device: str, threads: int | None
+    recipe: Path,
+    data: Path,
+    run: Path,
+    stage: str | None,
+    minutes: float | None,
+    piece: float | None,
+    seed: int,
+    device: str,
+    threads: int | None,
 ) -> None:
     """Train a model as RECIPE says (models/recipes/*.toml), and write it to RUN/model.
 
@@ -42,12 +51,29 @@ def model(
     from dctcodec.train.settings import Settings
 
     whole = recipes.read(recipe)
+    if minutes:
+        whole = whole.within(minutes)
     prepare(device, threads)
     if device == "cuda":
         _take_gpu(int(os.environ.get("LOCAL_RANK", 0)))  # torchrun's
     settings = Settings(run, piece=math.inf if piece is None else piece, seed=seed, device=device)
     if not train_model(whole, data, settings, stage) and rank() == 0:
         click.echo("the training has not ended: call the same command again to go on")
+
+
+@train.command("pack")
+@click.argument("photos", type=PATH)
+@click.argument("folder", type=PATH)
+@click.option("--mib", type=click.IntRange(min=1), default=60, show_default=True, help="Most of all files together, in MiB.")
+def pack_command(photos: Path, folder: Path, mib: int) -> None:
+    """Copy a part of PHOTOS, which folders such as bsds are in, to FOLDER, for a machine that takes no more.
+
+    What is held out of PHOTOS is held out of FOLDER, too.
+    """
+    from dctcodec.data.pack import pack
+
+    copies = pack(photos, folder, mib << 20)
+    click.echo(f"{len(copies)} photographs, {sum(copy.stat().st_size for copy in copies) / 2**20:.1f} MiB, in {folder}")
 
 
 def _take_gpu(number: int) -> None:

@@ -27,6 +27,13 @@ DRAWN, DRAWING = 0.02, 480
 def photo_files(root: Path) -> tuple[list[Path], list[Path]]:
     """Training and held-out photographs of a folder that holds folders of images, in any format that Pillow reads: `bsds/`, of
     which some are held out, and any others. Raises DataError where there are none."""
+    folders = folders_of_images(root)
+    held_out = [file for name in HELD_OUT_FROM for file in folders.get(name, [])[::VALIDATION_STRIDE]]
+    return [file for files in folders.values() for file in files if file not in set(held_out)], held_out
+
+
+def folders_of_images(root: Path) -> dict[str, list[Path]]:
+    """The images in each folder in `root`, in order of name. Raises DataError where there are none in `bsds`."""
     suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     folders: dict[str, list[Path]] = {}
     for file in sorted(root.glob("*/*")):
@@ -34,8 +41,7 @@ def photo_files(root: Path) -> tuple[list[Path], list[Path]]:
             folders.setdefault(file.parent.name, []).append(file)
     if "bsds" not in folders:
         raise DataError(f"no photographs in {root / 'bsds'}: put JPEG files there (BSDS500 train and val, 300 files)")
-    held_out = [file for name in HELD_OUT_FROM for file in folders.get(name, [])[::VALIDATION_STRIDE]]
-    return [file for files in folders.values() for file in files if file not in set(held_out)], held_out
+    return folders
 
 
 def _opened(file: Path) -> Image.Image:

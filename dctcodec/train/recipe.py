@@ -17,7 +17,7 @@ sizes as [stage.network] and so on. Its length, `start` and `data` hold for itse
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +79,22 @@ class Recipe:
                 return stage
         raise ConfigError(f"there is no stage {name!r}; the recipe has {', '.join(stage.name for stage in self.stages)}")
 
+    def within(self, minutes: float) -> "Recipe":
+        """The same recipe, all stages together as long as that: each has its share of the minutes that it says. Raises ConfigError
+        where one says its steps."""
+        total = sum(stage.config.training.minutes for stage in self.stages)
+        if any(stage.config.training.steps for stage in self.stages):
+            raise ConfigError("--minutes is for recipes whose stages all give minutes: this one gives steps")
+        return replace(self, stages=tuple(_scaled(stage, minutes / total) for stage in self.stages))
+
     def last(self, *parts: str) -> Stage | None:
         """The last stage that trains one of some parts."""
         return next((stage for stage in reversed(self.stages) if stage.part in parts), None)
+
+
+def _scaled(stage: Stage, factor: float) -> Stage:
+    training = replace(stage.config.training, minutes=factor * stage.config.training.minutes)
+    return replace(stage, config=replace(stage.config, training=training))
 
 
 @dataclass(frozen=True)
