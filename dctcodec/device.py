@@ -1,6 +1,7 @@
 """Where to compute."""
 
 import ctypes
+import os
 import sys
 from functools import cache
 
@@ -13,12 +14,33 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 
 def device_of(name: str) -> torch.device:
-    """The device of a name: auto, cpu or cuda. Raises ModelError where it is not there."""
+    """The device of a name: auto, cpu, cuda, or cuda:1 for the second one. Raises ModelError where it is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ModelError(f"there is no device {name!r}: use auto, cpu, cuda or cuda:1") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ModelError(f"devices of the kind {device.type} are not supported: use auto, cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise ModelError("no CUDA device was found: use --device cpu")
-    return torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"there are {torch.cuda.device_count()} CUDA devices here, the first is cuda:0")
+    return device
+
+
+@cache
+def _first_process() -> int:
+    """The one that computed first."""
+    return os.getpid()
+
+
+def survive_fork() -> None:
+    """Compute with one thread in a process that was forked after another had computed: torch's threads do not come along, and
+    work handed to them would wait for ever."""
+    if _first_process() != os.getpid() and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
 
 
 def prepare(name: str, threads: int | None) -> None:

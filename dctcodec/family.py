@@ -71,8 +71,6 @@ class Family(ABC):
 
     one_quality: ClassVar[bool]
     """Files have no quantisation step."""
-    progressive: ClassVar[bool]
-    """The first bytes of a payload decode to a coarser image."""
     bands: ClassVar[int]
     """Number of bands of frequencies, coarse to fine; 1 where symbols are sent all at once."""
     temperature: float
@@ -102,7 +100,7 @@ class Family(ABC):
     @abstractmethod
     def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> Tensor:
         """int32 symbols of a payload, of an image of `size` (width, height) in pixels. Exact. `partial`: the payload is the
-        first part of a progressive one. Raises FormatError."""
+        first part of one whose symbols are sent coarse to fine. Raises FormatError."""
 
     @abstractmethod
     def code_length(self, symbols: Tensor, parameters: Parameters) -> float:

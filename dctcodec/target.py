@@ -1,15 +1,13 @@
 """The quality that meets a target, by bisection: a file of at most so many bits, or an image of at least so many decibels."""
 
 import math
-import warnings
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from dctcodec.bands.quality import BEST, WORST
-from dctcodec.errors import DctcodecWarning, TargetError
+from dctcodec.errors import TargetError, warn
+from dctcodec.image import ImageParts
 from dctcodec.metrics import psnr
 from dctcodec.progress import Tick
 
@@ -36,34 +34,35 @@ class Target:
         return cls(*next(iter(given.items())))
 
 
-def meet(codec: "Codec", picture: Image.Image, target: Target, settings: dict[str, Any], tick: Tick) -> bytes:
-    """The file of a normalised image that meets a target; see `Codec.encode_to`. `settings`: of `Codec.encode`."""
+def meet(codec: "Codec", image: ImageParts, target: Target, settings: dict[str, Any], tick: Tick) -> bytes:
+    """The file of an image that meets a target; see `Codec.encode_to`. `settings`: of `Codec.encode`."""
     if codec.family.one_quality:
         raise TargetError(f"the model {codec.model.name} has one quality, so it meets no target")
-    trials = _Trials(codec, picture, settings, tick)
+    trials = _Trials(codec, image, settings, tick)
     if target.kind == "psnr":
         return _at_least(trials, target.value)
     if target.kind == "size":
         return _at_most(trials, target.value, "bytes", 1)
-    return _at_most(trials, target.value, "bits a pixel", 8 / (picture.width * picture.height))
+    return _at_most(trials, target.value, "bits a pixel", 8 / (image.pixels.width * image.pixels.height))
 
 
 class _Trials:
     """Encodings of an image by the number of their quality, each made once."""
 
-    def __init__(self, codec: "Codec", picture: Image.Image, settings: dict[str, Any], tick: Tick):
-        self.codec, self.picture, self.settings, self.tick = codec, picture, settings, tick
+    def __init__(self, codec: "Codec", image: ImageParts, settings: dict[str, Any], tick: Tick):
+        self.codec, self.image, self.settings, self.tick = codec, image, settings, tick
         self.count = (BEST - WORST) * STEPS + 1
         self.files: dict[int, bytes] = {}
 
     def file(self, number: int) -> bytes:
         if number not in self.files:
-            self.files[number] = self.codec.encode(self.picture, WORST + number / STEPS, **self.settings)
+            self.files[number] = self.codec.encode(self.image, WORST + number / STEPS, **self.settings)
             self.tick(1 / self.count.bit_length())
         return self.files[number]
 
     def psnr(self, number: int) -> float:
-        return psnr(self.picture, self.codec.decode(self.file(number), temperature=0))
+        pixels = self.image.pixels
+        return psnr(pixels, self.codec.decode(self.file(number), temperature=0).convert(pixels.mode))
 
 
 def _at_most(trials: _Trials, limit: float, unit: str, scale: float) -> bytes:
@@ -76,7 +75,7 @@ def _at_most(trials: _Trials, limit: float, unit: str, scale: float) -> bytes:
     if number < 0:
         raise TargetError(f"{limit:{form}} {unit} is out of reach: quality {WORST} takes {figure(0):{form}}")
     if number == trials.count - 1 and figure(number) < 0.99 * limit:
-        warnings.warn(f"quality {BEST} takes only {figure(number):{form}} {unit}", DctcodecWarning, stacklevel=4)
+        warn(f"quality {BEST} takes only {figure(number):{form}} {unit}")
     return trials.file(number)
 
 
@@ -85,5 +84,5 @@ def _at_least(trials: _Trials, limit: float) -> bytes:
     if number == trials.count:
         raise TargetError(f"{limit:g} dB is out of reach: quality {BEST} reaches {trials.psnr(number - 1):.2f}")
     if number == 0 and trials.psnr(0) > limit + 0.1:
-        warnings.warn(f"quality {WORST} reaches {trials.psnr(0):.2f} dB", DctcodecWarning, stacklevel=4)
+        warn(f"quality {WORST} reaches {trials.psnr(0):.2f} dB")
     return trials.file(number)

@@ -30,7 +30,9 @@ def photo() -> Image.Image:
     """A photograph of 512x600 pixels, the one that matplotlib ships."""
     from matplotlib.cbook import get_sample_data
 
-    return Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)).convert("RGB")
+    image = Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)).convert("RGB")
+    image.info = {}
+    return image
 
 
 @pytest.fixture(scope="session")

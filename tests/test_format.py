@@ -32,20 +32,47 @@ class File:
     payload: bytes
 
 
+CHUNKS = "NSCAdext"
+
+
 def read_file(data: bytes) -> File:
-    if len(data) < 28:
+    if len(data) < 20:
         raise ValueError("too short")
-    magic, version, flags, model, width, height, step16, seed, length, crc = struct.unpack("<4sBB4sHHHIII", data[:28])
-    if magic != b"DCT\x89" or version != 1 or flags > 15 or (flags & 2 and flags & 12):
+    magic, version, flags, model, width, height, step16, crc = struct.unpack("<4sBB4sHHHI", data[:20])
+    if magic != b"DCT\x89" or version != 2 or flags > 3 or crc != zlib.crc32(data[:16]):
         raise ValueError("not a file of this version")
-    if len(data) != 28 + length or crc != zlib.crc32(data[:24] + data[28:]):
-        raise ValueError("damaged")
-    if not 1 <= width * height <= 2**27 or (step16 == 0) != (flags // 2 % 2 == 1):
+    if not 1 <= width * height <= 2**27:
         raise ValueError("sizes out of range")
-    payload = data[28:]
-    if not flags & 4:  # not progressive: from here on the word taken first is the first
-        payload = np.frombuffer(payload, "<u4")[::-1].tobytes() if length % 4 == 0 else payload
+    chunks = read_chunks(data)
+    if "S" not in chunks or len(chunks.get("N", bytes(4))) != 4:
+        raise ValueError("no symbols, or no seed")
+    seed, payload = int.from_bytes(chunks.get("N", b""), "little"), chunks["S"]
+    if step16 == 0:  # from here on the word taken first is the first
+        payload = np.frombuffer(payload, "<u4")[::-1].tobytes() if len(payload) % 4 == 0 else payload
     return File(flags % 2 == 1, model, width, height, step16, seed, payload)
+
+
+def read_chunks(data: bytes) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    position, last = 20, False
+    while not last:
+        if position + 5 > len(data):
+            raise ValueError("truncated")
+        kind, length = struct.unpack_from("<BI", data, position)
+        end = position + 5 + length
+        if end + 4 > len(data) or (zlib.crc32(data[position:end]),) != struct.unpack_from("<I", data, end):
+            raise ValueError("damaged")
+        last, letter = kind >= 128, chr(kind & 127)
+        if letter in CHUNKS:
+            if found and CHUNKS.index(letter) <= max(map(CHUNKS.index, found)):
+                raise ValueError("chunks out of order")
+            found[letter] = data[position + 5 : end]
+        elif not kind & 32:
+            raise ValueError("an unknown chunk that is not ancillary")
+        position = end + 4
+    if position != len(data):
+        raise ValueError("bytes after the end")
+    return found
 
 
 # Section 2: the symbols
@@ -312,8 +339,9 @@ def test_the_document_suffices(codec, make_picture: Callable[..., Image.Image], 
 def test_the_document_suffices_for_the_beginning_of_a_file(codec, make_picture: Callable[..., Image.Image]):
     data = codec.encode(make_picture(100, 70), 70)
     whole = read_file(data)
-    for length in (28, 50, 200, len(data) // 2, len(data) - 1):
-        words = replace(whole, payload=data[28:length][: (length - 28) // 4 * 4])
+    for length in (20, 25, 50, 200, len(data) // 2, len(data) - 1):
+        there = min(max(length - 25, 0), len(whole.payload))
+        words = replace(whole, payload=whole.payload[: there // 4 * 4])
         symbols = read_symbols(words, prior_of(codec), broken_off=True)
         assert np.array_equal(symbols, codec.symbols(data[:length], partial=True)[1].numpy())
 

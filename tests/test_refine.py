@@ -49,7 +49,7 @@ def refiner(codec, image: Image.Image, step: float, tuned: bool = False) -> tupl
 
 def cost(codec, image: Image.Image, data: bytes) -> float:
     """Squared error of the decoded picture and the file's bits, weighed as the search weighs them."""
-    header = container.parse(data)[0]
+    header = container.parse(data).header
     error = np.square(np.array(image, float) - np.array(codec.decode(data), float)).sum()
     return error + 8 * len(data) * header.step**2 / 5
 
@@ -57,7 +57,7 @@ def cost(codec, image: Image.Image, data: bytes) -> float:
 def test_more_effort_costs_less(codec, crop, files):
     costs = [cost(codec, crop, files[effort]) for effort in (0, 1, 5)]
     assert costs == sorted(costs, reverse=True)
-    bits = 8 * len(files[0]) * container.parse(files[0])[0].step ** 2 / 5
+    bits = 8 * len(files[0]) * container.parse(files[0]).header.step ** 2 / 5
     assert costs[0] - costs[2] > 0.04 * bits
     assert psnr(crop, codec.decode(files[5])) > psnr(crop, codec.decode(files[0])) + 0.1
 
@@ -80,11 +80,11 @@ sys.stdout.buffer.write(codecs[1].encode(Image.open("crop.png"), float(sys.argv[
 """
     paper = Path(__file__).parent / "golden" / "tile-1x1.dct"
     run = subprocess.run([sys.executable, "-c", script, paper, str(QUALITY)], cwd=tmp_path, capture_output=True, timeout=300)
-    assert container.parse(run.stdout)[0] == container.parse(files[1])[0], run.stderr.decode()
+    assert container.parse(run.stdout).header == container.parse(files[1]).header, run.stderr.decode()
 
 
 def test_effort_changes_nothing_but_symbols(files):
-    headers = [container.parse(data)[0] for data in files.values()]
+    headers = [container.parse(data).header for data in files.values()]
     assert len({header.step16 for header in headers}) == 1 and len(set(files.values())) == 3
 
 
@@ -168,7 +168,7 @@ def test_tune_says_how_a_file_is_painted(codec, crop, files, tmp_path: Path):
     assert (tmp_path / "a.dct").read_bytes() == data
     assert "ms-ssim" in dctcodec("info", tmp_path / "a.dct").stdout
     assert dctcodec(*command, "--target-size", 700).exit_code == 0
-    assert container.parse((tmp_path / "a.dct").read_bytes())[0].tuned
+    assert container.parse((tmp_path / "a.dct").read_bytes()).header.tuned
     assert_one_error(dctcodec(*command, "--model", "dct-bands"), 1, "leave --tune out")
     bench = ("bench", "kodak", "--data", tmp_path, "--tune", "ms-ssim")
     assert_one_error(dctcodec(*bench, "--model", "dct-bands"), 1, "leave --tune out")
@@ -178,9 +178,9 @@ def test_tune_says_how_a_file_is_painted(codec, crop, files, tmp_path: Path):
 
 def test_a_file_to_be_painted_by_weights_that_are_not_there_is_refused(crop):
     untuned = Codec("dct-bands", "cpu")
-    header, payload = container.parse(untuned.encode(crop, QUALITY))
+    file = container.parse(untuned.encode(crop, QUALITY))
     with pytest.raises(FormatError, match="needs a decoder that its model dct-bands does not have"):
-        untuned.decode(container.write(replace(header, tuned=True), payload))
+        untuned.decode(container.write(replace(file.header, tuned=True), file.payload))
 
 
 def test_windows_cover_a_picture_once_and_hardly_change_its_error(codec, crop, monkeypatch: pytest.MonkeyPatch):

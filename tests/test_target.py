@@ -23,7 +23,7 @@ def next_to(codec, crop):
     """The file of the quality a tenth better or worse than a file's."""
 
     def encode(data: bytes, by: float) -> bytes:
-        return codec.encode(crop, round(quality_of_step(container.parse(data)[0].step), 1) + by)
+        return codec.encode(crop, round(quality_of_step(container.parse(data).header.step), 1) + by)
 
     return encode
 
@@ -88,7 +88,7 @@ def test_targets_that_the_end_of_the_scale_meets_with_ease_are_met_with_a_warnin
 def test_the_seed_and_progress_go_through(codec, crop):
     shares = []
     data = codec.encode_to(crop, size=900, seed=5, tick=shares.append)
-    assert container.parse(data)[0].seed == 5
+    assert container.parse(data).header.seed == 5
     assert len(shares) > 5 and sum(shares) == pytest.approx(1, abs=0.2)
 
 

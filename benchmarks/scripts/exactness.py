@@ -19,7 +19,7 @@ from dctcodec.bands.masked import MaskedPrior
 from dctcodec.bands.order import REVEALS
 from dctcodec.bands.prior import PriorNetwork
 from dctcodec.codec import Codec
-from dctcodec.container import HEADER_BYTES
+from dctcodec.container import parse
 from dctcodec.evaluate import machine, report
 from dctcodec.exact.layers import Arithmetic
 from dctcodec.family import PRIOR
@@ -70,7 +70,7 @@ def main(data: Path, model: str, json_path: Path | None) -> None:
             file = codec.encode(read_image(path), quality)
             header, symbols = codec.symbols(file)
             exact = codec.family.prior.code_length(symbols, header.step16)
-            rows.append((float_bits(network, symbols, header.step), exact, 8 * (len(file) - HEADER_BYTES)))
+            rows.append((float_bits(network, symbols, header.step), exact, 8 * len(parse(file).payload)))
         equal = equal and agree(list(priors.values()), symbols, header.step16)
     floats, exacts, payloads = (sum(column) for column in zip(*rows, strict=True))
     figures = {

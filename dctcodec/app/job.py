@@ -94,7 +94,7 @@ def _ours(original: Image.Image, wishes: Wishes, codec: Codec, tick: Callable[[f
     half = partial(_half, tick)
     data = codec.encode(original, wishes.quality, effort=wishes.effort, tune=wishes.tune, tick=half)
     seconds = time.perf_counter() - start
-    header, _ = container.parse(data)
+    header = container.parse(data).header
     quality = round(quality_of_step(header.step), 1) if header.step16 else None
     decode = partial(codec.decode, temperature=wishes.temperature, bands=wishes.bands, tick=half)
     image, figures = measured(original, data, decode, quality, seconds, perceptual=False)

@@ -32,7 +32,6 @@ class Bands(Family):
 
     temperature = 0.0
     one_quality = False
-    progressive = True
     most_effort = len(ROUNDS) - 1
     bands = len(BANDS)
 

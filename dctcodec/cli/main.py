@@ -5,20 +5,21 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from dctcodec.bands.quality import quality_of_step
 from dctcodec.cli.messages import about, failure_message, named, say
 from dctcodec.cli.options import FiniteRange, check_quality
 from dctcodec.container import parse
-from dctcodec.errors import DctcodecError, ModelError
+from dctcodec.errors import DctcodecError
 from dctcodec.family import TUNES
 from dctcodec.files import STANDARD_STREAM, check_output, make_folder, read_input, write_output
-from dctcodec.installed import DEFAULT, find_by_id, installed
+from dctcodec.installed import DEFAULT, installed
+from dctcodec.limits import check_pixels
 
 MAX_SEED = 2**32 - 1
 
@@ -76,12 +77,26 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
         ctx.exit()
 
 
+def _check_colour(_: click.Context, __: click.Parameter, colour: str | None) -> str | None:
+    if colour is not None:
+        from PIL import ImageColor
+
+        try:
+            ImageColor.getrgb(colour)
+        except ValueError as error:
+            raise click.BadParameter(f"{colour} is no colour: give one as CSS does, white or #rrggbb.") from error
+    return colour
+
+
 inputs_argument = click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 output_option = click.option(
     "-o", "--output", metavar="OUT", help="Output file, - for stdout, or a directory: needed for several inputs."
 )
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
+)
+max_pixels_option = click.option(
+    "--max-pixels", type=click.IntRange(min=1), help="Refuse larger images.  [default: 2^27, or what there is memory for]"
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -111,28 +126,53 @@ main.add_command(Deferred("eval", "dctcodec.cli.eval:evaluate", "Measure the pap
 @click.option("--model", default=DEFAULT, show_default=True, help="See `dctcodec models`.")
 @device_option
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="Of the decoder's noise.")
-def encode(inputs, output, quality, effort, tune, target_bpp, target_size, target_psnr, model, device, seed) -> None:
-    """Encode pictures to .dct files. INPUT may be - for stdin."""
+@click.option(
+    "--background",
+    metavar="COLOUR",
+    callback=_check_colour,
+    help="Flatten transparency on a colour, as white or #rrggbb, instead of keeping it.",
+)
+@click.option("--to-srgb", is_flag=True, help="Convert the colours to sRGB instead of keeping their profile.")
+@click.option(
+    "--strip", type=click.Choice(["all", "gps"]), is_flag=False, flag_value="all", help="Leave EXIF and XMP out; gps: positions."
+)
+@click.option("--note", is_flag=True, help="Keep these settings in the file, for `dctcodec info`.")
+@max_pixels_option
+def encode(
+    inputs, output, quality, effort, tune, target_bpp, target_size, target_psnr, model, device, seed, max_pixels, **keep
+) -> None:
+    """Encode images to .dct files. INPUT may be - for stdin."""
     targets = {"bpp": target_bpp, "size": target_size, "psnr": target_psnr}
     targets = {name: value for name, value in targets.items() if value is not None}
     check_quality(model, quality, targets)
+    text = _note(click.get_current_context()) if keep.pop("note") else None
     pairs = _pairs(inputs, output, ".dct")
-    from dctcodec.image import read_image
+    from dctcodec.image import read_image, take_apart
 
     def work(source: str, destination: str) -> None:
-        picture = read_image(source)
+        parts = replace(take_apart(read_image(source, max_pixels), **keep), text=text)
         from dctcodec.codec import loaded
 
         with _picture_bar() as tick:
             codec = loaded(model, device)
             codec.check(effort, tune)
             if targets:
-                data = codec.encode_to(picture, **targets, seed=seed, effort=effort, tune=tune, tick=tick)
+                data = codec.encode_to(parts, **targets, seed=seed, effort=effort, tune=tune, tick=tick)
             else:
-                data = codec.encode(picture, quality, seed, effort, tune, tick)
+                data = codec.encode(parts, quality, seed, effort, tune, tick)
         write_output(destination, data)
 
     _run(work, pairs)
+
+
+def _note(context: click.Context) -> str:
+    """Version and options that were given, but for files."""
+    from dctcodec import __version__
+
+    options = [p for p in context.command.params if p.name not in ("inputs", "output", "device", "note")]
+    given = [(p.opts[0], context.params[p.name]) for p in options if context.params[p.name] not in (None, p.get_default(context))]
+    words = [f"{option} {value}" for option, value in given]
+    return " ".join([f"dctcodec {__version__}", *words])
 
 
 @main.command()
@@ -145,8 +185,9 @@ def encode(inputs, output, quality, effort, tune, target_bpp, target_size, targe
 @click.option("--latents", "old_bands", type=click.IntRange(min=1), hidden=True)
 @click.option("--model", metavar="NAME", help="Another model of the same prior, to paint with.  [default: the file's]")
 @device_option
-def decode(inputs, output, temperature, partial, upto, bands, old_bands, model, device) -> None:
-    """Decode .dct files to pictures. The format is that of OUT's ending, PNG for - and for a directory."""
+@max_pixels_option
+def decode(inputs, output, temperature, partial, upto, bands, old_bands, model, device, max_pixels) -> None:
+    """Decode .dct files to images. The format is that of OUT's ending, PNG for - and for a directory."""
     bands = bands or old_bands
     pairs = _pairs(inputs, output, ".png")
     from dctcodec.image import check_ending, write_image
@@ -156,10 +197,7 @@ def decode(inputs, output, temperature, partial, upto, bands, old_bands, model, 
 
     def work(source: str, destination: str) -> None:
         data = read_input(source)
-        header, payload = parse(data, partial)  # a bad file is told before torch is loaded
-        if len(payload) < header.payload_length:
-            share = 100 * len(payload) / header.payload_length
-            say("warning", named(source, f"the file breaks off: {share:.0f} % of it is decoded, unchecked for damage"))
+        _check_file(source, data, partial, max_pixels)
         data = data[:upto]
         part = partial or upto is not None
         from dctcodec.codec import codec_for, loaded
@@ -168,26 +206,47 @@ def decode(inputs, output, temperature, partial, upto, bands, old_bands, model, 
         if bands and bands > codec.family.bands:
             raise DctcodecError(f"the model {codec.model.name} has {codec.family.bands} bands: --bands {bands} is too many")
         with _picture_bar() as tick:
-            picture = codec.decode(data, temperature, part, bands, tick)
-        write_image(picture, destination)
+            image = codec.decode(data, temperature, part, bands, tick, max_pixels)
+        write_image(image, destination)
 
     _run(work, pairs)
 
 
-@main.command()
-@click.argument("file", metavar="FILE.dct")
-@json_option
-def info(file: str, as_json: bool) -> None:
-    """Show what a .dct file holds.
+def _check_file(source: str, data: bytes, partial: bool, max_pixels: int | None) -> None:
+    """Tell of a bad file before torch is loaded; warn of a truncated one."""
+    file = parse(data, partial)
+    check_pixels(*file.header.size, max_pixels)
+    if file.partial:
+        share = f"{100 * len(file.payload) / file.payload_length:.0f} %" if file.payload_length else "none"
+        say("warning", named(source, f"the file is truncated: {share} of its symbols are decoded, unchecked for damage"))
+    elif file.truncated:
+        say("warning", named(source, "the file is truncated: transparency, profile or metadata may be missing"))
 
-    Size of the picture, model, quality, step, bytes of each part, bits a pixel.
+
+@main.command()
+@click.argument("files", metavar="FILE.dct...", nargs=-1, required=True)
+@json_option
+def info(files: tuple[str, ...], as_json: bool) -> None:
+    """Show what .dct files hold, truncated ones too.
+
+    Size of the image, model, quality, step, chunks with their bytes, bits a pixel.
     """
-    with about(file):
-        facts = _facts(read_input(file))
-    if as_json:
-        click.echo(json.dumps(facts, indent=2))
-    else:
-        _echo_table(facts)
+    from dctcodec.cli.info import facts
+
+    found: list[dict[str, Any]] = []
+
+    def work(source: str, _: str) -> None:
+        found.append({"file": source} | facts(read_input(source)))
+        if not as_json:
+            if len(found) > 1:
+                click.echo()
+            echo_table(found[-1])
+
+    try:
+        _run(work, [(file, file) for file in files])
+    finally:
+        if as_json and found:
+            click.echo(json.dumps(found if len(files) > 1 else found[0], indent=2))
 
 
 @main.command()
@@ -206,36 +265,15 @@ def models(as_json: bool) -> None:
         figures = card.pop("figures")
         if number:
             click.echo()
-        _echo_table(card | figures)
+        echo_table(card | figures)
 
 
-def _facts(data: bytes) -> dict[str, Any]:
-    header, _ = parse(data)
-    try:
-        model = find_by_id(header.model_id).name
-    except ModelError:
-        model = "not installed"
-    step = {"quality": round(quality_of_step(header.step), 2), "step": round(header.step, 4)} if header.step16 else {}
-    return {
-        "width": header.width,
-        "height": header.height,
-        "colour": "grey" if header.grey else "RGB",
-        "model": model,
-        "model_id": f"{header.model_id:08x}",
-        **step,
-        "tune": TUNES[header.tuned],
-        "seed": header.seed,
-        "bytes": len(data),
-        "header_bytes": len(data) - header.payload_length,
-        "payload_bytes": header.payload_length,
-        "bpp": round(8 * len(data) / (header.width * header.height), 4),
-    }
-
-
-def _echo_table(rows: dict[str, Any]) -> None:
+def echo_table(rows: dict[str, Any]) -> None:
+    """Print names and values, one a line."""
     width = max(map(len, rows))
     for name, value in rows.items():
-        click.echo(f"{name.replace('_', ' '):<{width}}  {value}")
+        shown = ", ".join(f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else value
+        click.echo(f"{name.replace('_', ' '):<{width}}  {shown}")
 
 
 def _pairs(inputs: tuple[str, ...], output: str | None, ending: str) -> list[tuple[str, str]]:
@@ -267,6 +305,8 @@ def _pairs_in_directory(inputs: tuple[str, ...], output: str, ending: str) -> li
             raise click.UsageError(f"{pairs[destination]} and {source} would both be written to {destination}.")
         pairs[destination] = source
     make_folder(Path(output))
+    for destination in pairs:
+        check_output(destination)
     return [(source, destination) for destination, source in pairs.items()]
 
 

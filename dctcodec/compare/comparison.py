@@ -98,7 +98,7 @@ def _our_other(
 
 
 def _as_version(original: Image.Image, codec: Codec, data: bytes, effort: int, seconds: float) -> Version:
-    header, _ = container.parse(data)
+    header = container.parse(data).header
     tune = TUNES[header.tuned]
     quality = round(quality_of_step(header.step), 1) if header.step16 else None
     image, figures = measured(original, data, codec.decode, quality, seconds)

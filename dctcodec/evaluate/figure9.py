@@ -115,7 +115,7 @@ def measure(codec: Codec, vae: HierarchicalVae, picture: Image.Image, name: str)
         dct_vae=_point(picture, ours, 8 * len(data)),
         jpeg=_point(picture, jpeg, 8 * len(jpeg_data)),
         jpeg_equal_bpp=8 * equal / pixels,
-        payload_bpp=8 * (len(data) - container.HEADER_BYTES) / pixels,
+        payload_bpp=8 * len(container.parse(data).payload) / pixels,
         bound_bpp=coded.bound_bits / pixels,
         initial_bpp=INITIAL_BITS / pixels,
         plain_tiles=coded.plain,

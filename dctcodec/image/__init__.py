@@ -1,7 +1,17 @@
 """Images in and out: what Pillow reads is taken apart into what a .dct file holds, and what it held is put together and written."""
 
-from dctcodec.image.parts import ImageParts, normalise, put_together, take_apart
+from dctcodec.image.parts import ImageParts, Source, as_parts, normalise, put_together, take_apart
 from dctcodec.image.reading import read_image
 from dctcodec.image.writing import check_ending, write_image
 
-__all__ = ["ImageParts", "check_ending", "normalise", "put_together", "read_image", "take_apart", "write_image"]
+__all__ = [
+    "ImageParts",
+    "Source",
+    "as_parts",
+    "check_ending",
+    "normalise",
+    "put_together",
+    "read_image",
+    "take_apart",
+    "write_image",
+]

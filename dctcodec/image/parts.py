@@ -1,14 +1,18 @@
 """An image taken apart into what a .dct file holds, and put together again."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from dctcodec.errors import ImageError, warn
 from dctcodec.image import alpha as transparency
 from dctcodec.image import colour, metadata
-from dctcodec.image.levels import DEEP_MODES, to_8_bits
-from dctcodec.image.reading import load
+from dctcodec.image.levels import DEEP_MODES, from_array, to_8_bits
+from dctcodec.image.reading import load, read_image
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -27,7 +31,8 @@ STRIPS = ("all", "gps")
 @dataclass(frozen=True)
 class ImageParts:
     """What a .dct file holds of an image. `pixels`: mode "RGB" or "L", upright; `alpha`: mode "L", None where all is opaque;
-    `profile`: ICC, None for sRGB; `exif`: a TIFF structure; `xmp`: a packet; `dpi`: dots per inch, horizontal and vertical."""
+    `profile`: ICC, None for sRGB; `exif`: a TIFF structure; `xmp`: a packet; `dpi`: dots per inch, horizontal and
+    vertical; `text`: a note of the encoder's, which `dctcodec info` shows."""
 
     pixels: Image.Image
     alpha: Image.Image | None = None
@@ -35,6 +40,25 @@ class ImageParts:
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    text: str | None = None
+
+
+Source = Image.Image | NDArray[Any] | str | Path | BinaryIO | ImageParts
+"""What an image may be given as."""
+
+
+def as_parts(source: Source) -> ImageParts:
+    """Parts of a PIL image, of a NumPy array (`levels.from_array` says which), of an image file's path (`-` for stdin), or of a
+    binary stream of one; parts stay as they are. Raises TypeError for anything else, ImageError."""
+    if isinstance(source, ImageParts):
+        return source
+    if isinstance(source, Image.Image):
+        return take_apart(source)
+    if isinstance(source, np.ndarray):
+        return take_apart(from_array(source))
+    if isinstance(source, str | Path) or hasattr(source, "read"):
+        return take_apart(read_image(source))
+    raise TypeError(f"{type(source).__name__} is no image: give a PIL image, a NumPy array, a path or a binary stream")
 
 
 def take_apart(image: Image.Image, background: str | None = None, to_srgb: bool = False, strip: str | None = None) -> ImageParts:

@@ -30,7 +30,6 @@ class DctVae(Family):
     """Symbols: int32 (tiles, 3, size, size), row by row of the image."""
 
     one_quality = True
-    progressive = False
     bands = 1
     tunes = TUNES[:1]
 

@@ -6,13 +6,12 @@
 import hashlib
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from dctcodec import Codec, container
+from dctcodec import Codec
 from dctcodec.family import TUNES
 
 FOLDER = Path(__file__).parent
@@ -41,7 +40,7 @@ FILES = {
         "tiles-seeded-64x96": ((64, 96), "RGB", None, 987654321),
     },
 }
-"""For each model, name: size, mode, quality, seed. The files of dct-bands not called progressive are as before files were."""
+"""For each model, name: size, mode, quality, seed."""
 
 
 def picture(size: tuple[int, int], mode: str) -> Image.Image:
@@ -54,13 +53,6 @@ def picture(size: tuple[int, int], mode: str) -> Image.Image:
     return Image.fromarray((np.stack(planes, -1) + 20 + noise).clip(0, 255).astype(np.uint8)).convert(mode)
 
 
-def older(data: bytes) -> bytes:
-    """A progressive file as it was before files were: the words of its payload in the opposite order."""
-    header, payload = container.parse(data)
-    words = np.frombuffer(payload, "<u4")[::-1]
-    return container.write(replace(header, progressive=False), words.tobytes())
-
-
 def main() -> None:
     model, force = sys.argv[1], sys.argv[2:] == ["--force"]
     index = FOLDER / "symbols.json"
@@ -69,8 +61,6 @@ def main() -> None:
     wanted = {name: values for name, values in FILES[model].items() if force or f"{name}.dct" not in table}
     for name, (size, mode, quality, seed) in wanted.items():
         data = codec.encode(picture(size, mode), quality, seed, tune=TUNES["tuned" in name])
-        if model == "dct-bands" and not name.startswith("progressive"):
-            data = older(data)
         header, symbols = codec.symbols(data)
         digest = hashlib.sha256(symbols.numpy().astype("<i4").tobytes()).hexdigest()
         fields = {key: getattr(header, key) for key in ("width", "height", "grey", "step16", "seed", "model_id")}
