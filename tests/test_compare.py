@@ -4,6 +4,7 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -182,6 +183,24 @@ def test_a_model_of_one_quality_is_compared_without_a_curve(tmp_path, make_pictu
     assert result.exit_code == 0, result.output
     ours = data_of((tmp_path / "r.html").read_text())["images"][0]["versions"][1]
     assert ours["maps"] == []
+
+
+def test_bench_writes_a_page_of_the_set_and_one_of_each_image(tmp_path, make_picture):
+    (tmp_path / "images").mkdir()
+    for name, seed in (("a b.png", 0), ("c.png", 1)):
+        make_picture(180, 164, seed=seed).save(tmp_path / "images" / name)
+    report = tmp_path / "set report.html"
+    words = ["--data", tmp_path / "images", "--quality", "30,50,70", "--no-baselines", "--report", report]
+    result = CliRunner().invoke(main.main, ["bench", "kodak", *map(str, words)])
+    assert result.exit_code == 0, result.output
+    images = data_of(report.read_text())["set"]["images"]
+    assert [image["link"] for image in images] == ["set%20report-images/a%20b.png.html", "set%20report-images/c.png.html"]
+    for image in images:
+        page_of_image = data_of((tmp_path / unquote(image["link"])).read_text())["images"][0]
+        ours = page_of_image["versions"][1]
+        assert ours["figures"]["quality"] == 50
+        assert {point["quality"] for point in ours["points"]} >= {30, 70}
+        assert image["figures"]["psnr"] == pytest.approx(ours["figures"]["psnr"], abs=0.01)
 
 
 def test_the_wheel_contains_the_page(tmp_path):

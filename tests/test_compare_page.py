@@ -220,6 +220,51 @@ CONTRAST = """(() => {
 """The lowest contrast of a text with what is behind it, and its element."""
 
 
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_set_has_rates_curves_and_its_worst_image_first(browser, report_of_a_set, width):  # noqa: F811
+    browser.open(report_of_a_set, width)
+    browser.shown()
+    assert browser.log() == []
+    assert browser.run("document.documentElement.scrollWidth") <= width
+
+    def names() -> list[str]:
+        return browser.run("[...document.querySelectorAll('#image-list tbody th')].map((cell) => cell.innerText)")
+
+    assert names() == ["b.png", "a.png"]
+    assert "−50.0 %" in browser.run("document.getElementById('rates').innerText")
+    browser.click('#image-list [data-key="name"] button')
+    assert names() == ["a.png", "b.png"]
+    assert browser.find('#image-list [data-key="name"]').get_attribute("aria-sort") == "ascending"
+    assert browser.run("document.querySelectorAll('#charts .first .mark').length") == 6
+    browser.click("#image-list tbody a")
+    browser.wait("document.title === 'page of a'")
+
+
+@pytest.fixture(scope="module")
+def report_of_a_set(tmp_path_factory) -> str:
+    """The address of a page of two images, where dctcodec needs half the bits, and of the second image nearly all."""
+    from dctcodec.compare.page import page as html
+    from dctcodec.compare.set import document_of
+    from dctcodec.evaluate.kodak import Pictures
+    from dctcodec.evaluate.measure import Row
+    from dctcodec.evaluate.report import Result
+
+    def rows(share: dict[str, float]) -> list[Row]:
+        points = [(quality, name, bpp) for quality, bpp in enumerate((0.1, 0.3, 0.7)) for name in share]
+        return [Row(name, q, bpp * share[name], None, 28 + 3 * q, None, 20.0 * q, 0.1, 0.1) for q, name, bpp in points]
+
+    results = [
+        Result("dctcodec", "model x", rows({"a.png": 0.4, "b.png": 0.6})),
+        Result("AVIF-PSNR", "speed 1", rows({"a.png": 1.0, "b.png": 1.0})),
+    ]
+    folder = tmp_path_factory.mktemp("set")
+    pictures = Pictures("two images", (folder / "a.png", folder / "b.png"))
+    (folder / "a.png.html").write_text("<title>page of a</title>")
+    document = document_of(results, pictures, [], lambda name: f"{name}.html")
+    (folder / "set.html").write_text(html("set", {"set": document, "made": []}), encoding="utf-8")
+    return (folder / "set.html").as_uri()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_have_contrast_and_controls_have_names(browser, report, scheme):  # noqa: F811
     browser.open(report, scheme=scheme)

@@ -44,6 +44,7 @@ def bench() -> None:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute.")
 @click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write everything here.")
 @click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Draw the curves here.")
+@click.option("--report", "report_path", type=PATH, metavar="FILE.html", help="Write a page here, and of each image one beside it.")
 @click.option("--baselines/--no-baselines", default=True, show_default=True, help="Measure JPEG, WebP, AVIF and JPEG XL too.")
 @click.option(
     "--reuse",
@@ -58,13 +59,15 @@ def bench() -> None:
 @click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="Of our encoder.")
 @click.option("--published", type=PATH, metavar="DIR", help="Curves of others (JSON) to draw and compare with.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
-def kodak(data, qualities, model, device, json_path, plot_path, baselines, reused, paper, limit, published, effort, tune) -> None:
+def kodak(
+    data, qualities, model, device, json_path, plot_path, baselines, reused, paper, limit, published, effort, tune, report_path
+) -> None:
     """Rate, distortion and time on the 24 Kodak pictures, and BD-rates against JPEG, WebP, AVIF and JPEG XL."""
     from dctcodec.evaluate.run import run
 
-    if paper and (effort or tune != TUNES[0] or published or reused or not baselines):
+    if paper and (effort or tune != TUNES[0] or published or reused or report_path or not baselines):
         raise click.UsageError(
-            "--paper measures what figure 9 shows: leave --effort, --tune, --published, --reuse and --no-baselines out"
+            "--paper measures what figure 9 shows: leave --effort, --tune, --published, --reuse, --report and --no-baselines out"
         )
     distinct = sorted({quality for several in qualities for quality in several})
     if FAMILIES[find(model).family].one_quality:
@@ -73,7 +76,22 @@ def kodak(data, qualities, model, device, json_path, plot_path, baselines, reuse
         distinct = [None]
     elif paper:
         raise click.UsageError(f"--paper is for codecs of the family dct-vae, and {model} is none.")
-    run(data, distinct or QUALITIES, model, device, json_path, plot_path, baselines, reused, paper, limit, published, effort, tune)
+    run(
+        data,
+        distinct or QUALITIES,
+        model,
+        device,
+        json_path,
+        plot_path,
+        baselines,
+        reused,
+        paper,
+        limit,
+        published,
+        effort,
+        tune,
+        report_path,
+    )
 
 
 @bench.command()

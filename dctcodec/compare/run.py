@@ -47,7 +47,7 @@ def run(
     for tune in settings.tunes:
         codec.check(settings.effort, tune)
     documents = []
-    with _bar(len(images) * settings.steps(rivals)) as bar:
+    with progress(len(images) * settings.steps(rivals)) as bar:
         for source, image, region in images:
             with about(source):
                 name = "standard input" if source == STANDARD_STREAM else Path(source).name
@@ -57,8 +57,9 @@ def run(
     write_output(output, report(documents, settings, rivals).encode("utf-8", "replace"))
 
 
-def shown(comparison: Comparison, region: Region, limit: int) -> dict[str, Any]:
-    """The document of one comparison. Warns where less of the image is shown than was wanted."""
+def shown(comparison: Comparison, region: Region | None = None, limit: int = LIMIT) -> dict[str, Any]:
+    """The document of one comparison, of a region or all of the image. Warns where less is shown, to keep within `limit`."""
+    region = region or Region(0, 0, *comparison.original.size)
     document = image_document(comparison, region, limit)
     left, top, width, height = document["region"]
     if (width, height) != (region.width, region.height):
@@ -116,7 +117,7 @@ def region_of(crop: Crop | None, size: tuple[int, int]) -> Region:
     return Region(left, top, width, height)
 
 
-def _bar(total: int) -> Any:
+def progress(total: int) -> Any:
     """A progress bar on stderr, where that is a terminal."""
     from tqdm import tqdm
 

@@ -1,98 +1,72 @@
-"""One photograph through dctcodec, beside a JPEG of the same size and a JPEG of the same PSNR."""
+"""One photograph through dctcodec, beside other codecs at the same size: figures, an image and a page."""
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from PIL import Image, ImageDraw, ImageFont
 
-from dctcodec import metrics
 from dctcodec.cli.options import FiniteRange
+from dctcodec.compare.comparison import Comparison, Settings, compare
+from dctcodec.compare.contenders import contenders
+from dctcodec.compare.run import progress, report, shown
+from dctcodec.compare.version import Version
 from dctcodec.errors import DctcodecError
-from dctcodec.evaluate.baselines import JPEG, Baseline
+from dctcodec.files import write_output
 from dctcodec.image import normalise, read_image, write_image
 
 MAX_SIDE = 800  # pixels of a panel; of a larger image the centre is shown, without resizing
 MARGIN = 12
-WORST, BEST = 1, 95
-"""The qualities of other codecs that are compared with."""
-
-
-@dataclass(frozen=True)
-class Version:
-    """The photograph after one codec."""
-
-    label: str
-    data: bytes
-    image: Image.Image
-
-    def figures(self, original: Image.Image) -> str:
-        """Bytes, bits per pixel, PSNR and MS-SSIM as one line of the table."""
-        bpp = 8 * len(self.data) / (original.width * original.height)
-        psnr, ms_ssim = metrics.psnr(original, self.image), metrics.ms_ssim(original, self.image)
-        similarity = "-" if ms_ssim is None else f"{ms_ssim:.4f}"
-        return f"{self.label:34}{len(self.data):>9}{bpp:>8.3f}{psnr:>9.2f}{similarity:>9}"
 
 
 @click.command()
 @click.argument("image", type=click.Path(path_type=Path), required=False)
 @click.option("--quality", type=FiniteRange(1, 100), default=30, show_default=True)
 def main(image: Path | None, quality: float) -> None:
-    """Encode and decode IMAGE (default: the portrait that matplotlib ships) and compare with JPEG."""
+    """Encode and decode IMAGE (default: the portrait that matplotlib ships) and compare with other codecs at the same size."""
     from dctcodec.codec import Codec
 
     path = image or sample()
     original = normalise(read_image(path))
-    codec = Codec()
-    data = codec.encode(original, quality)
-    ours = Version(f"dctcodec, quality {quality:g}", data, codec.decode(data))
-    same_size = jpeg_of_size(original, len(data))
-    same_psnr = jpeg_of_psnr(original, metrics.psnr(original, ours.image))
-
-    click.echo(f"{path.name}, {original.width}x{original.height}")
-    click.echo(f"{'':34}{'bytes':>9}{'bpp':>8}{'PSNR dB':>9}{'MS-SSIM':>9}")
-    for version in (ours, same_size, same_psnr):
-        click.echo(version.figures(original))
-    output = Path.cwd() / f"{path.stem}-demo.png"
-    write_image(side_by_side(original, ours, same_size), output)
-    click.echo(f"original, dctcodec and the JPEG of the same size side by side: {output}")
+    settings, rivals = Settings(quality), contenders()
+    with progress(settings.steps(rivals)) as bar:
+        comparison = compare(path.name, original, Codec(), rivals, settings, bar.update)
+    click.echo(table(comparison))
+    sheet, page = (Path.cwd() / f"{path.stem}-demo{ending}" for ending in (".png", ".html"))
+    write_image(side_by_side(comparison), sheet)
+    write_output(page, report([shown(comparison)], settings, rivals).encode("utf-8", "replace"))
+    click.echo(f"original, dctcodec and JPEG side by side: {sheet}")
+    click.echo(f"all of them, for the browser: {page}")
 
 
-def jpeg_of_size(original: Image.Image, limit: int) -> Version:
-    """The best JPEG of at most `limit` bytes, or the smallest that there is where all are larger."""
-    quality, data = best_of_size(JPEG, original, limit)
-    label = "of the same size" if len(data) <= limit else "at its smallest"
-    return Version(f"JPEG {label}, quality {quality}", data, JPEG.decode(data))
+def table(comparison: Comparison) -> str:
+    """The size of the image, and the figures of each version, one a line."""
+    width, height = comparison.original.size
+    head = f"{'':24}{'quality':>8}{'bytes':>9}{'bpp':>8}{'PSNR dB':>9}{'MS-SSIM':>9}{'SSIMULACRA2':>13}"
+    return "\n".join([f"{comparison.name}, {width}x{height}", head, *map(_line, comparison.versions)])
 
 
-def best_of_size(codec: Baseline, original: Image.Image, limit: int) -> tuple[int, bytes]:
-    """Quality and file of the best of at most `limit` bytes, or the smallest where all are larger; by bisection."""
-    best, low, high = (WORST, codec.encode(original, WORST)), WORST + 1, BEST
-    while low <= high:
-        quality = (low + high) // 2
-        data = codec.encode(original, quality)
-        if len(data) <= limit:
-            best, low = (quality, data), quality + 1
-        else:
-            high = quality - 1
-    return best
+def _line(version: Version) -> str:
+    figures = version.figures
+    numbers = f"{figures.quality:>8g}{figures.bytes:>9}{figures.bpp:>8.3f}{figures.psnr:>9.2f}"
+    return f"{version.name:24}{numbers}{_text(figures.ms_ssim, 4):>9}{_text(figures.ssimulacra2, 1):>13}  {version.note}".rstrip()
 
 
-def jpeg_of_psnr(original: Image.Image, psnr: float) -> Version:
-    """The smallest JPEG of at least that PSNR in dB, or the best that there is where none reaches it."""
-    for quality in range(WORST, BEST + 1):
-        data = JPEG.encode(original, quality)
-        decoded = JPEG.decode(data)
-        if metrics.psnr(original, decoded) >= psnr:
-            return Version(f"JPEG of the same PSNR, quality {quality}", data, decoded)
-    return Version(f"JPEG of the highest quality, {quality}", data, decoded)
+def _text(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
-def side_by_side(original: Image.Image, ours: Version, jpeg: Version) -> Image.Image:
-    """The three images in a row, each under its name and size in bytes; large ones show their centre."""
+def side_by_side(comparison: Comparison) -> Image.Image:
+    """The original, dctcodec and JPEG in a row, each under its name and size in bytes; large ones show their centre."""
+    ours, jpeg = comparison.versions[0], comparison.versions[-1]
+    panels = [(comparison.original, "original")] + [(v.image, f"{v.name}: {v.figures.bytes} bytes") for v in (ours, jpeg)]
+    return _row(panels)
+
+
+def _row(panels: Sequence[tuple[Image.Image, str]]) -> Image.Image:
     font = ImageFont.load_default(16)
-    panels = [(original, "original")] + [(v.image, f"{v.label}: {len(v.data)} bytes") for v in (ours, jpeg)]
+    original = panels[0][0]
     width = max(min(original.width, MAX_SIDE), *(int(font.getlength(label)) for _, label in panels)) + MARGIN
     height = min(original.height, MAX_SIDE)
     sheet = Image.new("RGB", (width * len(panels) + MARGIN, height + 3 * MARGIN + 16), "white")

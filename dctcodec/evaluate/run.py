@@ -44,6 +44,7 @@ def run(
     published: Path | None,
     effort: int,
     tune: str,
+    report_path: Path | None = None,
 ) -> None:
     """What `dctcodec bench kodak` does; the arguments are its options.
 
@@ -52,7 +53,7 @@ def run(
     from dctcodec.codec import Codec
 
     need("bench", "bjontegaard", "matplotlib", "scipy")
-    for path in filter(None, (json_path, plot_path)):
+    for path in filter(None, (json_path, plot_path, report_path)):
         check_output(path)
     pictures = _first(find(data), limit)
     curves = _published(published, pictures)
@@ -82,6 +83,12 @@ def run(
         from dctcodec.evaluate.plot import draw
 
         write_output(plot_path, draw(results, pictures.description, curves))
+    if report_path:
+        from dctcodec.compare import set as pages
+        from dctcodec.compare.comparison import Settings
+
+        middle = qualities[len(qualities) // 2]
+        pages.write(report_path, results, pictures, curves, codec, Settings(middle, effort=effort, tunes=(tune,), curves=False))
 
 
 def _published(folder: Path | None, pictures: Pictures) -> list[Published]:

@@ -4,9 +4,9 @@
 
 const SERIES = { dctcodec: 1, "AVIF, best settings": 3, "AVIF-PSNR": 3, "AVIF, default settings": 4, "AVIF-IQ": 4, AVIF: 4, "JPEG XL": 5, WebP: 6, JPEG: 7 };
 
-// The number of a codec's colour, 1 to 8; others take turns by their place.
+// The number of a codec's colour, 1 to 8; others take turns by their place with all but the first, which is dctcodec's.
 function seriesOf(name, place) {
-  return SERIES[name] ?? (name.startsWith("dctcodec") ? 2 : (place % 8) + 1);
+  return SERIES[name] ?? (name.startsWith("dctcodec") ? 2 : (place % 7) + 2);
 }
 
 function paintSeries(element, name, place) {

@@ -7,6 +7,7 @@ function percent(value) {
 }
 
 function showSet(set) {
+  byId("kind").textContent = "bench";
   byId("title").textContent = set.title;
   byId("lead").textContent = set.lead;
   byId("set-lead").textContent = set.rates_note;
@@ -23,6 +24,7 @@ function showSet(set) {
   new Charts(set.curves);
   byId("curves-note").textContent = set.curves_note;
   showImages(set);
+  document.documentElement.dataset.shown = set.title;
 }
 
 function showImages(set) {
