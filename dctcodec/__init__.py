@@ -6,6 +6,7 @@ Importing the package is cheap: torch is loaded at the first use of a codec.
 """
 
 from importlib import import_module
+from typing import Any
 
 from dctcodec.errors import (
     ConfigError,
@@ -41,7 +42,7 @@ __all__ = [
 _MODULES = {"Codec": "codec", "decode": "codec", "encode": "codec"}
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(import_module(f"dctcodec.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache, wraps
 from importlib import import_module
-from typing import Any
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -34,12 +34,16 @@ CODING_SHARE = 0.9
 """Share of the time that entropy coding takes: of decoding, and of encoding without effort."""
 
 
-def _as_a_guest(method: Callable[..., Any]) -> Callable[..., Any]:
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _as_a_guest(method: Callable[Concatenate["Codec", P], R]) -> Callable[Concatenate["Codec", P], R]:
     """A method of Codec that works in anybody's process: without the caller's autocast, whose bfloat16 sums would not be exact,
     and in a forked child too."""
 
     @wraps(method)
-    def exact(self: "Codec", *args: Any, **options: Any) -> Any:
+    def exact(self: "Codec", /, *args: P.args, **options: P.kwargs) -> R:
         survive_fork()
         with torch.autocast("cpu", enabled=False), torch.autocast(self.device.type, enabled=False):
             return method(self, *args, **options)
@@ -202,7 +206,7 @@ class Codec:
 
     def _header(self, size: tuple[int, int], parameters: Parameters) -> container.Header:
         tuned = parameters.tune != TUNES[0]
-        return container.Header(*size, parameters.grey, parameters.step16, self.model.model_id, parameters.seed, tuned)
+        return container.Header(*size, parameters.grey, parameters.step16, self.model_id, parameters.seed, tuned)
 
 
 def codec_for(data: bytes, device: str = "auto", partial: bool = False) -> Codec:

@@ -1,5 +1,6 @@
 """Whole files in and out: output appears complete under its name or not at all; `-` is stdin or stdout."""
 
+import errno
 import os
 import secrets
 import stat
@@ -31,6 +32,8 @@ def read_input(source: str | Path) -> bytes:
 def open_input(source: str | Path) -> AbstractContextManager[BinaryIO]:
     """A file opened for reading bytes, or stdin for `-`, which stays open. Raises OSError."""
     if str(source) != STANDARD_STREAM:
+        if os.path.isdir(source):  # Windows would say that permission is denied
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         return open(source, "rb")
     if sys.stdin is None:
         raise OSError("stdin is closed")

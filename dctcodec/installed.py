@@ -70,7 +70,7 @@ def _folders() -> dict[str, Path]:
 @cache
 def _read(folder: Path) -> ModelInfo:
     try:
-        config = json.loads((folder / CONFIG).read_text())
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         weights = [folder / name for name in FAMILIES[config["family"]].files]
         weights += [folder / TUNED_DECODER] * (folder / TUNED_DECODER).exists()
         size = sum(file.stat().st_size for file in weights)

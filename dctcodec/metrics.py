@@ -37,7 +37,7 @@ def ms_ssim(original: Image.Image, decoded: Image.Image) -> float | None:
     if min(original.size) < MS_SSIM_MIN_SIDE:
         return None
     first, second = (torch.from_numpy(array).permute(2, 0, 1)[None].float() for array in arrays)
-    return pytorch_msssim.ms_ssim(first, second, data_range=255).item()
+    return float(pytorch_msssim.ms_ssim(first, second, data_range=255))
 
 
 def ssimulacra2(original: Image.Image, decoded: Image.Image) -> float | None:
@@ -64,7 +64,8 @@ def log_dissimilarity(first: "Tensor", second: "Tensor") -> "Tensor":
 
     down, right = (max(0, MS_SSIM_MIN_SIDE - side) for side in first.shape[2:])
     pair = (pad(picture.contiguous(), (0, right, 0, down), mode="replicate") for picture in (first, second))
-    return (1 - pytorch_msssim.ms_ssim(*pair, data_range=255, size_average=False) + NEARLY_EQUAL).log()
+    similarities: Tensor = pytorch_msssim.ms_ssim(*pair, data_range=255, size_average=False)
+    return (1 - similarities + NEARLY_EQUAL).log()
 
 
 def ms_ssim_db(value: float) -> float:

@@ -51,7 +51,7 @@ def from_tiles(tiles: Tensor) -> Tensor:
     return tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, 3, h * TILE, w * TILE)
 
 
-def _mix(planes: Tensor, matrix: tuple) -> Tensor:
+def _mix(planes: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
     return torch.einsum("ij,...jhw->...ihw", planes.new_tensor(matrix), planes)
 
 

@@ -13,10 +13,6 @@ settings.register_profile("reproducible", derandomize=True, deadline=None, datab
 settings.load_profile("reproducible")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "quality: holds for well trained weights only")
-
-
 @pytest.fixture(scope="session")
 def codec():
     """The default model, on the CPU."""

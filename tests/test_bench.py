@@ -287,7 +287,7 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(cache: Path, site: dict[st
 
 def test_a_wrong_download_is_not_kept(cache: Path, site: dict[str, bytes]):
     site["kodim03.png"] = b"a page that says sorry"
-    with pytest.raises(DataError, match=r"kodim03\.png is not the Kodak picture"):
+    with pytest.raises(DataError, match=r"kodim03\.png is not the Kodak image"):
         kodak.find()
     assert sorted(path.name for path in cache.iterdir()) == ["kodim01.png", "kodim02.png"]
 

@@ -151,6 +151,7 @@ def test_impossible_places_are_said(act, name, message, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@posix
 def test_folders_that_cannot_be_are_said(tmp_path):
     make_folder(tmp_path / "a" / "b")
     make_folder(tmp_path / "a" / "b")
@@ -161,6 +162,7 @@ def test_folders_that_cannot_be_are_said(tmp_path):
             make_folder(tmp_path / name)
 
 
+@posix
 def test_a_name_that_is_too_long_is_said(tmp_path):
     with pytest.raises(OutputError, match="name too long"):
         write_output(tmp_path / ("x" * 300), b"new")

@@ -56,6 +56,6 @@ def test_every_model_has_a_card_and_the_weights_stay_small():
     import publish
 
     for model in map(installed.find, publish.SHIPPED):
-        card = (model.path / "README.md").read_text()
+        card = (model.path / "README.md").read_text(encoding="utf-8")
         assert model.model_id is None or f"{model.model_id:08x}" in card
         assert model.bytes < 25e6

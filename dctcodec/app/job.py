@@ -54,7 +54,9 @@ class Wishes:
         tune = query.get("tune", TUNES[0])
         if tune not in family.tunes:
             raise DctcodecError(f"tune must be one of {', '.join(family.tunes)}")
-        return cls(quality, int(effort or 0), tune, bands and int(bands), temperature, query.get("others", "1") == "1")
+        return cls(
+            quality, int(effort or 0), tune, None if bands is None else int(bands), temperature, query.get("others", "1") == "1"
+        )
 
 
 def _number(query: Mapping[str, str], name: str, low: float, high: float) -> float | None:

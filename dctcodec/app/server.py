@@ -116,7 +116,8 @@ class _Job:
     """The work on one image, in the service's thread. It ends early where `gone` is set."""
 
     def __init__(self, service: Service, data: bytes, wishes: Wishes):
-        self.loop, self.sent, self.gone = asyncio.get_running_loop(), asyncio.Queue(), threading.Event()
+        self.loop, self.gone = asyncio.get_running_loop(), threading.Event()
+        self.sent: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self.future = self.loop.run_in_executor(service.worker, self._run, service, data, wishes)
 
     async def events(self, request: Request) -> AsyncIterator[dict[str, Any]]:

@@ -27,7 +27,7 @@ EVERY = ("0.0.0.0", "::")
 @click.option("--max-bytes", type=click.IntRange(min=1), default=2**25, show_default=True, help="Of an image's file.")
 @click.option("--model", default=DEFAULT, show_default=True, help="See `dctcodec models`.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute.")
-def app(port, host, names, max_pixels, max_bytes, model, device) -> None:
+def app(port: int, host: str, names: tuple[str, ...], max_pixels: int, max_bytes: int, model: str, device: str) -> None:
     """Serve a page on this machine that encodes and compares an image as you move the controls.
 
     Images stay in memory and on this machine. It needs pip install 'dctcodec[app]'.

@@ -1,6 +1,7 @@
 """`dctcodec bench`: the codec measured against what everybody has, on pictures that everybody knows."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,12 +12,12 @@ QUALITIES = (1, 5, 15, 30, 45, 60, 75, 90, 100)
 PATH = click.Path(path_type=Path)
 
 
-class _Qualities(click.ParamType):
+class _Qualities(click.ParamType):  # type: ignore[type-arg]  # older clicks take no type argument
     """A number in 1..100, or several with commas between them."""
 
     name = "Q[,Q...]"
 
-    def convert(self, value, param, ctx) -> tuple[float, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         try:
             qualities = tuple(float(part) for part in str(value).split(","))
         except ValueError:
@@ -60,7 +61,20 @@ def bench() -> None:
 @click.option("--published", type=PATH, metavar="DIR", help="Curves of others (JSON) to draw and compare with.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
 def kodak(
-    data, qualities, model, device, json_path, plot_path, baselines, reused, paper, limit, published, effort, tune, report_path
+    data: Path | None,
+    qualities: tuple[tuple[float, ...], ...],
+    model: str,
+    device: str,
+    json_path: Path | None,
+    plot_path: Path | None,
+    baselines: bool,
+    reused: tuple[Path, ...],
+    paper: bool,
+    limit: int | None,
+    published: Path | None,
+    effort: int,
+    tune: str,
+    report_path: Path | None,
 ) -> None:
     """Rate, distortion and time on the 24 Kodak pictures, and BD-rates against JPEG, WebP, AVIF and JPEG XL."""
     from dctcodec.evaluate.run import run
@@ -69,7 +83,7 @@ def kodak(
         raise click.UsageError(
             "--paper measures what figure 9 shows: leave --effort, --tune, --published, --reuse, --report and --no-baselines out"
         )
-    distinct = sorted({quality for several in qualities for quality in several})
+    distinct: list[float | None] = [*sorted({quality for several in qualities for quality in several})]
     if FAMILIES[find(model).family].one_quality:
         if distinct:
             raise click.UsageError(f"The model {model} has one quality: leave --quality out.")
@@ -97,7 +111,7 @@ def kodak(
 @bench.command()
 @click.option("--model", default=DEFAULT, metavar="NAME", show_default=True, help="The model to count on.")
 @click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write the figures here.")
-def operations(model, json_path) -> None:
+def operations(model: str, json_path: Path | None) -> None:
     """Multiply-adds a pixel of a model's analysis, prior and decoder."""
     from dctcodec.evaluate import report
     from dctcodec.evaluate.operations import count

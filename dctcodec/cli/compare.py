@@ -1,26 +1,28 @@
 """`dctcodec compare`: an image and what codecs make of it, in the browser."""
 
 import re
+from typing import Any
 
 import click
 
 from dctcodec.cli.options import FiniteRange, check_quality
-from dctcodec.compare import MATCHES
+from dctcodec.compare import MATCHES, Crop
 from dctcodec.family import TUNES
 from dctcodec.files import STANDARD_STREAM, check_output
 from dctcodec.installed import DEFAULT
 
 
-class _Crop(click.ParamType):
+class _Crop(click.ParamType):  # type: ignore[type-arg]  # older clicks take no type argument
     """Width and height in pixels, and perhaps left and top."""
 
     name = "WxH[+X+Y]"
 
-    def convert(self, value, param, ctx) -> tuple[int, int, int | None, int | None]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Crop:
         match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})(?:\+(\d{1,6})\+(\d{1,6}))?", str(value))
         if not match:
             self.fail(f"{value!r} is not WIDTHxHEIGHT or WIDTHxHEIGHT+LEFT+TOP, in pixels", param, ctx)
-        return tuple(None if number is None else int(number) for number in match.groups())
+        width, height, left, top = match.groups()
+        return int(width), int(height), None if left is None else int(left), None if top is None else int(top)
 
 
 @click.command()
@@ -40,14 +42,26 @@ class _Crop(click.ParamType):
 @click.option("--model", default=DEFAULT, show_default=True, help="See `dctcodec models`.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute.")
 def compare(
-    images, output, quality, target_bpp, target_size, target_psnr, match, effort, tunes, crop, curves, model, device
+    images: tuple[str, ...],
+    output: str,
+    quality: float | None,
+    target_bpp: float | None,
+    target_size: int | None,
+    target_psnr: float | None,
+    match: str,
+    effort: int,
+    tunes: tuple[str, ...],
+    crop: Crop | None,
+    curves: bool,
+    model: str,
+    device: str,
 ) -> None:
     """Write a page that compares dctcodec with AVIF, JPEG XL, WebP and JPEG on images of yours.
 
     The page is one HTML file that needs no network. The files of all codecs have one size, or with --match psnr one PSNR.
     """
-    targets = {"bpp": target_bpp, "size": target_size, "psnr": target_psnr}
-    targets = {name: value for name, value in targets.items() if value is not None}
+    wanted = {"bpp": target_bpp, "size": target_size, "psnr": target_psnr}
+    targets = {name: value for name, value in wanted.items() if value is not None}
     check_quality(model, quality, targets)
     if STANDARD_STREAM in images and len(images) > 1:
         raise click.UsageError("Input from stdin goes alone.")

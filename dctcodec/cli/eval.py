@@ -1,15 +1,18 @@
 """`dctcodec eval`: what the paper measures of its models."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from dctcodec.cli.options import SEED
 
 PATH = click.Path(path_type=Path)
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _shared(command):
+def _shared(command: Command) -> Command:
     options = [
         click.option("--data", type=PATH, required=True, metavar="DIR", help="Folder of the data set's usual files."),
         click.option("--images", type=click.IntRange(min=2), default=1000, show_default=True, help="The first test images."),
@@ -50,7 +53,7 @@ def evaluate() -> None:
 @click.option("--batch", type=click.IntRange(min=1), help="Draws in the decoder at once.  [default: 250, for CIFAR-10 25]")
 @_shared
 def likelihood(
-    source: str, run: Path | None, data: Path, threads: int | None, seed: int, json_path: Path | None, **options
+    source: str, run: Path | None, data: Path, threads: int | None, seed: int, json_path: Path | None, **options: Any
 ) -> None:
     """Importance-weighted bound on -ln p of test images, and the plain bound in its parts.
 
@@ -79,7 +82,7 @@ def likelihood(
 )
 @click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Draw the table here.")
 @_shared
-def collapse(sources: tuple[str, ...], runs: tuple[Path, ...], data: Path, threads: int | None, seed: int, **options) -> None:
+def collapse(sources: tuple[str, ...], runs: tuple[Path, ...], data: Path, threads: int | None, seed: int, **options: Any) -> None:
     """KL and active units of each latent, coarse to fine; several models side by side.
 
     RECIPE is one of models/recipes/*.toml, with --run; MODEL the name of an installed model.

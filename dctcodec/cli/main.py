@@ -34,7 +34,8 @@ class Deferred(click.Command):
     def load(self) -> click.Command:
         module, attribute = self.target.split(":")
         try:
-            return getattr(import_module(module), attribute)
+            command: click.Command = getattr(import_module(module), attribute)
+            return command
         except ModuleNotFoundError as error:
             if str(error.name).startswith("dctcodec"):
                 raise
@@ -139,11 +140,24 @@ main.add_command(Deferred("eval", "dctcodec.cli.eval:evaluate", "Measure the pap
 @click.option("--note", is_flag=True, help="Keep these settings in the file, for `dctcodec info`.")
 @max_pixels_option
 def encode(
-    inputs, output, quality, effort, tune, target_bpp, target_size, target_psnr, model, device, seed, max_pixels, **keep
+    inputs: tuple[str, ...],
+    output: str | None,
+    quality: float | None,
+    effort: int,
+    tune: str,
+    target_bpp: float | None,
+    target_size: int | None,
+    target_psnr: float | None,
+    model: str,
+    device: str,
+    seed: int,
+    max_pixels: int | None,
+    **keep: Any,
 ) -> None:
     """Encode images to .dct files. INPUT may be - for stdin."""
-    targets = {"bpp": target_bpp, "size": target_size, "psnr": target_psnr}
-    targets = {name: value for name, value in targets.items() if value is not None}
+    options: dict[str, Any] = {"seed": seed, "effort": effort, "tune": tune}
+    wanted = {"bpp": target_bpp, "size": target_size, "psnr": target_psnr}
+    targets = {name: value for name, value in wanted.items() if value is not None}
     check_quality(model, quality, targets)
     text = _note(click.get_current_context()) if keep.pop("note") else None
     pairs = _pairs(inputs, output, ".dct")
@@ -157,9 +171,9 @@ def encode(
             codec = loaded(model, device)
             codec.check(effort, tune)
             if targets:
-                data = codec.encode_to(parts, **targets, seed=seed, effort=effort, tune=tune, tick=tick)
+                data = codec.encode_to(parts, bpp=target_bpp, size=target_size, psnr=target_psnr, **options, tick=tick)
             else:
-                data = codec.encode(parts, quality, seed, effort, tune, tick)
+                data = codec.encode(parts, quality, **options, tick=tick)
         write_output(destination, data)
 
     _run(work, pairs)
@@ -186,7 +200,18 @@ def _note(context: click.Context) -> str:
 @click.option("--model", metavar="NAME", help="Another model of the same prior, to paint with.  [default: the file's]")
 @device_option
 @max_pixels_option
-def decode(inputs, output, temperature, partial, upto, bands, old_bands, model, device, max_pixels) -> None:
+def decode(
+    inputs: tuple[str, ...],
+    output: str | None,
+    temperature: float | None,
+    partial: bool,
+    upto: int | None,
+    bands: int | None,
+    old_bands: int | None,
+    model: str | None,
+    device: str,
+    max_pixels: int | None,
+) -> None:
     """Decode .dct files to images. The format is that of OUT's ending, PNG for - and for a directory."""
     bands = bands or old_bands
     pairs = _pairs(inputs, output, ".png")
@@ -253,7 +278,7 @@ def info(files: tuple[str, ...], as_json: bool) -> None:
 @json_option
 def models(as_json: bool) -> None:
     """List the installed models and their figures."""
-    cards = [
+    cards: list[dict[str, Any]] = [
         {"name": m.name, "id": "-" if m.model_id is None else f"{m.model_id:08x}", "family": m.family}
         | {"description": m.description, "bytes": m.bytes, "path": str(m.path), "figures": m.figures}
         for m in installed()

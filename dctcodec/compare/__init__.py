@@ -2,3 +2,5 @@
 
 MATCHES = ("size", "psnr")
 """What is equal for all codecs of a comparison."""
+Crop = tuple[int, int, int | None, int | None]
+"""Width, height, left and top of the part of an image to show, pixels; None for the middle."""

@@ -36,7 +36,7 @@ class Settings:
     and dctcodec at further qualities."""
 
     quality: float | None = None
-    target: Mapping[str, float] | None = None
+    target: Mapping[str, Any] | None = None
     effort: int = 0
     tunes: tuple[str, ...] = TUNES[:1]
     match: str = MATCHES[0]

@@ -15,12 +15,12 @@ def image_document(comparison: Comparison, region: Region, limit: int, method: i
     images of at most `limit` characters in all, encoded by WebP's `method`."""
     versions = comparison.versions
     region, urls = embedded([comparison.original, *(version.image for version in versions)], region, limit, method)
-    original = {"name": "original", "settings": "", "note": "", "figures": None, "points": [], "maps": [], "url": urls[0]}
+    original: dict[str, Any] = {"name": "original", "settings": "", "note": "", "figures": None, "points": [], "maps": []}
     return {
         "name": comparison.name,
         "size": comparison.original.size,
         "region": [region.left, region.top, region.width, region.height],
-        "versions": [original, *(_version_document(*pair) for pair in zip(versions, urls[1:], strict=True))],
+        "versions": [original | {"url": urls[0]}, *(_version_document(*pair) for pair in zip(versions, urls[1:], strict=True))],
     }
 
 

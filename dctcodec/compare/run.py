@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dctcodec.compare import Crop
 from dctcodec.compare.comparison import Comparison, Settings, compare
 from dctcodec.compare.contenders import Contender, contenders
 from dctcodec.compare.document import image_document
@@ -16,8 +17,6 @@ from dctcodec.files import STANDARD_STREAM, write_output
 
 LIMIT = 19_000_000
 """Characters of all images of a page. With the rest it stays below 20 MB."""
-Crop = tuple[int, int, int | None, int | None]
-"""Width, height, left and top of the part of an image to show, pixels; None for the middle."""
 CURVES_NOTE = "Filled: the files that are compared. Further points are files of about half and one and a half times the size."
 
 

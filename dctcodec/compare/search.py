@@ -69,15 +69,14 @@ class Search:
 
 def _guided(real: Figure, quick: Figure, limit: float, pick: Callable[[Figure, float], int]) -> int:
     """The quality that `pick` takes by the quick figures, moved by as much as the real one differs where it was picked."""
-    quality, correction = None, 0.0
-    for _ in range(ATTEMPTS):
-        picked = pick(quick, limit - correction)
+    quality = pick(quick, limit)
+    if real is quick:
+        return quality
+    for _ in range(ATTEMPTS - 1):
+        picked = pick(quick, limit - real(quality) + quick(quality))
         if picked == quality:
             break
         quality = picked
-        if real is quick:
-            break
-        correction = real(quality) - quick(quality)
     return quality
 
 

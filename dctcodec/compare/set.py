@@ -34,7 +34,9 @@ IMAGES_NOTE = (
 CURVES_NOTE = "Means over the images. Dotted: curves that others published, of other encoders and settings."
 
 
-def write(path: Path, results: Sequence[Result], pictures: Pictures, curves: Sequence[Published], codec: Codec, settings: Settings):
+def write(
+    path: Path, results: Sequence[Result], pictures: Pictures, curves: Sequence[Published], codec: Codec, settings: Settings
+) -> None:
     """Write the page of a run, and into a folder beside it a page of each image, at equal size. `settings`: of dctcodec's version
     there; the curves are those of the run. Raises OutputError, ImageError."""
     rivals = contenders() if len(results) > 1 else ()
@@ -127,8 +129,8 @@ def _published_curves(published: Sequence[Published]) -> list[dict[str, Any]]:
     curves = []
     for curve in published:
         columns = {metric: curve.results.get(column) for metric, column in COLUMNS.items()}
-        points = [
-            {"bpp": bpp} | {metric: values[at] if values else None for metric, values in columns.items()}
+        points: list[dict[str, float | None]] = [
+            {"bpp": bpp, **{metric: values[at] if values else None for metric, values in columns.items()}}
             for at, bpp in enumerate(curve.results["bpp"])
             if bpp <= MAX_BPP
         ]

@@ -7,6 +7,7 @@ import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 PACKAGES = (
     "dctcodec",
@@ -21,7 +22,7 @@ PACKAGES = (
 )
 
 
-def describe() -> dict[str, object]:
+def describe() -> dict[str, Any]:
     """The processor, its cores, torch's threads, the versions of what was measured, and the command line."""
     import torch
 

@@ -34,7 +34,7 @@ def read(folder: Path) -> list[Published]:
 
 def _read(path: Path) -> Published:
     try:
-        curve = Published(**json.loads(path.read_text()))
+        curve = Published(**json.loads(path.read_text(encoding="utf-8")))
         points = len(curve.results["bpp"])
         if all(len(column) == points for column in curve.results.values()):
             return curve

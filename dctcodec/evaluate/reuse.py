@@ -45,7 +45,7 @@ def rows(earlier: Sequence[Earlier], name: str, encoder: dict[str, Any], picture
 def read(path: Path) -> Earlier:
     """The JSON of an earlier run; nothing can be reused where it was measured by other measures. Raises DataError."""
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
         codecs = {codec["name"]: codec for codec in document["codecs"]}
         [stored_row(row) for codec in codecs.values() for row in codec["images"]]
         return Earlier(codecs if document["measures"] == MEASURES else {}, dict(document["sha256"]))

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from dctcodec.errors import ImageError, warn
-from dctcodec.files import MAX_INPUT_BYTES, open_input, reason
+from dctcodec.files import MAX_INPUT_BYTES, STANDARD_STREAM, open_input, reason
 from dctcodec.image import cicp, jpeg, png, tiff
 from dctcodec.limits import check_pixels
 
@@ -77,7 +77,7 @@ def load(image: Image.Image, name: str = "the image") -> Image.Image:
 
 
 def _read_stream(stream: BinaryIO, name: str, max_pixels: int | None) -> Image.Image:
-    if not stream.seekable():
+    if name == STANDARD_STREAM or not stream.seekable():  # on Windows a pipe may claim to be
         stream = BytesIO(stream.read(MAX_INPUT_BYTES + 1))
         if stream.getbuffer().nbytes > MAX_INPUT_BYTES:
             raise ImageError(f"cannot read {name}: it is larger than {MAX_INPUT_BYTES >> 20} MiB")

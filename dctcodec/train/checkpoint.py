@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from dctcodec.errors import ModelError, last_line
 from dctcodec.modules import M
-from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.settings import Progress
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -67,7 +66,7 @@ def progress_of(path: Path) -> Progress:
         raise ModelError(f"{path} is not the checkpoint of a run: {last_line(error)}") from error
 
 
-def save(path: Path, model: nn.Module, average: nn.Module, optimiser: Optimiser, progress: Progress) -> None:
+def save(path: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {AVERAGE + k: v for k, v in average.state_dict().items()}
     for number, state in optimiser.state_dict()["state"].items():
@@ -77,7 +76,7 @@ def save(path: Path, model: nn.Module, average: nn.Module, optimiser: Optimiser,
     partial.replace(path)
 
 
-def resume(path: Path, model: nn.Module, average: nn.Module, optimiser: Optimiser) -> Progress:
+def resume(path: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
     """Resume a run from its checkpoint. Raises ModelError where the checkpoint is of another network."""
     if not path.exists():
         return Progress()

@@ -12,6 +12,7 @@ from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise
 from dctcodec.data.photographs import figures_of_sets, training_photos
 from dctcodec.family import TUNES
 from dctcodec.metrics import log_dissimilarity, ms_ssim_db
+from dctcodec.modules import channels_last
 from dctcodec.tiles import ycbcr_to_rgb
 from dctcodec.train.checkpoint import load_weights, read_weights
 from dctcodec.train.loop import train
@@ -92,7 +93,7 @@ def train_decoder(config: BandsConfig, photos: Path, settings: Settings, tune: s
     model = Decoder(config.shape.decoder)
     if settings.start:
         expand_weights(model, settings.start)
-    model = model.to(settings.device, memory_format=torch.channels_last)
+    model = channels_last(model, settings.device)
     crops, validation = training_photos(photos, config.training.crop, settings.device)
     optimiser = optimiser_of(model, settings.learning_rate)
 

@@ -16,6 +16,7 @@ from dctcodec.bands.prior import PriorNetwork, checkerboard, tiles_of
 from dctcodec.bands.rdo import BITS_WEIGHT, energy, helpful_moves
 from dctcodec.bands.transform import analyse, quantise, relative_step
 from dctcodec.data.photographs import figures_of_sets, training_photos
+from dctcodec.modules import channels_last
 from dctcodec.search import CURVATURE, SHARE
 from dctcodec.train import decoder, prior
 from dctcodec.train.checkpoint import load_weights
@@ -61,7 +62,8 @@ def _distributions(network: PriorNetwork, symbols: Tensor, steps: Tensor) -> tup
     every = torch.arange(len(REVEALS)).expand(len(symbols), -1)
     with torch.autocast(symbols.device.type, torch.bfloat16):
         outputs = iter(network(symbols, torch.log(steps), every))
-    result, board = torch.zeros(2, *symbols.shape, device=symbols.device), checkerboard(*symbols.shape[2:], symbols.device)
+    height, width = symbols.shape[2:]
+    result, board = torch.zeros(2, *symbols.shape, device=symbols.device), checkerboard(height, width, symbols.device)
     for picture in range(len(symbols)):
         for now in REVEALS:
             part = result[:, picture, now.start : now.stop]
@@ -76,7 +78,7 @@ def train_joint(config: BandsConfig, photos: Path, settings: Settings) -> PriorA
     if settings.start:
         load_weights(settings.start, model)
     model = model.to(settings.device)
-    model.decoder.to(memory_format=torch.channels_last)
+    channels_last(model.decoder)
     options = config.training
     crops, validation = training_photos(photos, options.crop, settings.device)
     optimiser = prior.optimiser_of(model.prior, settings.learning_rate)

@@ -15,6 +15,7 @@ from dctcodec.bands.config import BandsConfig
 from dctcodec.bands.decoder import LATENTS, Decoder, DecoderShape, Scale
 from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise
 from dctcodec.data.photographs import figures_of_sets, training_photos
+from dctcodec.modules import channels_last
 from dctcodec.tiles import ycbcr_to_rgb
 from dctcodec.train.checkpoint import load_weights
 from dctcodec.train.loop import train
@@ -87,7 +88,7 @@ def loss(model: LatentTraining, batch: Tensor) -> Tensor:
 @torch.no_grad()
 def figures(model: LatentTraining, pictures: Tensor) -> dict[str, float]:
     """Bound and divergence of uint8 (n, 3, H, W) pictures at the validation steps, nats a subpixel."""
-    rows = {}
+    rows: dict[str, float] = {}
     for step in VALIDATION_STEPS:
         pairs = [bound(model, p[None], torch.full((1,), step, device=p.device)) for p in pictures]
         bounds, divergences = (torch.cat(column).mean().item() for column in zip(*pairs, strict=True))
@@ -101,7 +102,7 @@ def train_latents(config: BandsConfig, photos: Path, settings: Settings) -> Late
     model = LatentTraining(config.shape.decoder)
     if settings.start:
         load_weights(settings.start, model.decoder, "decoder")
-    model = model.to(settings.device, memory_format=torch.channels_last)
+    model = channels_last(model, settings.device)
     crops, validation = training_photos(photos, config.training.crop, settings.device)
     optimiser = Optimiser(model, settings.learning_rate)
 

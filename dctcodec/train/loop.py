@@ -12,32 +12,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
+from typing import Generic, TypeAlias
 
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from dctcodec.errors import ConfigError
 from dctcodec.files import make_folder
+from dctcodec.modules import M
 from dctcodec.train.checkpoint import CHECKPOINT, resume, save
-from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.processes import agree, average_gradients, barrier, join_processes, rank
 from dctcodec.train.replay import Replay
 from dctcodec.train.settings import Progress, Settings
 
 LOCK = "lock"
 WARMUP_STEPS = 100
+Loss: TypeAlias = Callable[[M, Tensor, Tensor], Tensor]
+"""Of a model, a batch and the step, float ()."""
 
 
 def train(
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
-    validate: Callable[[nn.Module], dict[str, float]],
+    model: M,
+    optimiser: Optimizer,
+    loss: Loss[M],
+    validate: Callable[[M], dict[str, float]],
     batches: Callable[[int], Tensor],
     settings: Settings,
-) -> nn.Module:
+) -> M:
     """Train `model` in place to the end of the budget; returns the averaged weights as a model of its kind.
 
     `loss(model, batch, step)` gives a scalar, steps counted from 0 over all restarts, float (); `batches(n)` uint8 (n, 3, H, W);
@@ -48,8 +52,13 @@ def train(
 
 
 def _train(
-    model: nn.Module, optimiser: torch.optim.Optimizer, loss: Callable, validate: Callable, batches: Callable, settings: Settings
-) -> nn.Module:
+    model: M,
+    optimiser: Optimizer,
+    loss: Loss[M],
+    validate: Callable[[M], dict[str, float]],
+    batches: Callable[[int], Tensor],
+    settings: Settings,
+) -> M:
     world = join_processes(settings.device)
     schedule = settings.schedule or rate_factor
     average = deepcopy(model)
@@ -58,7 +67,7 @@ def _train(
     stepper = _stepper(model, optimiser, loss, settings, world)
     begun = saved = validated = time.monotonic()
     bar = tqdm(total=100, unit="%", desc=settings.folder.name, disable=None if rank() == 0 else True)
-    recent = []
+    recent: list[float] = []
     while (fraction := progress.fraction(settings)) < 1 and agree(time.monotonic() - begun, world) < 60 * settings.piece:
         started = time.monotonic()
         _set_rate(optimiser, settings.learning_rate * schedule(progress.step, fraction))
@@ -90,10 +99,10 @@ def _train(
     return average
 
 
-class Stepper:
+class Stepper(Generic[M]):
     """The two halves of a step: gradients, averaged over all processes and clipped, and the optimiser's move."""
 
-    def __init__(self, model: nn.Module, optimiser: Optimiser, loss: Callable, clip: float, world: int):
+    def __init__(self, model: M, optimiser: Optimizer, loss: Loss[M], clip: float, world: int):
         self.model, self.optimiser, self.loss, self.clip, self.world = model, optimiser, loss, clip, world
 
     def gradients(self, batch: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,7 +117,7 @@ class Stepper:
         self.optimiser.step()
 
 
-def _stepper(model: nn.Module, optimiser: Optimiser, loss: Callable, settings: Settings, world: int) -> Stepper | Replay:
+def _stepper(model: M, optimiser: Optimizer, loss: Loss[M], settings: Settings, world: int) -> Stepper[M] | Replay:
     stepper = Stepper(model, optimiser, loss, settings.clip, world)
     if not settings.replay:
         return stepper
@@ -137,7 +146,7 @@ def rate_factor(step: int, fraction: float) -> float:
     return min(1.0, (step + 1) / WARMUP_STEPS) * min(1.0, (1 - fraction) * 1.5)
 
 
-def _set_rate(optimiser: Optimiser, rate: float) -> None:
+def _set_rate(optimiser: Optimizer, rate: float) -> None:
     for group in optimiser.param_groups:
         if isinstance(group["lr"], Tensor):  # a recorded step reads it
             group["lr"].fill_(rate)

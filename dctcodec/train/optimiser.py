@@ -30,7 +30,8 @@ class Optimiser(torch.optim.Optimizer):
     `adam_only`: words in the names of parameters that stay with Adam although they are matrices (embeddings)."""
 
     def __init__(self, model: nn.Module, lr: float, muon_ratio: float = 1.0, adam_only: tuple[str, ...] = ()):
-        muon, adam = [], []
+        muon: list[Tensor] = []
+        adam: list[Tensor] = []
         for name, parameter in model.named_parameters():
             matrix = parameter.ndim >= 2 and not any(word in name for word in adam_only)
             (muon if matrix else adam).append(parameter)
@@ -38,7 +39,7 @@ class Optimiser(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # there is nothing to compute a loss anew with
         """Move by the gradients there are. Nothing here waits for a GPU, nor depends on numbers of Python's that change, so that a
         step there may be recorded (`replay.py`) if `lr` is a tensor."""
         for group in self.param_groups:
@@ -49,7 +50,7 @@ class Optimiser(torch.optim.Optimizer):
                 torch._foreach_add_(moved, updates, alpha=-group["ratio"])
 
     def _adam(self, parameters: list[Tensor], beta1: float = 0.9, beta2: float = 0.99) -> list[Tensor]:
-        gradients = [parameter.grad for parameter in parameters]
+        gradients = _gradients(parameters)
         means, squares = self._kept(parameters, "mean"), self._kept(parameters, "square")
         counts = self._kept(parameters, "count", lambda parameter: parameter.new_zeros(()))
         torch._foreach_add_(counts, 1)
@@ -63,18 +64,18 @@ class Optimiser(torch.optim.Optimizer):
 
     def _muon(self, parameters: list[Tensor], momentum: float = 0.95) -> list[Tensor]:
         """Updates of all parameters; matrices of one shape are orthogonalised together."""
-        gradients, means = [parameter.grad for parameter in parameters], self._kept(parameters, "mean")
+        gradients, means = _gradients(parameters), self._kept(parameters, "mean")
         torch._foreach_lerp_(means, gradients, 1 - momentum)
         ahead = torch._foreach_lerp(gradients, means, momentum)
         matrices = [one.reshape(len(one), -1) for one in ahead]
-        updates: list[Tensor] = [None] * len(parameters)
+        updates: dict[int, Tensor] = {}
         for shape in {matrix.shape for matrix in matrices}:
             alike = [number for number, matrix in enumerate(matrices) if matrix.shape == shape]
             # an orthogonal matrix has root mean square 1 / sqrt(longer side)
             results = orthogonalised(torch.stack([matrices[number] for number in alike])) * max(shape) ** 0.5
             for number, result in zip(alike, results, strict=True):
                 updates[number] = result.reshape(parameters[number].shape)
-        return updates
+        return [updates[number] for number in range(len(parameters))]
 
     def _kept(self, parameters: list[Tensor], name: str, begin: Callable[[Tensor], Tensor] = torch.zeros_like) -> list[Tensor]:
         """The optimiser's state of each parameter under a name."""
@@ -82,3 +83,8 @@ class Optimiser(torch.optim.Optimizer):
             if name not in self.state[parameter]:
                 self.state[parameter][name] = begin(parameter)
         return [self.state[parameter][name] for parameter in parameters]
+
+
+def _gradients(parameters: list[Tensor]) -> list[Tensor]:
+    """Of parameters that have one."""
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]

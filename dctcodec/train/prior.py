@@ -48,7 +48,8 @@ def reveal_bits(symbols: Tensor, reveal: int, mean: Tensor, scale: Tensor) -> Te
     """Code length in bits of the symbols (CHANNELS, h, w) that one reveal sends, a scalar."""
     now = REVEALS[reveal]
     bits = code_bits(symbols[now.start : now.stop], mean, scale)
-    return (bits * tiles_of(now, checkerboard(*bits.shape[1:], bits.device))).sum()
+    _, height, width = bits.shape
+    return (bits * tiles_of(now, checkerboard(height, width, bits.device))).sum()
 
 
 def loss(model: PriorNetwork, batch: Tensor, reveals: int) -> Tensor:

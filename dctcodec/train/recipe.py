@@ -93,8 +93,8 @@ class Recipe:
 
 
 def _scaled(stage: Stage, factor: float) -> Stage:
-    training = replace(stage.config.training, minutes=factor * stage.config.training.minutes)
-    return replace(stage, config=replace(stage.config, training=training))
+    config: Any = stage.config  # of either family
+    return replace(stage, config=replace(config, training=replace(config.training, minutes=factor * config.training.minutes)))
 
 
 @dataclass(frozen=True)

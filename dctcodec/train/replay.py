@@ -5,10 +5,12 @@ A recorded step must not wait for the GPU, and must not depend on Python numbers
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+Result = TypeVar("Result")
 WARM_UP = 5
 """Steps before the recording: libraries choose their kernels, and the optimiser makes its averages."""
 
@@ -25,12 +27,13 @@ class Replay:
     def gradients(self, batch: Tensor, step: Tensor) -> tuple[Tensor, ...]:
         if self._inputs is None:
             self._inputs = batch.clone(), step.clone()
-        for held, new in zip(self._inputs, (batch, step), strict=True):
+        inputs = self._inputs
+        for held, new in zip(inputs, (batch, step), strict=True):
             held.copy_(new)
         if self._taken == WARM_UP:
-            self._record()
+            self._record(*inputs)
         if self._taken < WARM_UP:
-            return self._on_the_side(lambda: self._gradients(*self._inputs))
+            return self._on_the_side(lambda: self._gradients(*inputs))
         self._first.replay()
         return self._results
 
@@ -41,15 +44,15 @@ class Replay:
             self._second.replay()
         self._taken += 1
 
-    def _record(self) -> None:
+    def _record(self, batch: Tensor, step: Tensor) -> None:
         self._first, self._second = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         self._model.zero_grad()  # so that they are allocated in the recording's own memory
         with torch.cuda.graph(self._first, stream=self._stream):
-            self._results = self._gradients(*self._inputs)
+            self._results = self._gradients(batch, step)
         with torch.cuda.graph(self._second, pool=self._first.pool(), stream=self._stream):
             self._move()
 
-    def _on_the_side(self, work: Callable):
+    def _on_the_side(self, work: Callable[[], Result]) -> Result:
         """Run on the stream that is recorded later, so that autograd's state is on it."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):

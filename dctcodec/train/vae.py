@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dctcodec.data.sets import ImageSet, load
 from dctcodec.errors import ConfigError
+from dctcodec.modules import channels_last
 from dctcodec.train.checkpoint import read_weights
 from dctcodec.train.expand import expand_weights, has_context
 from dctcodec.train.loop import cosine, train
@@ -47,9 +48,9 @@ def train_vae(config: Config, data: Path, settings: Settings, part: str = "all")
         raise ConfigError(f"[training] a step of {step} images is more than the {len(images.training)} there are to train on")
     model = PaperModel(config.shape)
     _begin(model, settings.start, images)
-    if part == "prior":  # which may begin with a model of other images
+    if part == "prior" and model.context and model.prior:  # which may begin with a model of other images
         model.prior.fit(model.context.draw(images.images(images.training[:FIT_IMAGES]))[0])
-    model = model.to(settings.device, memory_format=torch.channels_last)
+    model = channels_last(model, settings.device)
     training = replace(config.training, warm_up=0) if settings.start else config.training
     settings = _complete(settings, training)
     draw = images.batches()
@@ -90,7 +91,7 @@ def loss(model: PaperModel, images: Tensor, training: Training, part: str = "all
             total = total + model.bound(some).total(weight).mean()
             if training.paint:
                 total = total + training.paint * _painting(model, some[::PAINTED])
-        if part != "vae" and model.prior:
+        if part != "vae" and model.context and model.prior:
             total = total + model.prior.loss(model.context.draw(images)[0]).mean()
     return total / images[0].numel()
 
@@ -119,7 +120,7 @@ def validate(model: PaperModel, images: ImageSet) -> dict[str, float]:
         for batch in images.images(images.validation).to(device).split(VALIDATION_BATCH):
             bound = model.bound(batch)
             context = model.context_bound(batch)
-            parts.append(torch.stack([part.mean() for part in (bound.reconstruction, sum(bound.divergences), context)]))
+            parts.append(torch.stack([part.mean() for part in (bound.reconstruction, bound.divergence(), context)]))
     reconstruction, divergence, context = torch.stack(parts).mean(0).tolist()
     total = reconstruction + divergence + context
     figures = {"bound": total, "reconstruction": reconstruction, "divergence": divergence, "context": context}

@@ -7,14 +7,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dctcodec.bands.transform import TILE
 from dctcodec.errors import ModelError
 from dctcodec.exact.layers import arithmetic_for
 from dctcodec.family import PRIOR, TUNES, Family, Parameters
 from dctcodec.installed import ModelInfo
 from dctcodec.progress import Tick
 from dctcodec.search import ROUNDS
-from dctcodec.tiles import pad_to_tiles, tiles_across
+from dctcodec.tiles import TILE, pad_to_tiles, tiles_across
 from dctcodec.vae.bits_back import BitsBackPrior
 from dctcodec.vae.exact_diffusion import ExactDiffusion
 from dctcodec.vae.files import load_model

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -88,13 +88,13 @@ class Bounded(torch.autograd.Function):
     latent whose prior and posterior both reach the largest variance is noise for good.)"""
 
     @staticmethod
-    def forward(context, values: Tensor, low: float, high: float) -> Tensor:
+    def forward(context: Any, values: Tensor, low: float, high: float) -> Tensor:
         context.save_for_backward(values)
         context.low, context.high = low, high
         return values.clamp(low, high)
 
     @staticmethod
-    def backward(context, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (values,) = context.saved_tensors
         outward = (values > context.high) & (gradient < 0) | (values < context.low) & (gradient > 0)
         return gradient.masked_fill(outward, 0), None, None
