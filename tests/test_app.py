@@ -22,14 +22,14 @@ from PIL import Image
 pytest.importorskip("starlette", reason="the extra app is not installed")
 pytest.importorskip("uvicorn", reason="the extra app is not installed")
 
-import uvicorn  # noqa: E402
+import uvicorn
 
-from dctcodec.app import server  # noqa: E402
-from dctcodec.app.guard import LOCAL  # noqa: E402
-from dctcodec.app.turns import Full, Turns  # noqa: E402
-from dctcodec.app.uploads import check, decoded  # noqa: E402
-from dctcodec.cli import main  # noqa: E402
-from dctcodec.errors import DctcodecError, ImageError  # noqa: E402
+from dctcodec.app import server
+from dctcodec.app.guard import LOCAL
+from dctcodec.app.turns import Full, Turns
+from dctcodec.app.uploads import check, decoded
+from dctcodec.cli import main
+from dctcodec.errors import DctcodecError, ImageError
 
 LIMITS = server.Limits(2_000_000, 300_000)
 

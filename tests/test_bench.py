@@ -507,7 +507,7 @@ def test_a_run_prints_a_table_and_stores_json_and_plot(folder: Path, tmp_path: P
     assert [codec["name"] for codec in document["codecs"]] == ["dctcodec", "JPEG", "WebP", "AVIF-PSNR", "AVIF-IQ", "JPEG XL"]
     assert ours["results"]["quality"] == [20, 50, 80]
     assert sorted(ours["results"]["bpp"]) == ours["results"]["bpp"]
-    assert all(0 < bpp for bpp in ours["results"]["ideal-bpp"])
+    assert all(bpp > 0 for bpp in ours["results"]["ideal-bpp"])
     assert len(ours["images"]) == 6
     assert {"cpu", "cores", "threads", "python", "versions", "command"} <= document["machine"].keys()
     assert document["bd_rate_images"]["WebP"]["psnr"] == {"compared": 2, "whole_interval": 0}

@@ -1,5 +1,7 @@
 """Symbols to bytes and back under integer tables, whatever the symbols, and whatever the bytes."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -136,10 +138,8 @@ def test_words_left_over_are_refused():
 def test_lost_words_never_give_the_symbols(kept: int):
     sent = drawn(500)
     data = coder.encode([sent], TABLES)[:kept]
-    try:
+    with suppress(FormatError):
         assert taken(data, [sent])[0] != sent[0].tolist()
-    except FormatError:
-        pass
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from dctcodec import limits
 from dctcodec.errors import DctcodecWarning, ImageError, OutputError
 from dctcodec.image import check_ending, normalise, read_image, write_image
 
-MODES = "1 L P RGB RGBA CMYK YCbCr LAB HSV I F LA La PA RGBX RGBa I;16".split()
+MODES = ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "La", "PA", "RGBX", "RGBa", "I;16"]
 GREY = {"1", "L", "LA", "La", "I", "F", "I;16"}
 ORIENTATION = 0x0112
 

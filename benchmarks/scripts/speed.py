@@ -109,7 +109,7 @@ def _work_as_child(step: str, source: str, target: str, model: str, quality: flo
     else:
         codec.decode(Path(source).read_bytes())
     # not getrusage's ru_maxrss: on Linux a child starts with its parent's
-    (kibibytes,) = [line.split()[1] for line in Path("/proc/self/status").open() if line.startswith("VmHWM")]
+    (kibibytes,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     print(int(kibibytes) / 2**20)
 
 

@@ -321,7 +321,7 @@ def _pairs(inputs: tuple[str, ...], output: str | None, ending: str) -> list[tup
 def _pairs_in_directory(inputs: tuple[str, ...], output: str, ending: str) -> list[tuple[str, str]]:
     if STANDARD_STREAM in inputs:
         raise click.UsageError("Input from stdin has no name: give -o a file, and no other input.")
-    if output == STANDARD_STREAM or os.path.exists(output) and not os.path.isdir(output):
+    if output == STANDARD_STREAM or (os.path.exists(output) and not os.path.isdir(output)):
         raise click.UsageError(f"Several inputs need a directory: {output} is none.")
     pairs: dict[str, str] = {}
     for source in inputs:

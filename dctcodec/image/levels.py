@@ -38,7 +38,7 @@ def from_array(array: NDArray[Any]) -> Image.Image:
     """An image of a NumPy array (H, W), (H, W, 3) or (H, W, 4), of uint8, of uint16, or of floats in [0, 1]. Raises TypeError for
     other shapes and dtypes, ImageError for values outside."""
     channels = array.shape[2] if array.ndim == 3 else 2
-    if array.ndim not in (2, 3) or channels not in _MODES_OF_ARRAYS or array.ndim == 3 and channels == 2:
+    if array.ndim not in (2, 3) or channels not in _MODES_OF_ARRAYS or (array.ndim == 3 and channels == 2):
         raise TypeError(f"an array of shape {array.shape} is no image: give (H, W), (H, W, 3) or (H, W, 4)")
     if array.dtype == np.uint8:
         levels = array

@@ -41,7 +41,7 @@ def _wider(name: str, weight: Tensor, own: Tensor | None) -> Tensor:
     if own is None or weight.shape == own.shape or weight.shape[2:] != own.shape[2:] or weight.ndim != own.ndim:
         return weight
     narrower = all(old <= new for old, new in zip(weight.shape, own.shape, strict=True))
-    if not narrower or not name.startswith("vae.") or name.endswith(".inject.weight") and weight.shape[1] != own.shape[1]:
+    if not narrower or not name.startswith("vae.") or (name.endswith(".inject.weight") and weight.shape[1] != own.shape[1]):
         return weight  # the old channels of a wider latent mean something else
     wider = own.clone()
     wider[: len(weight)] = 0

@@ -79,7 +79,7 @@ def _without_epochs(training: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(network: NetworkShape, context: ContextShape | None) -> None:
-    if context and (context.size > network.side or context.kind == "downsample" and network.side % context.size):
+    if context and (context.size > network.side or (context.kind == "downsample" and network.side % context.size)):
         raise ConfigError(f"[context] size = {context.size} does not fit images of side {network.side}")
     if context and context.drawn and not context.rate_weight:
         raise ConfigError("[context] drawn needs a rate_weight above 0")
