@@ -76,9 +76,9 @@ class Codec:
         """Check the options of a command line before an image is read. Raises ModelError where the model has no search for
         `effort`, or no weights for `tune`."""
         if effort > self.family.most_effort:
-            raise ModelError(f"the model {self.model.name} has no effort: leave --effort out")
+            raise ModelError(f"the model {self.model.name} does not support --effort; remove it")
         if tune not in self.family.tunes:
-            raise ModelError(f"the model {self.model.name} has no weights for {tune}: leave --tune out")
+            raise ModelError(f"the model {self.model.name} has no weights for {tune}; remove --tune")
 
     @_as_a_guest
     def encode(
@@ -96,8 +96,8 @@ class Codec:
         ImageParts, made with other options; `quality`: 1 (smallest) to 100, 50 where it is None, and None for models that have
         one quality; `seed`: 0 to 2^32 - 1, of the noise that a decoder adds at temperatures above 0; `effort`: 0 to 9, or 0 alone
         for models without a search, how long to search for symbols of fewer bits (`bands/rdo.py`); `tune`: the measure, "psnr" or
-        "ms-ssim", for which the image is painted and searched. Raises TypeError for what is no image, ValueError for a value out of
-        range, ImageError, FormatError.
+        "ms-ssim", for which the image is painted and searched. Raises TypeError for anything that is not an image, ValueError for
+        a value out of range, ImageError, FormatError.
         """
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed {seed} is outside 0..{2**32 - 1}")
@@ -184,7 +184,7 @@ class Codec:
             other = installed.find_by_id(header.model_id)
             raise ModelError(f"the file was made with model {other.name}, not {self.model.name}")
         if (header.step16 == 0) != self.family.one_quality:
-            raise FormatError(f"the file's quantisation step is {header.step:g}, which its model does not know")
+            raise FormatError(f"the file's quantisation step is {header.step:g}, which its model does not support")
         if header.tuned and len(self.family.tunes) == 1:
             raise FormatError(f"the file needs a decoder that its model {self.model.name} does not have")
         if file.partial:

@@ -164,7 +164,9 @@ def _collect(data: bytes) -> tuple[dict[str, bytes], Chunk | None, bool]:
         whole = chunk.last
         if chunk.kind not in CHUNKS:
             if not chunk.kind & _ANCILLARY:
-                raise FormatError(f"the file has a chunk {chunk.name} that this dctcodec does not know: upgrade dctcodec")
+                raise FormatError(
+                    f"the file has a chunk {chunk.name} that this version of dctcodec does not support: upgrade dctcodec"
+                )
             continue
         if _ORDER.index(chunk.kind) <= position:
             raise FormatError(f"the {chunk.name} chunk is out of place: the file is damaged")
@@ -190,7 +192,7 @@ def check_size(width: int, height: int) -> None:
     """Raise FormatError for an image that the format cannot hold."""
     if not (1 <= width <= 65535 and 1 <= height <= 65535 and width * height <= MAX_PIXELS):
         limits = f"sides 1 to 65535, {MAX_PIXELS} pixels in all"
-        raise FormatError(f"an image of {width}x{height} pixels is outside the format: {limits}")
+        raise FormatError(f"an image of {width}x{height} pixels does not fit the format: {limits}")
 
 
 def read_header(data: bytes) -> Header:
@@ -210,7 +212,9 @@ def read_header(data: bytes) -> Header:
         raise FormatError("the checksum of the header does not match: the file is damaged")
     _, _, flags, model_id, width, height, step16 = _HEADER.unpack_from(data)
     if flags & ~(_GREY | _TUNED):
-        raise FormatError(f"the file uses features (flags {flags:#04x}) that this dctcodec does not know: upgrade dctcodec")
+        raise FormatError(
+            f"the file uses features (flags {flags:#04x}) that this version of dctcodec does not support: upgrade dctcodec"
+        )
     check_size(width, height)
     return Header(width, height, bool(flags & _GREY), step16, model_id, tuned=bool(flags & _TUNED))
 

@@ -14,7 +14,7 @@ from dctcodec.errors import InputError, OutputError
 STANDARD_STREAM = "-"
 """The name that means stdin for an input and stdout for an output."""
 MAX_INPUT_BYTES = 1 << 30
-"""No .dct file comes near this, nor most pictures; a larger input is refused before it fills the memory."""
+"""No .dct file comes near this, nor most images; a larger input is refused before it fills the memory."""
 
 
 def read_input(source: str | Path) -> bytes:

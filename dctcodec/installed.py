@@ -58,7 +58,9 @@ def find_by_id(model_id: int) -> ModelInfo:
             return model
     if damage:
         raise damage
-    raise ModelError(f"the file was made with model {model_id:08x}, which is not installed: install the dctcodec that has it")
+    raise ModelError(
+        f"the file was made with model {model_id:08x}, which is not installed: install the version of dctcodec that wrote the file"
+    )
 
 
 def _folders() -> dict[str, Path]:

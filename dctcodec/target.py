@@ -37,7 +37,7 @@ class Target:
 def meet(codec: "Codec", image: ImageParts, target: Target, settings: dict[str, Any], tick: Tick) -> bytes:
     """The file of an image that meets a target; see `Codec.encode_to`. `settings`: of `Codec.encode`."""
     if codec.family.one_quality:
-        raise TargetError(f"the model {codec.model.name} has one quality, so it meets no target")
+        raise TargetError(f"the model {codec.model.name} has one quality, so it cannot meet a target")
     trials = _Trials(codec, image, settings, tick)
     if target.kind == "psnr":
         return _at_least(trials, target.value)

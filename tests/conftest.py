@@ -1,4 +1,4 @@
-"""What the tests share: a loaded codec, pictures, and a reproducible Hypothesis. torch is imported only by those that use it."""
+"""What the tests share: a loaded codec, images, and a reproducible Hypothesis. torch is imported only by those that use it."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -39,13 +39,13 @@ def make_picture() -> Callable[..., Image.Image]:
 
 @pytest.fixture(scope="session")
 def kodak() -> list[Path]:
-    """The Kodak pictures, from $DCTCODEC_KODAK or beside the repository."""
+    """The Kodak images, from $DCTCODEC_KODAK or beside the repository."""
     default = Path(__file__).parents[2] / "shared" / "kodak"
     folder = Path(os.environ.get("DCTCODEC_KODAK", default))
     files = sorted(folder.glob("kodim*.png"))
     if len(files) == 24:
         return files
-    message = f"the 24 Kodak pictures are not in {folder}: set DCTCODEC_KODAK to their folder"
+    message = f"the 24 Kodak images are not in {folder}: set DCTCODEC_KODAK to their folder"
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)

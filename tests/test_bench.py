@@ -1,4 +1,4 @@
-"""The bench: its measures, its curves, where it finds pictures, and what a whole run prints and stores."""
+"""The bench: its measures, its curves, where it finds images, and what a whole run prints and stores."""
 
 import dataclasses
 import hashlib
@@ -35,12 +35,12 @@ def photo(width: int, height: int, seed: int = 0) -> Image.Image:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two pictures, one of them too small for MS-SSIM."""
+    """Two images, one of them too small for MS-SSIM."""
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     photo(192, 176, 1).save(pictures / "a.png")
     photo(64, 48, 2).save(pictures / "b.png")
-    (pictures / "notes.txt").write_text("no picture")
+    (pictures / "notes.txt").write_text("no image")
     return pictures
 
 
@@ -256,7 +256,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def site(cache: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """A Kodak site of 24 other files, whose sums count as right."""
-    files = {f"kodim{number:02}.png": f"picture {number}".encode() for number in range(1, 25)}
+    files = {f"kodim{number:02}.png": f"image {number}".encode() for number in range(1, 25)}
     monkeypatch.setattr(kodak, "SHA256", [hashlib.sha256(content).hexdigest() for content in files.values()])
     monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: io.BytesIO(files[url.rpartition("/")[2]]))
     return files
@@ -305,7 +305,7 @@ def test_any_folder_of_pictures_will_do_and_is_not_called_kodak(folder: Path, tm
     with pytest.raises(DataError, match="not a folder"):
         kodak.find(tmp_path / "missing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         kodak.find(tmp_path / "empty")
 
 
@@ -339,7 +339,7 @@ def test_bpp_is_that_of_the_whole_file(folder: Path):
 
 
 def test_a_file_that_is_no_picture(tmp_path: Path):
-    (tmp_path / "x.png").write_bytes(b"no picture")
+    (tmp_path / "x.png").write_bytes(b"no image")
     with pytest.raises(ImageError):
         measure(JPEG, [tmp_path / "x.png"], [10])
 
@@ -464,7 +464,7 @@ def test_published_curves_need_a_folder_of_them_and_all_of_kodak(folder: Path):
     with pytest.raises(DataError, match="holds no published curves"):
         published.read(folder / "none")
     done = CliRunner().invoke(bench, ["kodak", "--data", str(folder), "--published", str(PUBLISHED)])
-    assert isinstance(done.exception, DataError) and "leave --published out" in str(done.exception)
+    assert isinstance(done.exception, DataError) and "remove --published" in str(done.exception)
 
 
 # --- a whole run
@@ -499,8 +499,8 @@ def test_a_run_prints_a_table_and_stores_json_and_plot(folder: Path, tmp_path: P
     options = ["--data", folder, "--quality", "20,80", "--quality", "50", "--device", "cpu", "--json", target]
     done = CliRunner().invoke(bench, ["kodak", *map(str, options), "--plot", str(drawing)], catch_exceptions=False)
     assert done.exit_code == 0
-    assert "2 pictures" in done.stdout and "not the Kodak set" in done.stdout
-    assert "BD-rate of dctcodec over 0.08-0.8 bpp (negative: fewer bits), mean over the pictures, against" in done.stdout
+    assert "2 images" in done.stdout and "not the Kodak set" in done.stdout
+    assert "BD-rate of dctcodec over 0.08-0.8 bpp (negative: fewer bits), mean over the images, against" in done.stdout
 
     document = json.loads(target.read_text())
     ours, *others = document["codecs"]

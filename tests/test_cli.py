@@ -1,4 +1,4 @@
-"""The command line as a user meets it: pictures in, .dct out and back, and one line on stderr for every mistake."""
+"""The command line as a user meets it: images in, .dct out and back, and one line on stderr for every mistake."""
 
 import io
 import json
@@ -74,7 +74,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-# Pictures in, .dct out and back
+# Images in, .dct out and back
 
 
 def test_a_picture_goes_out_and_comes_back(png, tmp_path):
@@ -193,7 +193,7 @@ def test_one_input_may_go_into_a_directory(folder, png, tmp_path):
 
 
 def test_one_failure_does_not_stop_the_others(png, tmp_path):
-    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    (tmp_path / "bad.png").write_bytes(b"not an image")
     result = dctcodec("encode", tmp_path / "bad.png", png, "-o", tmp_path / "out")
     assert_one_error(result, 1, "bad.png", "not an image")
     assert names(tmp_path / "out") == ["photo.dct"]
@@ -219,8 +219,8 @@ def test_stdin_has_no_name_in_a_directory(tmp_path):
 
 @pytest.mark.parametrize("command", ["encode", "decode"])
 def test_no_output_is_wrong_usage(command):
-    assert_one_error(dctcodec(command, "photo"), 2, "add -o FILE")
-    assert_one_error(dctcodec(command, "photo", "other"), 2, "add -o DIRECTORY")
+    assert_one_error(dctcodec(command, "photo"), 2, "Add -o FILE")
+    assert_one_error(dctcodec(command, "photo", "other"), 2, "Add -o DIRECTORY")
 
 
 @pytest.mark.parametrize(

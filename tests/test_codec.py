@@ -1,4 +1,4 @@
-"""Pictures to bytes and back: sizes and modes kept, symbols exact, the same bytes every time."""
+"""Images to bytes and back: sizes and modes kept, symbols exact, the same bytes every time."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def mean_difference(first: Image.Image, second: Image.Image) -> float:
 
 
 def symbols_of(image: Image.Image, quality: float) -> torch.Tensor:
-    """The symbols that a file must hold, from the picture alone."""
+    """The symbols that a file must hold, from the image alone."""
     rgb = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float()
     return transform.quantise(transform.analyse(rgb[None]), step_of_quality(quality))[0].int()
 

@@ -120,7 +120,7 @@ SYMBOLS = (b"S", b"1234")
 
 def test_unknown_chunks_are_skipped_where_they_are_ancillary():
     assert container.parse(chunked((b"q", b"?"), SYMBOLS, (b"z", b""))).payload == b"1234"
-    with pytest.raises(FormatError, match="chunk 'Q' .* does not know: upgrade"):
+    with pytest.raises(FormatError, match="chunk 'Q' .* does not support: upgrade"):
         container.parse(chunked((b"Q", b"?"), SYMBOLS))
 
 

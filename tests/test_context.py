@@ -1,4 +1,4 @@
-"""Pictures become DCT coefficients and symbols, and coefficients become pictures."""
+"""Images become DCT coefficients and symbols, and coefficients become images."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The decoder: one convolution over the whole picture, conditioned on the step, with latents that a temperature draws."""
+"""The decoder: one convolution over the whole image, conditioned on the step, with latents that a temperature draws."""
 
 from copy import deepcopy
 
@@ -137,7 +137,7 @@ def test_pictures_of_a_batch_do_not_mix(decoder):
 
 def jumps(image: np.ndarray, original: np.ndarray) -> tuple[float, float]:
     """Mean absolute step of the error of luma from pixel to pixel, across the borders of tiles and elsewhere. What belongs to
-    the picture drops out of the error; what belongs to the tiles makes the first larger than the second."""
+    the image drops out of the error; what belongs to the tiles makes the first larger than the second."""
     error = (image.astype(float) - original.astype(float)) @ [0.299, 0.587, 0.114]
     steps = [np.abs(np.diff(error, axis=axis)).mean(1 - axis) for axis in (0, 1)]
     borders = [np.arange(1, len(step) + 1) % TILE == 0 for step in steps]

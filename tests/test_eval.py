@@ -113,7 +113,7 @@ def test_a_device_that_is_not_there_is_told(paper_runs: Path):
         ["train", "model", paper_runs / "tiny.toml", "--run", paper_runs / "new"],
     ):
         result = CliRunner().invoke(main, list(map(str, [*words, *data])))
-        assert result.exit_code == 1 and "there is no CUDA device here: use --device cpu" in result.output
+        assert result.exit_code == 1 and "no CUDA device was found: use --device cpu" in result.output
 
 
 def test_a_model_whose_context_is_drawn_is_trained_and_measured(paper_runs: Path):

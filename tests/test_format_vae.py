@@ -159,7 +159,7 @@ class Gaussians:
         for cell, m, i in zip(y.ravel()[::-1].tolist(), mean.ravel()[::-1].tolist(), scale.ravel().tolist(), strict=True):
             c = (m + 32) >> 6
             if abs(cell - c) > self.reach[i]:
-                raise ValueError("noise that no writer draws")
+                raise ValueError("noise that no encoder writes")
             stack.put(self.edges(i, m - 64 * c, True), cell - c + int(self.reach[i]))
 
 

@@ -1,4 +1,4 @@
-"""What the shipped weights must do, on four Kodak pictures."""
+"""What the shipped weights must do, on four Kodak images."""
 
 import math
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ QUALITIES = (30, 45)
 
 @dataclass
 class Coded:
-    """One picture at one quality."""
+    """One image at one quality."""
 
     bpp: float
     bits: int
     header: container.Header
     symbols: Tensor
     gain: float
-    """PSNR of the decoded picture less that of the plain inverse DCT, dB."""
+    """PSNR of the decoded image less that of the plain inverse DCT, dB."""
 
 
 def psnr(pixels: np.ndarray, original: np.ndarray) -> float:

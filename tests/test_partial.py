@@ -1,4 +1,4 @@
-"""Files that break off: refused unless asked for, and then a coarser picture of what is there."""
+"""Files that break off: refused unless asked for, and then a coarser image of what is there."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Effort: fewer bits or a nearer picture for more of the encoder's time, in files like any other."""
+"""Effort: fewer bits or a nearer image for more of the encoder's time, in files like any other."""
 
 import subprocess
 import sys
@@ -35,12 +35,12 @@ def files(codec, crop) -> dict[int, bytes]:
 
 @pytest.fixture
 def float32(monkeypatch) -> None:
-    """Differences of pictures that are nearly the same need more digits than bfloat16 has."""
+    """Differences of images that are nearly the same need more digits than bfloat16 has."""
     monkeypatch.setattr(device, "_multiplies_bfloat16", lambda: False)
 
 
 def refiner(codec, image: Image.Image, step: float, tuned: bool = False) -> tuple[SymbolOptimiser, torch.Tensor]:
-    """A search for a picture, and its symbols to begin with."""
+    """A search for an image, and its symbols to begin with."""
     rgb = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float()
     symbols = transform.quantise(transform.analyse(rgb[None]), step)[0].int()
     parameters = Parameters(round(16 * step), tune=TUNES[tuned])
@@ -48,7 +48,7 @@ def refiner(codec, image: Image.Image, step: float, tuned: bool = False) -> tupl
 
 
 def cost(codec, image: Image.Image, data: bytes) -> float:
-    """Squared error of the decoded picture and the file's bits, weighed as the search weighs them."""
+    """Squared error of the decoded image and the file's bits, weighed as the search weighs them."""
     header = container.parse(data).header
     error = np.square(np.array(image, float) - np.array(codec.decode(data), float)).sum()
     return error + 8 * len(data) * header.step**2 / 5
@@ -169,9 +169,9 @@ def test_tune_says_how_a_file_is_painted(codec, crop, files, tmp_path: Path):
     assert "ms-ssim" in dctcodec("info", tmp_path / "a.dct").stdout
     assert dctcodec(*command, "--target-size", 700).exit_code == 0
     assert container.parse((tmp_path / "a.dct").read_bytes()).header.tuned
-    assert_one_error(dctcodec(*command, "--model", "dct-bands"), 1, "leave --tune out")
+    assert_one_error(dctcodec(*command, "--model", "dct-bands"), 1, "remove --tune")
     bench = ("bench", "kodak", "--data", tmp_path, "--tune", "ms-ssim")
-    assert_one_error(dctcodec(*bench, "--model", "dct-bands"), 1, "leave --tune out")
+    assert_one_error(dctcodec(*bench, "--model", "dct-bands"), 1, "remove --tune")
     with pytest.raises(ValueError, match="not tuned for 'vmaf'"):
         codec.encode(crop, tune="vmaf")
 

@@ -1,4 +1,4 @@
-"""The paper's models as a codec, from pictures to bytes and back, with tiny models in place of the installed ones."""
+"""The paper's models as a codec, from images to bytes and back, with tiny models in place of the installed ones."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -63,7 +63,7 @@ def pixels(picture: Image.Image) -> np.ndarray:
 
 
 def symbols_of(codec: Codec, picture: Image.Image) -> torch.Tensor:
-    """The symbols that a file must hold, from the picture alone: tiles row by row, edges replicated."""
+    """The symbols that a file must hold, from the image alone: tiles row by row, edges replicated."""
     rgb = np.asarray(picture.convert("RGB"))
     rows, columns = (-(-side // 32) * 32 - side for side in rgb.shape[:2])
     padded = np.pad(rgb, ((0, rows), (0, columns), (0, 0)), "edge")
@@ -137,7 +137,7 @@ def test_a_context_without_code_lengths_knows_no_effort(tiny: Codec, monkeypatch
     with pytest.raises(ValueError, match="effort"):
         tiny.encode(Image.open(png), effort=1)
     result = dctcodec("encode", png, "-o", tmp_path / "a.dct", "--model", NAME, "--effort", 1)
-    assert_one_error(result, 1, NAME, "has no effort")
+    assert_one_error(result, 1, NAME, "does not support --effort")
 
 
 def test_a_quality_is_refused(tiny: Codec, make_picture, png: Path, tmp_path: Path):
@@ -345,7 +345,7 @@ def test_paper_is_for_these_models_only(pictures: Path):
 )
 def test_paper_has_no_options_of_other_benches(pictures: Path, option: tuple):
     result = dctcodec("bench", "kodak", "--paper", "--data", pictures, "--model", NAME, *option)
-    assert_one_error(result, 2, "leave --effort, --tune, --published, --reuse and --no-baselines out")
+    assert_one_error(result, 2, "Remove --effort, --tune, --published, --reuse, --report and --no-baselines")
 
 
 def test_bench_takes_the_model_without_qualities(pictures: Path, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Training, a few steps of each kind on small pictures: it resumes, it exports, and what it exports is a codec."""
+"""Training, a few steps of each kind on small images: it resumes, it exports, and what it exports is a codec."""
 
 import json
 import math

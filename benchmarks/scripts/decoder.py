@@ -42,7 +42,7 @@ def measure(codec: Codec, path: Path, quality: float) -> dict[str, float]:
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of PNG pictures.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of PNG images.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
 def main(data: Path, json_path: Path | None) -> None:
     """Mean PSNR with and without the decoder network."""

@@ -2,7 +2,7 @@
 
     python benchmarks/scripts/exactness.py --data KODAK --json benchmarks/exactness.json
 
-For every picture and quality: code length of the symbols under the float network as trained and under the shipped integers, and
+For every image and quality: code length of the symbols under the float network as trained and under the shipped integers, and
 the size of the file; and whether int8, float32, float64 (and CUDA, where there is one) give the same distributions bit for bit.
 """
 
@@ -54,7 +54,7 @@ def agree(priors: list[MaskedPrior], symbols: torch.Tensor, step16: int) -> bool
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of PNG pictures.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of PNG images.")
 @click.option("--model", default=DEFAULT, show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
 @torch.no_grad()

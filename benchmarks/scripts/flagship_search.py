@@ -2,7 +2,7 @@
 
     python benchmarks/scripts/flagship_search.py C B A --photos PHOTOS --budget 6e12 --json benchmarks/flagship-search.json
 
-`flagship-search.md` tells what came of it. Every candidate maps pictures and steps to bits and painted pictures; they share crops,
+`flagship-search.md` tells what came of it. Every candidate maps images and steps to bits and painted images; they share crops,
 steps, loss, optimiser and schedule. A step (24, 50, 110) names a quality: its cost is bpp + 15 / step^2 * MSE.
 """
 
@@ -43,7 +43,7 @@ SLOPE = 15.0
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1)
 """Parts of the budget after which a trial is evaluated."""
 VALIDATION = 10, 256
-"""Held-out pictures, and the side of what is taken of each."""
+"""Held-out images, and the side of what is taken of each."""
 LATENTS = 128
 CONTEXT = BANDS[3].stop
 """Channels of A's context: the first four bands are 6x6 frequencies of luma and 4x4 of each chroma."""
@@ -99,7 +99,7 @@ TRIALS = {
 
 
 class Coded(NamedTuple):
-    """Painted pictures, their bits (B,), and those of them that the context takes."""
+    """Painted images, their bits (B,), and those of them that the context takes."""
 
     picture: Tensor
     bits: Tensor
@@ -160,7 +160,7 @@ class TransformC(nn.Module):
         return Coded(self.synthesis(symbols, steps), bits, torch.zeros_like(bits))
 
     def _bits(self, symbols: Tensor, steps: Tensor) -> Tensor:
-        """(B,) bits; in training an estimate from a few random reveals of each picture."""
+        """(B,) bits; in training an estimate from a few random reveals of each image."""
         every = torch.arange(len(REVEALS)).expand(len(symbols), -1)
         reveals = random_reveals(len(symbols), REVEALS_A_PICTURE) if self.training else every
         outputs = iter(self.prior(symbols, torch.log(steps), reveals))
@@ -169,7 +169,7 @@ class TransformC(nn.Module):
 
 
 class Correction(nn.Module):
-    """What B adds to a picture before its DCT, in steps; nothing at first."""
+    """What B adds to an image before its DCT, in steps; nothing at first."""
 
     def __init__(self, width: int = 48):
         super().__init__()
@@ -223,7 +223,7 @@ class MaskedPrior(nn.Module):
 
 
 class Analysis(nn.Module):
-    """A's analysis: the context picture and what it lacks, down to latents at 1/16 of the resolution."""
+    """A's analysis: the context image and what it lacks, down to latents at 1/16 of the resolution."""
 
     def __init__(self, options: Options):
         super().__init__()
@@ -246,7 +246,7 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """A's decoder: up from 1/32 of the resolution, the context picture added at every scale and the latents at 1/16."""
+    """A's decoder: up from 1/32 of the resolution, the context image added at every scale and the latents at 1/16."""
 
     def __init__(self, options: Options):
         super().__init__()
@@ -322,7 +322,7 @@ def dct_layer(inverse: bool) -> nn.Conv2d:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, pictures: Tensor) -> dict[str, dict[str, float]]:
-    """Figures of held-out pictures at each quality: bits are code lengths of the float prior, pictures are rounded."""
+    """Figures of held-out images at each quality: bits are code lengths of the float prior, images are rounded."""
     model.eval()
     figures = {}
     for step in VALIDATION_STEPS:
@@ -373,7 +373,7 @@ def train(options: Options, budget: float, crops: Photos, held_out: Tensor) -> d
 
 
 def train_step(model: nn.Module, optimiser: Optimiser, crops: Photos, options: Options, step: int, fraction: float) -> None:
-    """One step on the mean cost of a batch, each picture's times quality / 50 so that all qualities weigh about alike."""
+    """One step on the mean cost of a batch, each image's times quality / 50 so that all qualities weigh about alike."""
     torch.manual_seed(10**6 * (options.seed + 1) + step)  # the same crops and qualities for every trial
     original, qualities = crops.batch(BATCH).float(), random_steps(BATCH)
     for group in optimiser.param_groups:

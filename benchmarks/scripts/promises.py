@@ -1,4 +1,4 @@
-"""Two promises on every picture: a target of bits a pixel is met, and each further part of a file brings the picture nearer.
+"""Two promises on every image: a target of bits a pixel is met, and each further part of a file brings the image nearer.
 
 python benchmarks/scripts/promises.py --data KODAK --json benchmarks/promises.json
 """
@@ -26,16 +26,16 @@ def measure(codec: Codec, path: Path) -> dict[str, object]:
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of PNG pictures.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of PNG images.")
 @click.option("--model", default=DEFAULT, show_default=True, help="Model to encode with.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
 def main(data: Path, model: str, json_path: Path | None) -> None:
-    """Target and parts of every picture of a folder."""
+    """Target and parts of every image of a folder."""
     codec, paths = Codec(model, "cpu"), sorted(data.glob("*.png"))
     rows = [measure(codec, path) for path in tqdm(paths)]
     risen = [all(a < b for a, b in zip(r["psnr by bands"], r["psnr by bands"][1:], strict=False)) for r in rows]
     worst = max(abs(row["bpp"] / BPP - 1) for row in rows)
-    summary = {"model": model, "target bpp": BPP, "largest miss, %": 100 * worst, "pictures where each band helps": sum(risen)}
+    summary = {"model": model, "target bpp": BPP, "largest miss, %": 100 * worst, "images where each band helps": sum(risen)}
     report.emit({"machine": machine.describe(), "pictures": len(paths)} | summary | {"images": rows}, json_path)
 
 

@@ -1,4 +1,4 @@
-"""Times dctcodec against CompressAI's hyperprior in one process, and measures the memory of a large picture (on Linux).
+"""Times dctcodec against CompressAI's hyperprior in one process, and measures the memory of a large image (on Linux).
 
     .venv-compressai/bin/python benchmarks/scripts/speed.py --json benchmarks/speed.json
 
@@ -27,7 +27,7 @@ LARGE = (4000, 3000)
 
 
 def photograph(path: Path | None, size: tuple[int, int]) -> Image.Image:
-    """A picture of that size paved with a photograph, by default matplotlib's: real detail everywhere."""
+    """An image of that size paved with a photograph, by default matplotlib's: real detail everywhere."""
     stone = normalise(read_image(path or sample())).convert("RGB")
     image = Image.new("RGB", size)
     for top in range(0, size[1], stone.height):
@@ -84,7 +84,7 @@ def _median(call: Callable, runs: int) -> float:
 
 
 def peak_memory(path: Path | None, model: str, quality: float) -> dict[str, float]:
-    """Peak resident GiB of a process that encodes a large picture, and of another that decodes it."""
+    """Peak resident GiB of a process that encodes a large image, and of another that decodes it."""
     with tempfile.TemporaryDirectory() as folder:
         picture, packed = Path(folder) / "picture.png", Path(folder) / "picture.dct"
         photograph(path, LARGE).save(picture)
@@ -124,7 +124,7 @@ def _work_as_child(step: str, source: str, target: str, model: str, quality: flo
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
 @click.option("--child", nargs=3, hidden=True)
 def main(image, model, quality, hyperprior, runs, threads, memory, json_path, child) -> None:
-    """Time dctcodec and CompressAI's bmshj2018_hyperprior on one 768x512 picture."""
+    """Time dctcodec and CompressAI's bmshj2018_hyperprior on one 768x512 image."""
     if child:
         _work_as_child(*child, model, quality)
         return

@@ -1,4 +1,4 @@
-"""Who may talk to the server: pages that it served itself, under a name that it knows."""
+"""Access control: only pages that the server itself sent may use it, under a known host name."""
 
 from collections.abc import Mapping, Sequence
 

@@ -113,7 +113,7 @@ class Service:
 
 
 class _Job:
-    """The work on one image, in the service's thread. It ends early where `gone` is set."""
+    """Process one image in the service's thread. It ends early where `gone` is set."""
 
     def __init__(self, service: Service, data: bytes, wishes: Wishes):
         self.loop, self.gone = asyncio.get_running_loop(), threading.Event()
@@ -143,7 +143,7 @@ class _Job:
         except MemoryError:
             self._put({"error": "not enough memory: send a smaller image"})
         except Exception:
-            self._put({"error": "this failed by a defect of dctcodec: see its terminal"})
+            self._put({"error": "dctcodec failed because of a bug; its terminal shows the details"})
             raise
         finally:
             self._put(None)

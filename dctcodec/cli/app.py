@@ -15,17 +15,17 @@ EVERY = ("0.0.0.0", "::")
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port; 0 for one that is free.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port; 0 for any free port.")
 @click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen on. Others than this machine's are for a trusted network.",
+    help="Address to listen on. Use other addresses only on a trusted network.",
 )
-@click.option("--allow-host", "names", multiple=True, metavar="NAME", help="Another name under which the page may be asked for.")
+@click.option("--allow-host", "names", multiple=True, metavar="NAME", help="Another host name of this server.")
 @click.option("--max-pixels", type=click.IntRange(min=1), default=2**24, show_default=True, help="Of an image.")
 @click.option("--max-bytes", type=click.IntRange(min=1), default=2**25, show_default=True, help="Of an image's file.")
-@click.option("--model", default=DEFAULT, show_default=True, help="See `dctcodec models`.")
+@click.option("--model", default=DEFAULT, show_default=True, help="Model to encode with; see `dctcodec models`.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute.")
 def app(port: int, host: str, names: tuple[str, ...], max_pixels: int, max_bytes: int, model: str, device: str) -> None:
     """Serve a page on this machine that encodes and compares an image as you move the controls.
@@ -42,7 +42,7 @@ def app(port: int, host: str, names: tuple[str, ...], max_pixels: int, max_bytes
     listener = _listener(host, port)
     with listener:
         if host not in LOOPBACK:
-            say("warning", f"everyone who reaches {host} may use this server and hold its processor")
+            say("warning", f"everyone who reaches {host} can use this server and its processor")
         shown = f"[{host}]" if ":" in host else host
         allowed = [*LOCAL, *names, *([] if host in EVERY else [shown])]
         service = application(Codec(model, device), Limits(max_bytes, max_pixels), allowed)

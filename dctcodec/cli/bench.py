@@ -1,4 +1,4 @@
-"""`dctcodec bench`: the codec measured against what everybody has, on pictures that everybody knows."""
+"""`dctcodec bench`: the codec measured against other codecs on the Kodak images."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--data", type=PATH, metavar="DIR", help="Folder of pictures.  [default: Kodak, cached or downloaded]")
+@click.option("--data", type=PATH, metavar="DIR", help="Folder of images.  [default: Kodak, cached or downloaded]")
 @click.option(
     "--quality",
     "qualities",
@@ -43,9 +43,15 @@ def bench() -> None:
 )
 @click.option("--model", default=DEFAULT, metavar="NAME", show_default=True, help="The model to measure.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute.")
-@click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write everything here.")
-@click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Draw the curves here.")
-@click.option("--report", "report_path", type=PATH, metavar="FILE.html", help="Write a page here, and of each image one beside it.")
+@click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write all results to this file.")
+@click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Write a plot of the curves to this file.")
+@click.option(
+    "--report",
+    "report_path",
+    type=PATH,
+    metavar="FILE.html",
+    help="Write an HTML report to this file, and a page per image beside it.",
+)
 @click.option("--baselines/--no-baselines", default=True, show_default=True, help="Measure JPEG, WebP, AVIF and JPEG XL too.")
 @click.option(
     "--reuse",
@@ -58,8 +64,8 @@ def bench() -> None:
 @click.option("--paper", is_flag=True, help="The paper's figure 9: VAE, DCT-VAE and JPEG of equal PSNR, for a dct-vae model.")
 @click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Of our encoder.")
 @click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="Of our encoder.")
-@click.option("--published", type=PATH, metavar="DIR", help="Curves of others (JSON) to draw and compare with.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
+@click.option("--published", type=PATH, metavar="DIR", help="Folder of published curves (JSON) to plot and compare.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N images.")
 def kodak(
     data: Path | None,
     qualities: tuple[tuple[float, ...], ...],
@@ -76,20 +82,20 @@ def kodak(
     tune: str,
     report_path: Path | None,
 ) -> None:
-    """Rate, distortion and time on the 24 Kodak pictures, and BD-rates against JPEG, WebP, AVIF and JPEG XL."""
+    """Rate, distortion and time on the 24 Kodak images, and BD-rates against JPEG, WebP, AVIF and JPEG XL."""
     from dctcodec.evaluate.run import run
 
     if paper and (effort or tune != TUNES[0] or published or reused or report_path or not baselines):
         raise click.UsageError(
-            "--paper measures what figure 9 shows: leave --effort, --tune, --published, --reuse, --report and --no-baselines out"
+            "--paper measures figure 9. Remove --effort, --tune, --published, --reuse, --report and --no-baselines."
         )
     distinct: list[float | None] = [*sorted({quality for several in qualities for quality in several})]
     if FAMILIES[find(model).family].one_quality:
         if distinct:
-            raise click.UsageError(f"The model {model} has one quality: leave --quality out.")
+            raise click.UsageError(f"The model {model} has one quality. Remove --quality.")
         distinct = [None]
     elif paper:
-        raise click.UsageError(f"--paper is for codecs of the family dct-vae, and {model} is none.")
+        raise click.UsageError(f"--paper is for codecs of the family dct-vae, and {model} is not one.")
     run(
         data,
         distinct or QUALITIES,
@@ -110,7 +116,7 @@ def kodak(
 
 @bench.command()
 @click.option("--model", default=DEFAULT, metavar="NAME", show_default=True, help="The model to count on.")
-@click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write the figures here.")
+@click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write the figures to this file.")
 def operations(model: str, json_path: Path | None) -> None:
     """Multiply-adds a pixel of a model's analysis, prior and decoder."""
     from dctcodec.evaluate import report

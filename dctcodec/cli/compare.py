@@ -1,4 +1,4 @@
-"""`dctcodec compare`: an image and what codecs make of it, in the browser."""
+"""`dctcodec compare`: a comparison of codecs in an HTML report."""
 
 import re
 from typing import Any
@@ -27,19 +27,27 @@ class _Crop(click.ParamType):  # type: ignore[type-arg]  # older clicks take no 
 
 @click.command()
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-@click.option("-o", "--output", metavar="FILE.html", required=True, help="The page to write, - for stdout.")
-@click.option("--quality", type=FiniteRange(1, 100), help="Of dctcodec, 1 to 100.  [default: 50]")
-@click.option("--target-bpp", type=FiniteRange(0, min_open=True), help="dctcodec at most at so many bits per pixel.")
-@click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="dctcodec at most at so many bytes.")
-@click.option("--target-psnr", type=FiniteRange(0), metavar="DB", help="dctcodec at least at so many dB.")
+@click.option("-o", "--output", metavar="FILE.html", required=True, help="HTML file to write, - for stdout.")
+@click.option("--quality", type=FiniteRange(1, 100), help="Quality of dctcodec, 1 to 100.  [default: 50]")
+@click.option("--target-bpp", type=FiniteRange(0, min_open=True), help="dctcodec at no more than this many bits per pixel.")
+@click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="dctcodec at no more than this many bytes.")
+@click.option("--target-psnr", type=FiniteRange(0), metavar="DB", help="dctcodec at no less than this PSNR.")
 @click.option(
-    "--match", type=click.Choice(MATCHES), default=MATCHES[0], show_default=True, help="What is equal for the other codecs."
+    "--match", type=click.Choice(MATCHES), default=MATCHES[0], show_default=True, help="What the other codecs must match."
 )
 @click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Of dctcodec.")
-@click.option("--tune", "tunes", type=click.Choice(TUNES), multiple=True, help="Of dctcodec; twice for both.  [default: psnr]")
-@click.option("--crop", type=_Crop(), help="The part to show, by default about the centre. Figures stay those of the whole.")
-@click.option("--curves/--no-curves", default=True, show_default=True, help="Measure rate-distortion curves, which takes longer.")
-@click.option("--model", default=DEFAULT, show_default=True, help="See `dctcodec models`.")
+@click.option(
+    "--tune",
+    "tunes",
+    type=click.Choice(TUNES),
+    multiple=True,
+    help="Measure that dctcodec optimises; repeat for both.  [default: psnr]",
+)
+@click.option("--crop", type=_Crop(), help="Part of the image to show. Figures are of the whole image.")
+@click.option(
+    "--curves/--no-curves", default=True, show_default=True, help="Also measure rate-distortion curves. This takes longer."
+)
+@click.option("--model", default=DEFAULT, show_default=True, help="Model to encode with; see `dctcodec models`.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute.")
 def compare(
     images: tuple[str, ...],
@@ -56,7 +64,7 @@ def compare(
     model: str,
     device: str,
 ) -> None:
-    """Write a page that compares dctcodec with AVIF, JPEG XL, WebP and JPEG on images of yours.
+    """Write an HTML report that compares dctcodec with AVIF, JPEG XL, WebP and JPEG.
 
     The page is one HTML file that needs no network. The files of all codecs have one size, or with --match psnr one PSNR.
     """
@@ -64,7 +72,7 @@ def compare(
     targets = {name: value for name, value in wanted.items() if value is not None}
     check_quality(model, quality, targets)
     if STANDARD_STREAM in images and len(images) > 1:
-        raise click.UsageError("Input from stdin goes alone.")
+        raise click.UsageError("Input from stdin must be the only input.")
     check_output(output)
     from dctcodec.compare.comparison import Settings
     from dctcodec.compare.run import run

@@ -1,4 +1,4 @@
-"""`dctcodec eval`: what the paper measures of its models."""
+"""`dctcodec eval`: the paper's evaluations."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +14,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def _shared(command: Command) -> Command:
     options = [
-        click.option("--data", type=PATH, required=True, metavar="DIR", help="Folder of the data set's usual files."),
-        click.option("--images", type=click.IntRange(min=2), default=1000, show_default=True, help="The first test images."),
+        click.option("--data", type=PATH, required=True, metavar="DIR", help="Folder with the data set's files."),
+        click.option("--images", type=click.IntRange(min=2), default=1000, show_default=True, help="Number of test images."),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads."),
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute."),
-        click.option("--seed", type=SEED, default=0, show_default=True, help="Of latents that are drawn."),
-        click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write the figures here."),
+        click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the latents."),
+        click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write the figures to this file."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -43,7 +43,7 @@ def evaluate() -> None:
 @evaluate.command()
 @click.argument("source", metavar="RECIPE-or-MODEL")
 @click.option("--run", type=PATH, metavar="RUN", help="Folder of a run of RECIPE, or of a stage of it.")
-@click.option("--samples", type=click.IntRange(min=1), help="Draws an image.  [default: 1000 for binary sets, 100 for CIFAR-10]")
+@click.option("--samples", type=click.IntRange(min=1), help="Samples per image.  [default: 1000 for binary sets, 100 for CIFAR-10]")
 @click.option(
     "--pilot",
     type=click.IntRange(min=1),
@@ -80,7 +80,7 @@ def likelihood(
     metavar="RUN",
     help="Folder of a RECIPE's run, or of a stage of it; once for each, in order.",
 )
-@click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Draw the table here.")
+@click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Write a plot of the table to this file.")
 @_shared
 def collapse(sources: tuple[str, ...], runs: tuple[Path, ...], data: Path, threads: int | None, seed: int, **options: Any) -> None:
     """KL and active units of each latent, coarse to fine; several models side by side.

@@ -1,4 +1,4 @@
-"""What `dctcodec info` tells of a file, whole or truncated."""
+"""The facts that `dctcodec info` prints."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from dctcodec.installed import find_by_id
 
 
 def facts(data: bytes) -> dict[str, Any]:
-    """Size, model, quality and step, chunks, bytes. Raises FormatError for what is no .dct file, or a damaged one."""
+    """Size, model, quality and step, chunks, bytes. Raises FormatError for a damaged file or another format."""
     header, chunks, text = read_header(data), list(chunks_of(data)), None
     truncated = not chunks or not chunks[-1].last or chunks[-1].crc is None
     if not truncated or header.step16:

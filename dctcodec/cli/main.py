@@ -43,8 +43,8 @@ class Deferred(click.Command):
 
 
 class Commands(click.Group):
-    """A group with deferred commands, whose every failure is one line on stderr and an exit code: 2 for wrong usage,
-    130 for Ctrl-C, 1 otherwise (a broken pipe is click's: 1, in silence)."""
+    """A group with deferred commands. Every failure is one line on stderr and an exit code: 2 for wrong usage, 130 for Ctrl-C,
+    1 otherwise (for a broken pipe, click exits silently with 1)."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
@@ -85,7 +85,7 @@ def _check_colour(_: click.Context, __: click.Parameter, colour: str | None) -> 
         try:
             ImageColor.getrgb(colour)
         except ValueError as error:
-            raise click.BadParameter(f"{colour} is no colour: give one as CSS does, white or #rrggbb.") from error
+            raise click.BadParameter(f"{colour} is not a colour. Use a CSS colour, such as white or #rrggbb.") from error
     return colour
 
 
@@ -97,7 +97,7 @@ device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
 )
 max_pixels_option = click.option(
-    "--max-pixels", type=click.IntRange(min=1), help="Refuse larger images.  [default: 2^27, or what there is memory for]"
+    "--max-pixels", type=click.IntRange(min=1), help="Refuse larger images.  [default: 2^27, or as memory allows]"
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -105,39 +105,51 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 @click.group("dctcodec", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
 def main() -> None:
-    """Neural image codec: photographs in, .dct files out, and back."""
+    """Encode images to .dct files and decode them with a neural codec."""
 
 
-main.add_command(Deferred("compare", "dctcodec.cli.compare:compare", "Compare with other codecs, as a page for the browser."))
-main.add_command(Deferred("app", "dctcodec.cli.app:app", "Encode and compare live, in the browser."))
+main.add_command(Deferred("compare", "dctcodec.cli.compare:compare", "Compare with other codecs in an HTML report."))
+main.add_command(Deferred("app", "dctcodec.cli.app:app", "Encode and compare interactively in the browser."))
 main.add_command(Deferred("bench", "dctcodec.cli.bench:bench", "Measure against JPEG, WebP, AVIF and JPEG XL."))
-main.add_command(Deferred("train", "dctcodec.cli.train:train", "Train the networks of a model."))
-main.add_command(Deferred("eval", "dctcodec.cli.eval:evaluate", "Measure the paper's models: likelihood, collapse."))
+main.add_command(Deferred("train", "dctcodec.cli.train:train", "Train a model."))
+main.add_command(Deferred("eval", "dctcodec.cli.eval:evaluate", "Evaluate the paper's models: likelihood, collapse."))
 
 
 @main.command()
 @inputs_argument
 @output_option
-@click.option("--quality", type=FiniteRange(1, 100), help="1 smallest, 100 best.  [default: 50; dct-vae models have one]")
-@click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Up to 9: longer search, nearer picture.")
-@click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="The measure that should be best.")
-@click.option("--target-bpp", type=FiniteRange(0, min_open=True), help="The best quality of at most so many bits a pixel.")
-@click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="The best quality of at most so many bytes.")
-@click.option("--target-psnr", type=FiniteRange(0), metavar="DB", help="The least quality of at least so many dB.")
-@click.option("--model", default=DEFAULT, show_default=True, help="See `dctcodec models`.")
+@click.option(
+    "--quality", type=FiniteRange(1, 100), help="Quality, 1 (smallest file) to 100.  [default: 50; dct-vae models have one]"
+)
+@click.option(
+    "--effort",
+    type=click.IntRange(0, 9),
+    default=0,
+    show_default=True,
+    help="0 to 9. More effort searches longer and gives a better image.",
+)
+@click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="Measure to optimise.")
+@click.option("--target-bpp", type=FiniteRange(0, min_open=True), help="Best quality within this many bits per pixel.")
+@click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="Best quality within this file size.")
+@click.option("--target-psnr", type=FiniteRange(0), metavar="DB", help="Lowest quality with at least this PSNR.")
+@click.option("--model", default=DEFAULT, show_default=True, help="Model to encode with; see `dctcodec models`.")
 @device_option
-@click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="Of the decoder's noise.")
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="Seed of the decoder's noise.")
 @click.option(
     "--background",
     metavar="COLOUR",
     callback=_check_colour,
-    help="Flatten transparency on a colour, as white or #rrggbb, instead of keeping it.",
+    help="Flatten transparency on a colour, such as white or #rrggbb.",
 )
-@click.option("--to-srgb", is_flag=True, help="Convert the colours to sRGB instead of keeping their profile.")
+@click.option("--to-srgb", is_flag=True, help="Convert colours to sRGB instead of keeping the profile.")
 @click.option(
-    "--strip", type=click.Choice(["all", "gps"]), is_flag=False, flag_value="all", help="Leave EXIF and XMP out; gps: positions."
+    "--strip",
+    type=click.Choice(["all", "gps"]),
+    is_flag=False,
+    flag_value="all",
+    help="Drop EXIF and XMP; gps: drop only positions.",
 )
-@click.option("--note", is_flag=True, help="Keep these settings in the file, for `dctcodec info`.")
+@click.option("--note", is_flag=True, help="Store the settings in the file; `dctcodec info` shows them.")
 @max_pixels_option
 def encode(
     inputs: tuple[str, ...],
@@ -192,12 +204,14 @@ def _note(context: click.Context) -> str:
 @main.command()
 @inputs_argument
 @output_option
-@click.option("--temperature", type=FiniteRange(0), help="0 is smooth, 1 adds drawn texture.  [default: 0; 0.1 for dct-vae models]")
-@click.option("--partial", is_flag=True, help="Decode what is there of a file that breaks off, as a coarser picture.")
-@click.option("--upto", type=click.IntRange(min=1), metavar="BYTES", help="Decode as if the file broke off there.")
+@click.option(
+    "--temperature", type=FiniteRange(0), help="0 is smooth, 1 synthesises texture.  [default: 0; 0.1 for dct-vae models]"
+)
+@click.option("--partial", is_flag=True, help="Decode a truncated file to a coarser image.")
+@click.option("--upto", type=click.IntRange(min=1), metavar="BYTES", help="Decode only the first BYTES of the file.")
 @click.option("--bands", type=click.IntRange(min=1), metavar="N", help="Decode only the first N of 8 bands of frequencies.")
 @click.option("--latents", "old_bands", type=click.IntRange(min=1), hidden=True)
-@click.option("--model", metavar="NAME", help="Another model of the same prior, to paint with.  [default: the file's]")
+@click.option("--model", metavar="NAME", help="Another model with the same prior.  [default: the file's]")
 @device_option
 @max_pixels_option
 def decode(
@@ -252,9 +266,9 @@ def _check_file(source: str, data: bytes, partial: bool, max_pixels: int | None)
 @click.argument("files", metavar="FILE.dct...", nargs=-1, required=True)
 @json_option
 def info(files: tuple[str, ...], as_json: bool) -> None:
-    """Show what .dct files hold, truncated ones too.
+    """Show what .dct files contain. Truncated files work too.
 
-    Size of the image, model, quality, step, chunks with their bytes, bits a pixel.
+    Prints the image's size, model, quality, step, chunks with their bytes, and bits per pixel.
     """
     from dctcodec.cli.info import facts
 
@@ -305,7 +319,7 @@ def _pairs(inputs: tuple[str, ...], output: str | None, ending: str) -> list[tup
     """Each input with its output; makes the output directory where one is wanted. Raises UsageError."""
     if output is None:
         wanted = f"-o FILE{ending}" if len(inputs) == 1 else "-o DIRECTORY"
-        raise click.UsageError(f"No output given: add {wanted}.")
+        raise click.UsageError(f"No output given. Add {wanted}.")
     if len(inputs) > 1 or output.endswith(os.sep) or os.path.isdir(output):
         pairs = _pairs_in_directory(inputs, output, ending)
     else:
@@ -314,15 +328,15 @@ def _pairs(inputs: tuple[str, ...], output: str | None, ending: str) -> list[tup
     sources = {os.path.realpath(source) for source in inputs if source != STANDARD_STREAM}
     for _, destination in pairs:
         if destination != STANDARD_STREAM and os.path.realpath(destination) in sources:
-            raise click.UsageError(f"{destination} is an input too: it would be overwritten.")
+            raise click.UsageError(f"{destination} is also an input and would be overwritten.")
     return pairs
 
 
 def _pairs_in_directory(inputs: tuple[str, ...], output: str, ending: str) -> list[tuple[str, str]]:
     if STANDARD_STREAM in inputs:
-        raise click.UsageError("Input from stdin has no name: give -o a file, and no other input.")
+        raise click.UsageError("Input from stdin has no name. Give -o a file, and no other input.")
     if output == STANDARD_STREAM or (os.path.exists(output) and not os.path.isdir(output)):
-        raise click.UsageError(f"Several inputs need a directory: {output} is none.")
+        raise click.UsageError(f"Several inputs need a directory; {output} is not one.")
     pairs: dict[str, str] = {}
     for source in inputs:
         destination = os.path.join(output, Path(source).stem + ending)
@@ -336,7 +350,7 @@ def _pairs_in_directory(inputs: tuple[str, ...], output: str, ending: str) -> li
 
 
 def _run(work: Callable[[str, str], None], pairs: list[tuple[str, str]]) -> None:
-    """Do all the work; where there are several pairs, a failure does not keep the others from being done."""
+    """Process all pairs. A failure does not stop the others."""
     failures = 0
     for source, destination in _with_progress(pairs):
         try:
@@ -360,7 +374,7 @@ def _with_progress(pairs: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def _picture_bar() -> Iterator[Callable[[float], object]]:
-    """A bar for one picture that appears where it takes over two seconds and stderr is a terminal."""
+    """A bar for one image that appears where it takes over two seconds and stderr is a terminal."""
     from tqdm import tqdm
 
     quiet = sys.stderr is None or not sys.stderr.isatty()

@@ -12,7 +12,7 @@ from dctcodec.errors import DctcodecError, DctcodecWarning
 
 @contextmanager
 def about(source: str) -> Iterator[None]:
-    """Have warnings printed on one line, and every expected failure raised as a DctcodecError that names `source`."""
+    """Print warnings on one line, and raise every expected failure as a DctcodecError that names `source`."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", DctcodecWarning)
         warnings.showwarning = lambda message, *_: say("warning", named(source, str(message)))
@@ -23,18 +23,18 @@ def about(source: str) -> Iterator[None]:
 
 
 def named(source: str, message: str) -> str:
-    """A message that begins with the name of what it is about."""
+    """A message that begins with the name of its subject."""
     told = message.startswith((f"{source} ", f"{source}: ", f"cannot read {source}: "))
     return message if told else f"{source}: {message}"
 
 
 def failure_message(error: Exception) -> str:
-    """One line for an expected failure; an unexpected one, which is a defect of ours, is raised again."""
+    """One line for an expected failure. An unexpected error is a bug and is raised again."""
     if isinstance(error, DctcodecError):
         return str(error)
     # PyTorch raises RuntimeError for memory, with no class of its own on the CPU
     if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
-        return "not enough memory; try a smaller picture (or to train a smaller network, or batch)"
+        return "not enough memory; use a smaller image (in training, a smaller network or batch)"
     raise error
 
 

@@ -1,4 +1,4 @@
-"""What options of several commands share."""
+"""Options that several commands share."""
 
 import math
 from typing import Any
@@ -27,4 +27,4 @@ def check_quality(model: str, quality: float | None, targets: dict[str, float]) 
     if (quality is not None) + len(targets) > 1:
         raise click.UsageError("Give one of --quality, --target-bpp, --target-size and --target-psnr.")
     if FAMILIES[find(model).family].one_quality and (quality is not None or targets):
-        raise click.UsageError(f"The model {model} has one quality: leave --quality and --target-... out.")
+        raise click.UsageError(f"The model {model} has one quality. Remove --quality and --target-....")

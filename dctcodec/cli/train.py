@@ -1,4 +1,4 @@
-"""`dctcodec train`: what made the shipped weights."""
+"""`dctcodec train`: training of models."""
 
 import math
 import os
@@ -13,7 +13,7 @@ PATH = click.Path(path_type=Path)
 
 @click.group()
 def train() -> None:
-    """Train models (needs data and patience)."""
+    """Train models. Training needs data and hours of computing."""
 
 
 @train.command("model")
@@ -24,8 +24,8 @@ def train() -> None:
 @click.option("--run", type=PATH, required=True, metavar="RUN", help="Folder of the stages' runs; resumed if it exists.")
 @click.option("--stage", metavar="NAME", help="Train this stage alone, and export nothing.")
 @click.option("--minutes", type=FiniteRange(0.01), help="Length of all stages together, in the proportions of RECIPE's minutes.")
-@click.option("--piece", type=FiniteRange(0), metavar="MINUTES", help="Stop after these minutes; call again to go on.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of weights and data.")
+@click.option("--piece", type=FiniteRange(0), metavar="MINUTES", help="Pause after these minutes; call again to resume.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of weights and data.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.")
 def model(
@@ -58,17 +58,17 @@ def model(
         _take_gpu(int(os.environ.get("LOCAL_RANK", 0)))  # torchrun's
     settings = Settings(run, piece=math.inf if piece is None else piece, seed=seed, device=device)
     if not train_model(whole, data, settings, stage) and rank() == 0:
-        click.echo("the training has not ended: call the same command again to go on")
+        click.echo("the training has not ended: call the same command again to resume")
 
 
 @train.command("pack")
 @click.argument("photos", type=PATH)
 @click.argument("folder", type=PATH)
-@click.option("--mib", type=click.IntRange(min=1), default=60, show_default=True, help="Most of all files together, in MiB.")
+@click.option("--mib", type=click.IntRange(min=1), default=60, show_default=True, help="Largest total size, in MiB.")
 def pack_command(photos: Path, folder: Path, mib: int) -> None:
-    """Copy a part of PHOTOS, which folders such as bsds are in, to FOLDER, for a machine that takes no more.
+    """Copy some photographs of PHOTOS to FOLDER, up to a total size.
 
-    What is held out of PHOTOS is held out of FOLDER, too.
+    Photographs that are held out in PHOTOS are held out in FOLDER too.
     """
     from dctcodec.data.pack import pack
 
@@ -80,5 +80,5 @@ def _take_gpu(number: int) -> None:
     import torch
 
     if number >= (there := torch.cuda.device_count()):
-        raise click.UsageError(f"every process needs a GPU, and this machine has {there}: start no more of them than that")
+        raise click.UsageError(f"every process needs a GPU, and this machine has {there}: start fewer processes")
     torch.cuda.set_device(number)

@@ -1,4 +1,4 @@
-"""An image and what codecs make of it, side by side, as one HTML file."""
+"""Comparison of codecs on one image, as one HTML file."""
 
 MATCHES = ("size", "psnr")
 """What is equal for all codecs of a comparison."""

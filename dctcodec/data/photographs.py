@@ -52,7 +52,7 @@ def _opened(file: Path) -> Image.Image:
 
 
 def _variants(file: Path) -> list[np.ndarray]:
-    """The picture at the sizes it is trained on."""
+    """The image at the sizes it is trained on."""
     image = _opened(file)
     sizes = [(round(image.width * f), round(image.height * f)) for f in FACTORS.get(file.parent.name, OTHER_FACTORS)]
     return [np.asarray(image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)) for size in sizes]
@@ -104,13 +104,13 @@ def held_out_sets(files: list[Path]) -> dict[str, Tensor]:
 
 
 def figures_of_sets(figures: Callable[[Tensor], dict[str, float]], sets: dict[str, Tensor]) -> dict[str, float]:
-    """What `figures` gives of each set's pictures, the set's name before that of the figure."""
+    """What `figures` gives of each set's images, the set's name before that of the figure."""
     return {f"{name} {figure}": value for name, pictures in sets.items() for figure, value in figures(pictures).items()}
 
 
 def centre_crops(files: list[Path], height: int = 320, width: int = 480) -> Tensor:
-    """Held-out pictures, landscape, cropped to one size, the same whole tiles of all: uint8 (n, 3, height, width) or less, where a
-    picture is smaller. Raises DataError."""
+    """Held-out images, landscape, cropped to one size, the same whole tiles of all: uint8 (n, 3, height, width) or less, where a
+    image is smaller. Raises DataError."""
     images = [np.asarray(_opened(file)) for file in files]
     images = [image if image.shape[1] > image.shape[0] else image.transpose(1, 0, 2) for image in images]
     smallest = np.min([image.shape[:2] for image in images], 0)

@@ -11,7 +11,7 @@ from dctcodec.family import Parameters
 from dctcodec.progress import no_tick
 
 SIDE = 256
-"""Of the picture counted on: whole tiles."""
+"""Of the image counted on: whole tiles."""
 
 
 def count(model: str) -> dict[str, float]:

@@ -12,7 +12,7 @@ COLUMNS = {"psnr": "psnr-rgb", "ms_ssim": "ms-ssim-rgb", "ssimulacra2": "ssimula
 
 @dataclass(frozen=True)
 class Published:
-    """Means over the Kodak pictures. `results`: columns of CompressAI's result form, bpp, psnr-rgb and perhaps ms-ssim-rgb."""
+    """Means over the Kodak images. `results`: columns of CompressAI's result form, bpp, psnr-rgb and perhaps ms-ssim-rgb."""
 
     name: str
     source: str

@@ -23,13 +23,13 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Earlier:
-    """The codecs of an earlier run by name, and the SHA-256 of its pictures' files by name."""
+    """The codecs of an earlier run by name, and the SHA-256 of its images' files by name."""
 
     codecs: Mapping[str, dict[str, Any]]
     sha256: Mapping[str, str]
 
     def rows(self, name: str, encoder: dict[str, Any], pictures: Pictures) -> list[Row]:
-        """Rows of the codec `name` with the same encoder on the same pictures."""
+        """Rows of the codec `name` with the same encoder on the same images."""
         codec = self.codecs.get(name, {})
         if codec.get("encoder") != encoder:
             return []
@@ -38,7 +38,7 @@ class Earlier:
 
 
 def rows(earlier: Sequence[Earlier], name: str, encoder: dict[str, Any], pictures: Pictures) -> Known:
-    """What earlier runs measured of a codec on these pictures. `encoder`: what its rows depend on, see `Result`."""
+    """What earlier runs measured of a codec on these images. `encoder`: what its rows depend on, see `Result`."""
     return {(row.image, row.quality): row for run in earlier for row in run.rows(name, encoder, pictures)}
 
 
@@ -56,5 +56,5 @@ def read(path: Path) -> Earlier:
 
 
 def sums(pictures: Pictures) -> dict[str, str]:
-    """The SHA-256 of each picture's file by its name."""
+    """The SHA-256 of each image's file by its name."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures.paths}

@@ -1,4 +1,4 @@
-"""A whole bench run: find the pictures, measure every codec on them, say and store what came out."""
+"""A whole bench run: find the images, measure every codec on them, say and store what came out."""
 
 import json
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ def run(
         subjects += [Subject(one.name, one.description, one, one.qualities, one.encoder) for one in _available()]
     results = _measure_all(subjects, pictures, earlier)
 
-    click.echo(f"Mean over {len(pictures.paths)} pictures: {pictures.description}")
+    click.echo(f"Mean over {len(pictures.paths)} images: {pictures.description}")
     click.echo(report.table(results))
     if with_baselines or curves:
         click.echo(f"\n{report.bd_lines(results, curves)}")
@@ -93,7 +93,7 @@ def run(
 
 def _published(folder: Path | None, pictures: Pictures) -> list[Published]:
     if folder and pictures.description != "Kodak":
-        raise DataError(f"published curves are means over all of Kodak, not over {pictures.description}: leave --published out")
+        raise DataError(f"published curves are means over all of Kodak, not over {pictures.description}: remove --published")
     return read(folder) if folder else []
 
 

@@ -1,4 +1,4 @@
-"""Transparency: kept without loss beside the coded colours, whose hidden part is filled with smooth ones."""
+"""Transparency: kept lossless beside the coded colours, whose hidden part is filled with smooth ones."""
 
 from io import BytesIO
 
