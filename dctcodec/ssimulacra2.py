@@ -107,8 +107,9 @@ def _blur(images: Tensor) -> Tensor:
     for axis in (2, 3):
         size, border = images.shape[axis], _RADIUS - 1
         padded = pad(images, (0, 0, border, border) if axis == 2 else (border, border))
-        parts = (weight * padded.narrow(axis, start, size) for start, weight in enumerate(_window()))
-        images = sum(parts, torch.zeros_like(images))
+        images = torch.zeros_like(images)
+        for start, weight in enumerate(_window()):
+            images.add_(padded.narrow(axis, start, size), alpha=weight)
     return images
 
 

@@ -15,7 +15,7 @@ from dctcodec import container, metrics
 from dctcodec.app.uploads import decoded
 from dctcodec.bands.quality import BEST, WORST, quality_of_step
 from dctcodec.codec import Codec
-from dctcodec.compare.comparison import Comparison, Settings, version
+from dctcodec.compare.comparison import Comparison, Settings, version, with_bits
 from dctcodec.compare.contenders import FAST
 from dctcodec.compare.document import image_document
 from dctcodec.compare.embed import Region
@@ -82,8 +82,7 @@ def work(data: bytes, wishes: Wishes, codec: Codec, max_pixels: int, send: Send)
     figures = replace(
         ours.figures, ms_ssim=metrics.ms_ssim(original, ours.image), ssimulacra2=metrics.ssimulacra2(original, ours.image)
     )
-    bits = codec.tile_bits(ours.data)
-    ours = replace(ours, figures=figures, tile_bits=None if bits is None else bits.numpy())
+    ours = with_bits(replace(ours, figures=figures), codec)
     others = []
     for contender in FAST if wishes.others else ():
         send({"doing": contender.name})

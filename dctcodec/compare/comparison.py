@@ -23,6 +23,8 @@ from dctcodec.family import TUNES
 
 RATES = (0.5, 1.5)
 """Further points of a rate-distortion curve, as multiples of the size of the file that is compared."""
+RATES_OF_SLOW = (0.5,)
+"""The same of a contender that takes seconds an image: smaller files take it less time."""
 OCTAVE = 22.0
 """Qualities of dctcodec that double a file, about."""
 EQUAL = 0.005
@@ -44,7 +46,8 @@ class Settings:
 
     def steps(self, contenders: Sequence[Contender]) -> int:
         """How often `compare` calls `tick` for one image."""
-        return len(self.tunes) + len(contenders) * (1 + len(RATES) * self.curves) + len(RATES) * self.curves
+        points = len(RATES) + sum(len(_rates(self, contender)) for contender in contenders) if self.curves else 0
+        return len(self.tunes) + len(contenders) + points
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,9 @@ def compare(
     ours = [our_version(original, codec, settings, tune, tick) for tune in settings.tunes[:1]]
     ours += [_our_other(original, codec, settings, tune, ours[0], tick) for tune in settings.tunes[1:]]
     with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        whole = pool.submit(_with_bits_and_points, original, codec, settings, ours, tick)
         jobs = [pool.submit(version, original, contender, ours[0].figures, settings, tick) for contender in contenders]
-        points = pool.submit(_our_points, original, codec, settings, ours[0], tick)
-        others = [job.result() for job in jobs]
-        ours[0] = replace(ours[0], points=points.result())
-    return Comparison(name, original, (*ours, *others))
+        return Comparison(name, original, (*whole.result(), *(job.result() for job in jobs)))
 
 
 def our_version(original: Image.Image, codec: Codec, settings: Settings, tune: str, tick: Callable[[], object]) -> Version:
@@ -102,7 +103,6 @@ def _as_version(original: Image.Image, codec: Codec, data: bytes, effort: int, s
     tune = TUNES[header.tuned]
     quality = round(quality_of_step(header.step), 1) if header.step16 else None
     image, figures = measured(original, data, codec.decode, quality, seconds)
-    bits = codec.tile_bits(data)
     return Version(
         "dctcodec" if tune == TUNES[0] else f"dctcodec, {tune}",
         f"model {codec.model.name}, effort {effort}, tuned for {tune}",
@@ -110,8 +110,21 @@ def _as_version(original: Image.Image, codec: Codec, data: bytes, effort: int, s
         image,
         figures,
         points=(figures,),
-        tile_bits=None if bits is None else bits.numpy(),
     )
+
+
+def _with_bits_and_points(
+    original: Image.Image, codec: Codec, settings: Settings, ours: Sequence[Version], tick: Callable[[], object]
+) -> list[Version]:
+    """dctcodec's versions with the bits of their tiles, the first with its curve. A codec works in one thread at a time."""
+    first, *others = [with_bits(version, codec) for version in ours]
+    return [replace(first, points=_our_points(original, codec, settings, first, tick)), *others]
+
+
+def with_bits(version: Version, codec: Codec) -> Version:
+    """A version of dctcodec with the bits of its tiles, where its model tells them apart."""
+    bits = codec.tile_bits(version.data)
+    return version if bits is None else replace(version, tile_bits=bits.numpy())
 
 
 def _our_points(
@@ -147,11 +160,18 @@ def version(
     data, image, figures = _measured(search, quality)
     points = [figures]
     tick()
-    for rate in RATES if settings.curves else ():
+    for rate in _rates(settings, contender):
         points.append(_measured(search, search.near_size(goal.bytes * rate))[2])
         tick()
     note = _note(figures, goal, settings.match)
     return Version(contender.name, contender.settings, data, image, figures, note, _in_order(points))
+
+
+def _rates(settings: Settings, contender: Contender) -> tuple[float, ...]:
+    """The further points of a contender's curve."""
+    if not settings.curves:
+        return ()
+    return RATES_OF_SLOW if contender.quick else RATES
 
 
 def _measured(search: Search, quality: int) -> tuple[bytes, Image.Image, Figures]:

@@ -3,8 +3,11 @@
 import base64
 import io
 import math
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 
 from PIL import Image
 
@@ -38,12 +41,13 @@ class Region:
 def embedded(images: Sequence[Image.Image], region: Region, limit: int, method: int = METHOD) -> tuple[Region, list[str]]:
     """The same region of images of one size as data URLs, and the region itself: smaller where the URLs would have more than
     `limit` characters in all."""
-    while True:
-        urls = [data_url(image.crop(region.box), method) for image in images]
-        total = sum(map(len, urls))
-        if total <= limit or region.width * region.height == 1:
-            return region, urls
-        region = region.shrunk(MARGIN * math.sqrt(limit / total))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while True:
+            urls = list(pool.map(data_url, [image.crop(region.box) for image in images], repeat(method)))
+            total = sum(map(len, urls))
+            if total <= limit or region.width * region.height == 1:
+                return region, urls
+            region = region.shrunk(MARGIN * math.sqrt(limit / total))
 
 
 def data_url(image: Image.Image, method: int = METHOD) -> str:
