@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,15 +12,13 @@ from typing import Any, NoReturn
 import click
 
 from dctcodec.cli.messages import about, failure_message, named, say
-from dctcodec.cli.options import FiniteRange, check_quality
+from dctcodec.cli.options import decode_options, encode_options
 from dctcodec.container import parse
+from dctcodec.encoding import Encoding
 from dctcodec.errors import DctcodecError
-from dctcodec.family import TUNES
 from dctcodec.files import STANDARD_STREAM, check_output, make_folder, read_input, write_output
-from dctcodec.installed import DEFAULT, installed
+from dctcodec.installed import installed
 from dctcodec.limits import check_pixels
-
-MAX_SEED = 2**32 - 1
 
 
 class Deferred(click.Command):
@@ -78,26 +75,12 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
         ctx.exit()
 
 
-def _check_colour(_: click.Context, __: click.Parameter, colour: str | None) -> str | None:
-    if colour is not None:
-        from PIL import ImageColor
-
-        try:
-            ImageColor.getrgb(colour)
-        except ValueError as error:
-            raise click.BadParameter(f"{colour} is not a colour. Use a CSS colour, such as white or #rrggbb.") from error
-    return colour
-
-
 inputs_argument = click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 output_option = click.option(
     "-o", "--output", metavar="OUT", help="Output file, - for stdout, or a directory: needed for several inputs."
 )
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
-)
-max_pixels_option = click.option(
-    "--max-pixels", type=click.IntRange(min=1), help="Refuse larger images.  [default: 2^27, or as memory allows]"
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -110,6 +93,7 @@ def main() -> None:
 
 main.add_command(Deferred("compare", "dctcodec.cli.compare:compare", "Compare with other codecs in an HTML report."))
 main.add_command(Deferred("app", "dctcodec.cli.app:app", "Encode and compare interactively in the browser."))
+main.add_command(Deferred("batch", "dctcodec.cli.batch:batch", "Encode, decode or verify whole archives."))
 main.add_command(Deferred("bench", "dctcodec.cli.bench:bench", "Measure against JPEG, WebP, AVIF and JPEG XL."))
 main.add_command(Deferred("train", "dctcodec.cli.train:train", "Train a model."))
 main.add_command(Deferred("eval", "dctcodec.cli.eval:evaluate", "Evaluate the paper's models: likelihood, collapse."))
@@ -118,102 +102,34 @@ main.add_command(Deferred("eval", "dctcodec.cli.eval:evaluate", "Evaluate the pa
 @main.command()
 @inputs_argument
 @output_option
-@click.option(
-    "--quality", type=FiniteRange(1, 100), help="Quality, 1 (smallest file) to 100.  [default: 50; dct-vae models have one]"
-)
-@click.option(
-    "--effort",
-    type=click.IntRange(0, 9),
-    default=0,
-    show_default=True,
-    help="0 to 9. More effort searches longer and gives a better image.",
-)
-@click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="Measure to optimise.")
-@click.option("--target-bpp", type=FiniteRange(0, min_open=True), help="Best quality within this many bits per pixel.")
-@click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="Best quality within this file size.")
-@click.option("--target-psnr", type=FiniteRange(0), metavar="DB", help="Lowest quality with at least this PSNR.")
-@click.option("--model", default=DEFAULT, show_default=True, help="Model to encode with; see `dctcodec models`.")
+@encode_options
 @device_option
-@click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="Seed of the decoder's noise.")
-@click.option(
-    "--background",
-    metavar="COLOUR",
-    callback=_check_colour,
-    help="Flatten transparency on a colour, such as white or #rrggbb.",
-)
-@click.option("--to-srgb", is_flag=True, help="Convert colours to sRGB instead of keeping the profile.")
-@click.option(
-    "--strip",
-    type=click.Choice(["all", "gps"]),
-    is_flag=False,
-    flag_value="all",
-    help="Drop EXIF and XMP; gps: drop only positions.",
-)
-@click.option("--note", is_flag=True, help="Store the settings in the file; `dctcodec info` shows them.")
-@max_pixels_option
-def encode(
-    inputs: tuple[str, ...],
-    output: str | None,
-    quality: float | None,
-    effort: int,
-    tune: str,
-    target_bpp: float | None,
-    target_size: int | None,
-    target_psnr: float | None,
-    model: str,
-    device: str,
-    seed: int,
-    max_pixels: int | None,
-    **keep: Any,
-) -> None:
+def encode(inputs: tuple[str, ...], output: str | None, encoding: Encoding, device: str) -> None:
     """Encode images to .dct files. INPUT may be - for stdin."""
-    options: dict[str, Any] = {"seed": seed, "effort": effort, "tune": tune}
-    wanted = {"bpp": target_bpp, "size": target_size, "psnr": target_psnr}
-    targets = {name: value for name, value in wanted.items() if value is not None}
-    check_quality(model, quality, targets)
-    text = _note(click.get_current_context()) if keep.pop("note") else None
     pairs = _pairs(inputs, output, ".dct")
-    from dctcodec.image import read_image, take_apart
+    from dctcodec.image import read_image
 
     def work(source: str, destination: str) -> None:
-        parts = replace(take_apart(read_image(source, max_pixels), **keep), text=text)
+        parts = encoding.parts(read_image(source, encoding.max_pixels))
         from dctcodec.codec import loaded
 
         with _picture_bar() as tick:
-            codec = loaded(model, device)
-            codec.check(effort, tune)
-            if targets:
-                data = codec.encode_to(parts, bpp=target_bpp, size=target_size, psnr=target_psnr, **options, tick=tick)
-            else:
-                data = codec.encode(parts, quality, **options, tick=tick)
+            codec = loaded(encoding.model, device)
+            codec.check(encoding.effort, encoding.tune)
+            data = encoding.encode(codec, parts, tick)
         write_output(destination, data)
 
     _run(work, pairs)
 
 
-def _note(context: click.Context) -> str:
-    """Version and options that were given, but for files."""
-    from dctcodec import __version__
-
-    options = [p for p in context.command.params if p.name not in ("inputs", "output", "device", "note")]
-    given = [(p.opts[0], context.params[p.name]) for p in options if context.params[p.name] not in (None, p.get_default(context))]
-    words = [f"{option} {value}" for option, value in given]
-    return " ".join([f"dctcodec {__version__}", *words])
-
-
 @main.command()
 @inputs_argument
 @output_option
-@click.option(
-    "--temperature", type=FiniteRange(0), help="0 is smooth, 1 synthesises texture.  [default: 0; 0.1 for dct-vae models]"
-)
 @click.option("--partial", is_flag=True, help="Decode a truncated file to a coarser image.")
 @click.option("--upto", type=click.IntRange(min=1), metavar="BYTES", help="Decode only the first BYTES of the file.")
-@click.option("--bands", type=click.IntRange(min=1), metavar="N", help="Decode only the first N of 8 bands of frequencies.")
+@decode_options
 @click.option("--latents", "old_bands", type=click.IntRange(min=1), hidden=True)
-@click.option("--model", metavar="NAME", help="Another model with the same prior.  [default: the file's]")
 @device_option
-@max_pixels_option
 def decode(
     inputs: tuple[str, ...],
     output: str | None,

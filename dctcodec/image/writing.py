@@ -51,11 +51,12 @@ def write_image(image: Image.Image, destination: str | Path) -> None:
     transparency: it is flattened on white, with a warning. All formats but JPEG (quality 95) and AVIF (quality 90) are lossless. A
     TIFF file with EXIF or XMP is not compressed. Raises OutputError; see `files.write_output`.
     """
+    write_output(destination, image_bytes(image, destination))
+
+
+def image_bytes(image: Image.Image, destination: str | Path) -> bytes:
+    """The bytes that `write_image` writes to `destination`. Raises OutputError."""
     name, options = _format(destination)
-    write_output(destination, _encoded(image, name, options, str(destination)))
-
-
-def _encoded(image: Image.Image, name: str, options: dict[str, Any], destination: str) -> bytes:
     if name in _OPAQUE and image.mode in ("RGBA", "LA"):
         warn(f"{name} has no transparency: it is flattened on white")
         info, opaque = image.info, image.mode.removesuffix("A")
