@@ -9,6 +9,7 @@ paper's model. DESIGN.md explains the design.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, wraps
 from importlib import import_module
 from typing import Concatenate, ParamSpec, TypeVar
@@ -172,6 +173,22 @@ class Codec:
         return put_together(_parts(pixels, file.extra))
 
     @_as_a_guest
+    def preview(self, data: bytes, scale: int, partial: bool = False) -> Image.Image:
+        """The image of a dct-bands file at 1/`scale` of its size, rounded up: 2, 4, 8, 16 or 32. Only the bands that this needs are
+        decoded, and no network paints. `partial` as in `decode`. Raises ValueError for another scale or family, FormatError,
+        ModelError, ImageError."""
+        if scale not in (2, 4, 8, 16, 32):
+            raise ValueError(f"scale {scale} is none of 2, 4, 8, 16, 32")
+        file = container.parse(data, partial)
+        check_pixels(*file.header.size)
+        self._check(file.header)
+        header, parameters = file.header, _parameters(file.header)
+        rgb = self.family.preview(_words(file), header.size, parameters, scale, file.partial)
+        pixels = _pixels(rgb[:, : -(-header.height // scale), : -(-header.width // scale)], header.grey)
+        alpha = unpack(file.extra.alpha, header.size).reduce(scale) if file.extra.alpha else None
+        return put_together(replace(_parts(pixels, replace(file.extra, alpha=None)), alpha=alpha))
+
+    @_as_a_guest
     def symbols(self, data: bytes, partial: bool = False, tick: Tick = no_tick) -> tuple[container.Header, Tensor]:
         """Header and symbols of a file, int32 on the CPU: the part of decoding that is exact. dct-bands has symbols
         (CHANNELS, h, w) on the grid of tiles, dct-vae (tiles, 3, 6, 6)."""
@@ -179,7 +196,11 @@ class Codec:
         return file.header, self._symbols(file, tick)
 
     def _symbols(self, file: container.File, tick: Tick) -> Tensor:
-        header, payload = file.header, file.payload
+        self._check(file.header)
+        return self.family.decode(_words(file), file.header.size, _parameters(file.header), file.partial, tick)
+
+    def _check(self, header: container.Header) -> None:
+        """Raise ModelError, FormatError where a file is not of this model."""
         if header.model_id != self.model.model_id:
             other = installed.find_by_id(header.model_id)
             raise ModelError(f"the file was made with model {other.name}, not {self.model.name}")
@@ -187,9 +208,6 @@ class Codec:
             raise FormatError(f"the file's quantisation step is {header.step:g}, which its model does not support")
         if header.tuned and len(self.family.tunes) == 1:
             raise FormatError(f"the file needs a decoder that its model {self.model.name} does not have")
-        if file.partial:
-            payload = payload[: len(payload) // 4 * 4]  # whole words
-        return self.family.decode(payload, header.size, _parameters(header), file.partial, tick)
 
     @_as_a_guest
     def code_length(self, data: bytes) -> float:
@@ -215,14 +233,14 @@ def codec_for(data: bytes, device: str = "auto", partial: bool = False) -> Codec
 
 
 @lru_cache(maxsize=2)
-def loaded(model: str = DEFAULT, device: str = "auto") -> Codec:
+def loaded(model: str, device: str) -> Codec:
     """A codec that stays in memory for the next call."""
     return Codec(model, device)
 
 
 def encode(image: Source, quality: float | None = 50.0, seed: int = 0, effort: int = 0, tune: str = TUNES[0]) -> bytes:
     """`Codec.encode` with the default model."""
-    return loaded().encode(image, quality, seed, effort, tune)
+    return loaded(DEFAULT, "auto").encode(image, quality, seed, effort, tune)
 
 
 def decode(data: bytes, temperature: float | None = None, partial: bool = False, max_pixels: int | None = None) -> Image.Image:
@@ -232,6 +250,11 @@ def decode(data: bytes, temperature: float | None = None, partial: bool = False,
 
 def _parameters(header: container.Header) -> Parameters:
     return Parameters(header.step16, header.grey, header.seed, TUNES[header.tuned])
+
+
+def _words(file: container.File) -> bytes:
+    """A payload, of a truncated one its whole words."""
+    return file.payload[: len(file.payload) // 4 * 4] if file.partial else file.payload
 
 
 def _extra(parts: ImageParts) -> container.Extra:

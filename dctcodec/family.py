@@ -114,6 +114,10 @@ class Family(ABC):
     def paint(self, symbols: Tensor, size: tuple[int, int], parameters: Parameters, temperature: float) -> Tensor:
         """RGB float32 (3, at least H, at least W), nominally in [0, 255], of symbols of an image of `size` (width, height)."""
 
+    def preview(self, payload: bytes, size: tuple[int, int], parameters: Parameters, scale: int, partial: bool) -> Tensor:
+        """RGB as of `paint` at 1/`scale` of the size, of the bands that this needs. Raises ValueError where the family has none."""
+        raise ValueError("the model's files have no previews")
+
     def tile_bits(self, symbols: Tensor, parameters: Parameters) -> Tensor | None:
         """Bits of each tile's symbols, float (h, w) on the grid of tiles; None where the family does not tell them apart."""
         return None

@@ -1,6 +1,7 @@
 """Lists of torch modules of one known type."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 import torch
@@ -21,6 +22,19 @@ class ModuleList(nn.ModuleList, Generic[M]):
         @overload
         def __getitem__(self, idx: int) -> M: ...
         def __getitem__(self, idx: int | slice) -> "M | ModuleList[M]": ...
+
+
+@contextmanager
+def built_alike() -> Iterator[None]:
+    """Modules made in this context have float32 parameters, whatever torch's default dtype, and draw no numbers from the caller's
+    random state."""
+    dtype = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]):
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
 
 
 def start_at_zero(layer: nn.Module) -> None:

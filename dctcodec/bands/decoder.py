@@ -148,7 +148,7 @@ def reconstruct(decoder: Decoder, symbols: Tensor, step: float, temperature: flo
     def draw(scale: Scale, features: Tensor) -> Tensor:
         return scale.latent.sigma(features) * temperature * _noise(seed, scale.pixels, features)
 
-    steps = torch.full((1,), step, device=symbols.device)
+    steps = torch.full((1,), step, dtype=torch.float32, device=symbols.device)
     with fast_convolutions(symbols.device):
         return decoder(symbols[None].float(), steps, draw if temperature > 0 else None)[0]
 

@@ -13,18 +13,18 @@ from dctcodec.bands.coder import Tables
 from dctcodec.bands.decoder import Decoder, DecoderShape, reconstruct
 from dctcodec.bands.exact_prior import ExactPrior
 from dctcodec.bands.masked import MaskedPrior
-from dctcodec.bands.order import BANDS
+from dctcodec.bands.order import BANDS, bands_below
 from dctcodec.bands.quality import DEFAULT_QUALITY, STEP_UNIT, step_of_quality
 from dctcodec.bands.rdo import SymbolOptimiser
-from dctcodec.bands.transform import analyse, quantise
+from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise_reduced
 from dctcodec.errors import ModelError
 from dctcodec.exact.layers import arithmetic_for
 from dctcodec.family import DECODER, PRIOR, TUNED_DECODER, TUNES, Family, Parameters
 from dctcodec.installed import ModelInfo
-from dctcodec.modules import channels_last
+from dctcodec.modules import built_alike, channels_last
 from dctcodec.progress import Tick
 from dctcodec.search import ROUNDS
-from dctcodec.tiles import tiles_across
+from dctcodec.tiles import TILE, tiles_across, ycbcr_to_rgb
 
 
 class Bands(Family):
@@ -57,6 +57,14 @@ class Bands(Family):
     def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> Tensor:
         width, height = map(tiles_across, size)
         return self.prior.decode(payload, height, width, parameters.step16, parameters.grey, tick, partial)
+
+    @torch.no_grad()
+    def preview(self, payload: bytes, size: tuple[int, int], parameters: Parameters, scale: int, partial: bool) -> Tensor:
+        side, (width, height) = TILE // scale, map(tiles_across, size)
+        bands = bands_below(side)
+        symbols = self.prior.decode(payload, height, width, parameters.step16, parameters.grey, partial=partial, bands=bands)
+        planes = synthesise_reduced(dequantise(symbols[None].float(), parameters.step), side)
+        return ycbcr_to_rgb(planes)[0]
 
     def code_length(self, symbols: Tensor, parameters: Parameters) -> float:
         return self.prior.code_length(symbols, parameters.step16, parameters.grey)
@@ -91,7 +99,7 @@ def _load(model: ModelInfo, device: torch.device) -> tuple[MaskedPrior, Decoder]
 
 @torch.inference_mode(False)  # effort needs gradients by way of the weights
 def _load_decoder(model: ModelInfo, file: str, device: torch.device) -> Decoder:
-    with _told_as_damage(model):
+    with _told_as_damage(model), built_alike():
         decoder = Decoder(DecoderShape(**{k: tuple(v) for k, v in model.config["decoder"].items()}))
         decoder.load_state_dict({k: v.float() for k, v in load_file(model.path / file).items()})
     decoder.requires_grad_(False)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dctcodec.bands import coder
 from dctcodec.bands.exact_prior import ExactPrior
-from dctcodec.bands.order import CHANNELS, PARTS, REVEALS
+from dctcodec.bands.order import BANDS, CHANNELS, PARTS, REVEALS
 from dctcodec.bands.prior import checkerboard, code_bits, tiles_of
 from dctcodec.progress import Tick, no_tick
 
@@ -29,19 +29,29 @@ class MaskedPrior:
         return coder.encode(self._batches(symbols, step16, grey, tick), self.tables)
 
     def decode(
-        self, data: bytes, height: int, width: int, step16: int, grey: bool = False, tick: Tick = no_tick, partial: bool = False
+        self,
+        data: bytes,
+        height: int,
+        width: int,
+        step16: int,
+        grey: bool = False,
+        tick: Tick = no_tick,
+        partial: bool = False,
+        bands: int = len(BANDS),
     ) -> Tensor:
         """Symbols int32 (CHANNELS, height, width) on the CPU. Raises FormatError for bytes that `encode` did not make.
 
-        `partial`: `data` is but the first words; symbols of parts that are not there as a whole are 0."""
+        `partial`: `data` is but the first words; symbols of parts that are not there as a whole are 0. `bands`: stop
+        after so many."""
         reader = coder.Reader(data, self.tables)
         symbols = torch.zeros(REVEALS[-1].stop, height, width, dtype=torch.int32)
-        for sent, mean, scale in self._distributions(symbols, step16, grey, tick):
+        for sent, mean, scale in self._distributions(symbols, step16, grey, tick, bands):
             taken = torch.from_numpy(reader.take(mean, scale))
             if partial and reader.exhausted():
                 return symbols
             symbols[sent] = taken
-        reader.finish()
+        if bands == len(BANDS):
+            reader.finish()
         return symbols
 
     def parameters(self, symbols: Tensor, step16: int, grey: bool = False) -> tuple[Tensor, Tensor]:
@@ -54,7 +64,7 @@ class MaskedPrior:
 
     def tile_bits(self, symbols: Tensor, step16: int, grey: bool = False) -> Tensor:
         """Bits of each tile's symbols, float (h, w), before the coder's tables are rounded."""
-        bits = torch.zeros(symbols.shape[1:])
+        bits = torch.zeros(symbols.shape[1:], dtype=torch.float32)
         for sent, mean, scale in self._distributions(symbols, step16, grey):
             lengths = code_bits(symbols[sent], torch.from_numpy(mean), torch.from_numpy(scale))
             bits.index_put_(sent[1:], lengths, accumulate=True)
@@ -65,12 +75,14 @@ class MaskedPrior:
         return [(symbols[sent].numpy(), mean, scale) for sent, mean, scale in distributions]
 
     def _distributions(
-        self, symbols: Tensor, step16: int, grey: bool, tick: Tick = no_tick
+        self, symbols: Tensor, step16: int, grey: bool, tick: Tick = no_tick, bands: int = len(BANDS)
     ) -> Iterator[tuple[tuple[Tensor, ...], np.ndarray, np.ndarray]]:
         """For each part of each reveal the places of its symbols, in order, and their means and scales. Reads `symbols` as they
         stand when the iterator comes to a part, so a decoder may fill them in between. `tick` is called after each reveal."""
         board = checkerboard(*symbols.shape[1:])
         for number, now in enumerate(REVEALS):
+            if now.band >= bands:
+                return
             if now.parity != 1:  # both parities of a band have one forecast
                 forecast = self.network.forecast(symbols, now.band, step16)
             mean, scale = self.network.means(symbols, number, step16, forecast)

@@ -69,3 +69,9 @@ BANDS: tuple[slice, ...] = tuple(slice(*ends) for ends in sorted({(now.start, no
 """Channels of each band."""
 PARTS: tuple[tuple[tuple[int, ...], ...], ...] = tuple(_parts(number, band) for number, band in enumerate(BANDS))
 """Channels of each part of each band, ascending."""
+
+
+def bands_below(side: int) -> int:
+    """How many bands hold all the frequencies below `side`."""
+    needed = [number for number, channel in enumerate(CHANNELS) if max(channel.u, channel.v) < side]
+    return 1 + next(band for band, channels in enumerate(BANDS) if needed[-1] < channels.stop)

@@ -173,8 +173,8 @@ def _add_forecasts(outputs: list[tuple[Tensor, Tensor]], forecasts: Forecasts, p
 
 def code_bits(symbols: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     """Code length in bits of symbols under the distributions, before their tables are rounded (same shapes)."""
-    inverse = torch.exp(-(scale / 2**SCALE_BITS + LOG_SCALE_MIN))
-    centred = symbols - mean / 2**MEAN_BITS
+    inverse = torch.exp(-(scale.float() / 2**SCALE_BITS + LOG_SCALE_MIN))
+    centred = symbols - mean.float() / 2**MEAN_BITS
     parts = [math.log(weight) + _logistic_log_mass(centred, inverse / width) for weight, width in MIXTURE]
     return torch.logaddexp(*parts) / -math.log(2)
 

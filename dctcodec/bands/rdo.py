@@ -93,7 +93,7 @@ class SymbolOptimiser:
         """-1, 0 or 1 for each symbol."""
         curvatures = curvature * state.relative_curvature * self.curvature
         moves = helpful_moves(state.symbols, state.slope, curvatures, self.weight, state.mean, state.scale)
-        made = torch.rand(moves.shape, generator=self.generator) < SHARE
+        made = torch.rand(moves.shape, dtype=torch.float32, generator=self.generator) < SHARE
         return moves * (made & _luma() if self.grey else made)
 
     def _error(self, symbols: Tensor, sloped: bool) -> tuple[float, Tensor, Tensor]:
@@ -107,13 +107,13 @@ class SymbolOptimiser:
             for error, slope in zip(errors, slopes, strict=True):
                 if sloped:
                     slope[:, *outer] += torch.autograd.grad(error, leaf, retain_graph=error is not errors[-1])[0].cpu()
-        return total, slopes[0], _relative_curvature(*slopes) if self.tuned else torch.ones(())
+        return total, slopes[0], _relative_curvature(*slopes) if self.tuned else torch.ones((), dtype=torch.float32)
 
     def _window_errors(self, symbols: Tensor, inner: Window, outer: Window) -> list[Tensor]:
         """The error of the `inner` tiles where the `outer` ones are painted, which have these symbols; then, if it is another, the
         squared error."""
         with fast_convolutions(symbols.device):
-            painted = self.decoder(symbols[None], torch.full((1,), self.step, device=symbols.device))[0]
+            painted = self.decoder(symbols[None], torch.full((1,), self.step, dtype=torch.float32, device=symbols.device))[0]
         target = self.rgb[:, *_pixels(inner)]
         rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
         painted = painted[:, *_pixels((rows, columns))][:, : target.shape[1], : target.shape[2]]
@@ -167,7 +167,8 @@ def _pixels(tiles: Window) -> Window:
 def energy() -> Tensor:
     """Squared error in RGB of a unit's change in each channel's coefficient, by the plain inverse DCT: (CHANNELS, 1, 1)."""
     # a picture of three pixels, in each of which one plane is 1
-    planes = (ycbcr_to_rgb(torch.eye(3)[..., None]) - ycbcr_to_rgb(torch.zeros(3, 3, 1))).square().sum((0, 2))
+    one = torch.eye(3, dtype=torch.float32)[..., None]
+    planes = (ycbcr_to_rgb(one) - ycbcr_to_rgb(torch.zeros_like(one))).square().sum((0, 2))
     return planes[[channel.plane for channel in CHANNELS]][:, None, None]
 
 

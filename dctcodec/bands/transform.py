@@ -52,6 +52,17 @@ def synthesise(coded: Tensor, basis: Tensor | None = None) -> Tensor:
     return from_tiles(basis.T @ full.reshape(batch, h, w, 3, TILE, TILE) @ basis)
 
 
+def synthesise_reduced(coded: Tensor, side: int) -> Tensor:
+    """`synthesise` at a lower resolution: tiles of `side` x `side` pixels from the frequencies below `side` alone."""
+    batch, _, h, w = coded.shape
+    full = coded.new_zeros(batch, h, w, 3 * TILE * TILE)
+    full[..., _coded(coded.device)] = coded.permute(0, 2, 3, 1)
+    corner = full.reshape(batch, h, w, 3, TILE, TILE)[..., :side, :side] * (side / TILE)
+    basis = dct_basis(side, coded.device)
+    tiles = basis.T @ corner @ basis
+    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, 3, h * side, w * side)
+
+
 def consistent(added: Tensor, step: Tensor) -> Tensor:
     """What may be added to a picture of dequantised symbols without contradicting them: no coefficient moves by more than half a
     step. `added`: YCbCr planes (B, 3, 32 h, 32 w); `step`: the pictures' (B,), pixel levels.
@@ -96,7 +107,7 @@ def _coded(device: torch.device) -> Tensor:
 def rounding_offset(device: torch.device) -> Tensor:
     """Each channel's, (CHANNELS, 1, 1)."""
     offsets = [offset for offset, band in zip(ROUNDING_OFFSETS, BANDS, strict=True) for _ in CHANNELS[band]]
-    return torch.tensor(offsets, device=device)[:, None, None]
+    return torch.tensor(offsets, dtype=torch.float32, device=device)[:, None, None]
 
 
 @cache
@@ -111,7 +122,7 @@ def relative_step(device: torch.device) -> Tensor:
 def _steps(device: torch.device) -> Tensor:
     """Each frequency's step over the picture's, (3, 32, 32), multiples of 2^-STEP_BITS; beyond its table's last ring it is that
     ring's."""
-    steps = torch.empty(3, TILE, TILE)
+    steps = torch.empty(3, TILE, TILE, dtype=torch.float32)
     for plane, table in enumerate((LUMA_STEPS, CHROMA_STEPS, CHROMA_STEPS)):
         steps[plane] = table[-1][1]
         for last, step in reversed(table):

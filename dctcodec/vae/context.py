@@ -90,7 +90,7 @@ class Context(nn.Module):
 
     def shown(self, bins: Tensor) -> Tensor:
         """The image (B, channels, side, side) in [0, 1] of values counted in bins from zero, whole numbers or not."""
-        values = bins / self.reach
+        values = bins.float() / self.reach
         if self.shape.kind == "downsample":
             return F.interpolate((values + 1) / 2, size=self.side, mode="nearest")
         basis = self._basis()

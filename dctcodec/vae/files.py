@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from dctcodec import installed
 from dctcodec.errors import ModelError, last_line
 from dctcodec.family import VAE
+from dctcodec.modules import built_alike
 from dctcodec.vae.config import Config, from_table
 from dctcodec.vae.model import PaperModel
 
@@ -19,7 +20,8 @@ def load_model(name: str, device: torch.device | str = "cpu") -> tuple[Config, P
         raise ModelError(f"the model {name} is of the family {info.family}, which is not the paper's")
     try:
         config = from_table(info.config["config"])
-        model = PaperModel(config.shape)
+        with built_alike():
+            model = PaperModel(config.shape)
         tensors, state = load_file(info.path / VAE), model.state_dict()
         model.load_state_dict({key: tensor.to(state[key].dtype) for key, tensor in tensors.items() if key in state})
     except (OSError, SafetensorError, RuntimeError) as error:

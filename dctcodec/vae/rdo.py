@@ -24,7 +24,7 @@ class TileOptimiser:
         self.weight, self.width = self.choice.weight, self.context.width
         self.generator = torch.Generator().manual_seed(0)
         channels = tiles.shape[1]
-        one, all_ = torch.eye(channels, device=tiles.device), torch.ones(1, channels, device=tiles.device)
+        one, all_ = torch.eye(channels, dtype=tiles.dtype, device=tiles.device), tiles.new_ones(1, channels)
         # a channel of a frequency, or all of them, by one step
         self.candidates = torch.cat([one, -one, all_, -all_])
 
@@ -32,7 +32,7 @@ class TileOptimiser:
         """Symbols int64 (n, channels, size, size), in each tile of no higher cost than those given."""
         best = self.context.bins(symbols)
         cost, slope = self._cost(best, sloped=rounds > 0)
-        curvature = torch.full((len(best), 1, 1), CURVATURE, device=best.device)
+        curvature = torch.full((len(best), 1, 1), CURVATURE, dtype=torch.float32, device=best.device)
         tick(1 / (rounds + 1))
         for left in reversed(range(rounds)):
             tried = best + self._moves(best, slope, curvature)
@@ -40,7 +40,7 @@ class TileOptimiser:
             better = tried_cost < cost
             cost, kept = torch.where(better, tried_cost, cost), better[:, None, None, None]
             best, slope = torch.where(kept, tried, best), torch.where(kept, tried_slope, slope)
-            curvature = curvature * torch.where(better, AFTER_SUCCESS, AFTER_FAILURE)[:, None, None]
+            curvature = curvature * torch.where(better, AFTER_SUCCESS, AFTER_FAILURE).float()[:, None, None]
             tick(1 / (rounds + 1))
         return self.context.of_bins(best)
 
@@ -64,5 +64,5 @@ class TileOptimiser:
             bits = self.choice.lengths(moved.clamp(-reach, reach - 1)) - here
             gains.append(torch.where(inside, -(error + self.weight * bits), -1.0))
         gain, chosen = torch.stack(gains).max(0)
-        made = (gain > 0) & (torch.rand(gain.shape, generator=self.generator) < SHARE).to(gain.device)
+        made = (gain > 0) & (torch.rand(gain.shape, dtype=torch.float32, generator=self.generator) < SHARE).to(gain.device)
         return self.candidates[chosen].movedim(-1, 1).long() * made[:, None]
