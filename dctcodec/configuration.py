@@ -7,9 +7,12 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from dctcodec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 class Limits(NamedTuple):
@@ -35,6 +38,7 @@ LONGEST_CHAIN = 20
 """Most files that extend one another."""
 
 Config = TypeVar("Config")
+Made = TypeVar("Made", bound="DataclassInstance")
 
 
 def read(path: Path, parse: Callable[[dict[str, Any]], Config]) -> Config:
@@ -78,11 +82,11 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a TOML file: {error}") from error
 
 
-def make(kind: type[Config], values: dict[str, Any], where: str) -> Config:
+def make(kind: type[Made], values: dict[str, Any], where: str) -> Made:
     """The dataclass `kind` of some values, which the table `where` holds. Raises ConfigError."""
     if not isinstance(values, dict):
         raise ConfigError(f"{where} must be a table: [{where}]")
-    check_names(values, {field.name for field in fields(kind)}, where)  # type: ignore[arg-type]  # a dataclass
+    check_names(values, {field.name for field in fields(kind)}, where)
     kinds = get_type_hints(kind, include_extras=True)
     made = {name: _value(name, value, kinds[name], where) for name, value in values.items()}
     try:
@@ -105,8 +109,8 @@ def _value(name: str, value: Any, kind: Any, where: str) -> Any:
         kind = next(one for one in get_args(kind) if one is not type(None))
     if is_dataclass(value) or isinstance(value, tuple):  # made already
         return value
-    if is_dataclass(kind):
-        return make(kind, value, f"{where}.{name}")  # type: ignore[arg-type]  # a class
+    if isinstance(kind, type) and is_dataclass(kind):
+        return make(kind, value, f"{where}.{name}")
     if get_origin(kind) is Literal and value not in get_args(kind):
         raise ConfigError(f"[{where}] {name} = {value!r} is none of {', '.join(get_args(kind))}")
     if get_origin(kind) is tuple:

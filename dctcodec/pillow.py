@@ -92,7 +92,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         replaced["exif"] = replaced["exif"].tobytes()
     if replaced:
         image = image.copy()
-        image.info.update(replaced)
+        for name, value in replaced.items():
+            image.info[name] = value
     parts = take_apart(image, **{name: given[name] for name in ("background", "to_srgb", "strip") if name in given})
     options = {name: given[name] for name in ("quality", "effort", "tune", "seed") if name in given}
     file.write(loaded(given.get("model", DEFAULT), "auto").encode(parts, **options))
