@@ -245,7 +245,7 @@ def test_more_than_the_line_holds_are_told_to_come_back(running, upload, monkeyp
 def test_a_defect_is_told_and_the_next_image_is_served(running, upload, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(server, "work", lambda *_: 1 / 0)
-        assert "defect" in running.events(upload)[0]["error"]
+        assert "bug" in running.events(upload)[0]["error"]
     assert running.events(upload, "others=0")[-1]["whole"]
 
 

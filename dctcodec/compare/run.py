@@ -87,7 +87,8 @@ def figures_note(settings: Settings) -> str:
         if settings.match == "size"
         else "Each other codec: the smallest file of at least dctcodec's PSNR."
     )
-    search = " dctcodec's time to encode is that of a search for its target." if settings.target else ""
+    searched = settings.target or len(settings.tunes) > 1
+    search = " Where dctcodec searches for a size or a PSNR, its time to encode is that of the whole search." if searched else ""
     return (
         f"{goal} Small figures: the difference from dctcodec. PSNR, MS-SSIM and SSIMULACRA2 are over 8-bit RGB; more is better. "
         f"Times: one run on the machine below, dctcodec alone, the others beside each other in one thread each.{search}"
