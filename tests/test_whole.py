@@ -238,3 +238,63 @@ def test_no_warning_where_nothing_is_lost(codec, whole):
     with warnings.catch_warnings():
         warnings.simplefilter("error", DctcodecWarning)
         codec.decode(codec.encode(whole))
+
+
+# What the README says
+
+
+def _frames(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "TIFF", save_all=True, append_images=[Image.new("RGB", (9, 9))])
+    return stream.getvalue()
+
+
+def parts(image: Image.Image, name: str = "PNG", **options) -> ImageParts:
+    """Of an image that was written as a file and read."""
+    stream = io.BytesIO()
+    image.save(stream, name, **options)
+    return dctcodec.image.as_parts(stream)
+
+
+RED = Image.new("RGB", (20, 10), (200, 40, 40))
+LAB = ImageCms.profileToProfile(RED, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB")
+HOLDS = {
+    "kept": {
+        "RGB and grey colour profiles": lambda: parts(RED, icc_profile=P3).profile == P3,
+        "transparency": lambda: parts(Image.new("RGBA", (9, 9), (9, 9, 9, 77))).alpha.getextrema() == (77, 77),
+        "EXIF": lambda: b"Kamera" in parts(RED, exif=exif().tobytes()).exif,
+        "XMP": lambda: b"Rating" in parts(RED, "JPEG", xmp=XMP).xmp,
+        "dots per inch": lambda: parts(RED, "JPEG", dpi=(300, 200)).dpi == (300, 200),
+    },
+    "converted": {
+        "16-bit and float samples to 8 bits": lambda: (
+            parts(Image.new("I;16", (9, 9), 25700)).pixels.getpixel((0, 0)) == 100
+            and parts(Image.new("F", (9, 9), 0.4), "TIFF").pixels.getpixel((0, 0)) == 102
+        ),
+        "CMYK and Lab to sRGB": lambda: (
+            parts(RED.convert("CMYK"), "TIFF").pixels.getpixel((0, 0)) == (200, 40, 40)
+            and parts(LAB, "TIFF").pixels.getpixel((0, 0)) == pytest.approx((200, 40, 40), abs=2)
+        ),
+        "palettes to RGB": lambda: parts(RED.quantize(4)).pixels.mode == "RGB",
+        "orientation to upright": lambda: parts(RED, exif=exif(6).tobytes()).pixels.size == (10, 20),
+    },
+    "dropped": {
+        "further frames and pages": lambda: dctcodec.image.as_parts(io.BytesIO(_frames(RED))).pixels.size == (20, 10),
+        "IPTC": lambda: parts(RED, "TIFF", tiffinfo={33723: b"Caption"}).exif is None,
+        "comments": lambda: b"whose" not in repr(parts(RED, "JPEG", comment=b"whose")).encode(),
+    },
+}
+
+
+def test_the_readme_tells_all_of_it():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    rows = dict(
+        line.strip("| ").split(" | ") for line in readme.splitlines() if line.startswith(tuple(f"| {row} |" for row in HOLDS))
+    )
+    assert {row: set(cell.split(", ")) for row, cell in rows.items()} == {row: set(items) for row, items in HOLDS.items()}
+
+
+@pytest.mark.filterwarnings("ignore:.*more than one frame")
+@pytest.mark.parametrize(("row", "item"), [(row, item) for row, items in HOLDS.items() for item in items])
+def test_what_the_readme_says_holds(row, item):
+    assert HOLDS[row][item]()

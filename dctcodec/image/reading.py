@@ -81,6 +81,7 @@ def _read_stream(stream: BinaryIO, name: str, max_pixels: int | None) -> Image.I
         stream = BytesIO(stream.read(MAX_INPUT_BYTES + 1))
         if stream.getbuffer().nbytes > MAX_INPUT_BYTES:
             raise ImageError(f"cannot read {name}: it is larger than {MAX_INPUT_BYTES >> 20} MiB")
+    stream.seek(0)
     if not stream.read(1):
         raise ImageError(f"cannot read {name}: the file is empty")
     stream.seek(0)
