@@ -9,6 +9,7 @@ import pytest
 from dctcodec import installed
 
 ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "benchmarks"
 sys.path.insert(0, str(ROOT / "benchmarks" / "scripts"))
 
 
@@ -21,18 +22,40 @@ def test_the_documents_and_the_models_show_the_committed_figures():
         assert installed.find(name).figures == publish.figures(name)
 
 
-RESULTS = {"kodak-dct-bands": "dct-bands", "held-out/dct-bands": "dct-bands"}
-RESULTS |= dict.fromkeys(("kodak", "held-out/flagship", "drawings", "effort-1", "effort-4"), "flagship")
-RESULTS |= dict.fromkeys(("tuned", "tuned-effort-6", "tuned-effort-7"), "flagship")
+RUNS = {
+    str(path.relative_to(BENCHMARKS).with_suffix("")): run
+    for folder in (BENCHMARKS, BENCHMARKS / "held-out")
+    for path in sorted(folder.glob("*.json"))
+    if "codecs" in (run := json.loads(path.read_text()))
+}
+"""Committed runs of `dctcodec bench kodak`."""
 
 
-@pytest.mark.parametrize(("result", "model"), RESULTS.items())
-def test_results_are_of_the_prior_that_ships(result: str, model: str):
-    assert json.loads((ROOT / "benchmarks" / f"{result}.json").read_text())["model_id"] == f"{installed.find(model).model_id:08x}"
+def test_all_results_of_the_bench_are_measured_alike():
+    """Results of other measures, other intervals or other baselines must not stand beside each other."""
+    for name, run in RUNS.items():
+        assert (run["measures"], run["bd_rate_interval_bpp"]) == (RUNS["kodak"]["measures"], [0.08, 0.8]), name
+        for codec in run["codecs"][1:]:
+            same = [other for other in RUNS["kodak"]["codecs"] if other["name"] == codec["name"]]
+            assert [other.get("encoder") for other in same] == [codec.get("encoder")], name
+
+
+def test_the_other_codecs_on_kodak_are_measured_with_room_above():
+    kodak = json.loads((BENCHMARKS / "kodak.json").read_text())
+    assert [codec["name"] for codec in kodak["codecs"]] == ["dctcodec", "JPEG", "WebP", "AVIF-PSNR", "AVIF-IQ", "JPEG XL"]
+    for codec in kodak["codecs"][1:]:
+        assert max(codec["results"]["bpp"]) > 1.2, codec["name"]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_results_are_of_the_prior_that_ships(name: str):
+    model = RUNS[name]["codecs"][0]["encoder"]["model"]
+    assert model == ("dct-bands" if name.endswith("dct-bands") else "flagship")
+    assert RUNS[name]["model_id"] == f"{installed.find(model).model_id:08x}"
 
 
 def test_the_results_are_of_this_model_and_of_all_of_kodak():
-    kodak = json.loads((ROOT / "benchmarks" / "kodak.json").read_text())
+    kodak = json.loads((BENCHMARKS / "kodak.json").read_text())
     images = kodak["codecs"][0]["images"]
     assert {row["image"] for row in images} == {f"kodim{n:02}.png" for n in range(1, 25)}
     assert len({row["quality"] for row in images}) >= 6

@@ -13,8 +13,6 @@ import paper_results
 import results
 from results import ROOT, load
 
-from dctcodec.evaluate.bdrate import bd_rate
-
 DOCUMENTS: dict[str, tuple[str, Callable[[], str]]] = {
     "README.md": ("summary", results.summary),
     "benchmarks/README.md": ("results", results.everything),
@@ -37,19 +35,20 @@ def document(path: str) -> str:
 def figures(name: str) -> dict[str, float | str]:
     """What `dctcodec models` shows of a model."""
     if name in results.MODELS:
-        return _bands_figures(*(load(result) for result in results.MODELS[name]), load("kodak"))
+        return _bands_figures(results.MODELS[name][0], load(results.MODELS[name][1]))
     kodak = f"paper/kodak-{name}"
     measured = _kodak_figures(load(kodak)) if (results.RESULTS / f"{kodak}.json").exists() else {}
     return measured | _likelihood_figures(load(f"paper/likelihood-{name}"))
 
 
-def _bands_figures(model: dict, speed: dict, kodak: dict) -> dict[str, float | str]:
-    """Of the results of one model, against the other codecs of the main run."""
-    ours, rates = model["codecs"][0]["results"], {}
-    for metric, key in results.METRICS.items():
-        for name, other in results.other_codecs(kodak).items():
-            rate = bd_rate(results.curve(other, key), results.curve(ours, key), results.INTERVAL)
-            rates[f"Kodak BD-rate against {name}, {metric}, %"] = round(rate, 1)
+def _bands_figures(model: str, speed: dict) -> dict[str, float | str]:
+    """Of one model's results on Kodak, against the other codecs of the main run."""
+    rates = {}
+    for name in results.committed({model: ""}):
+        ours, others = results.ours(name), results.codecs("kodak")
+        for codec in results.BASELINES:
+            for metric, rate in results.rates(others[codec], ours).items():
+                rates[f"Kodak BD-rate against {codec}, {results.METRICS[metric]}, %"] = round(rate.percent, 1)
     seconds = speed["median_seconds"]["dctcodec"]
     return rates | {
         "768x512 encode, s": round(seconds["encode"], 2),
