@@ -5,8 +5,9 @@ of table (i, fraction of m). The counts are differences of the model's integer c
 rANS is a stack: the writer pushes everything in reverse, so that the reader takes it in order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Protocol
 
 import constriction
 import numpy as np
@@ -22,6 +23,16 @@ _ESCAPE_ZERO = 2 ** (ESCAPE_BITS - 1)
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Symbols, means, scale indices, int32 (n,) each."""
+
+
+class Keyed(Protocol):
+    """Tables of entries by keys."""
+
+    def model(self, key: int) -> constriction.stream.model.Categorical: ...
+
+
+Plain = tuple[np.ndarray, np.ndarray, Keyed]
+"""Entries of tables, the keys of these, (n,) each, and the tables."""
 
 
 class Tables:
@@ -68,8 +79,9 @@ def groups(keys: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
     return order, [(key, *run) for key, run in zip(ordered[bounds[:-1]].tolist(), pairwise(bounds), strict=True)]
 
 
-def encode(batches: list[Batch], tables: Tables) -> bytes:
-    """Code batches of symbols, as 32-bit words in the order in which `Reader` needs them to take the symbols back."""
+def encode(batches: list[Batch], tables: Tables, first: Sequence[Plain] = ()) -> bytes:
+    """Code batches of symbols, as 32-bit words in the order in which `Reader` needs them to take the symbols back. What is `first`
+    comes before them."""
     coder = constriction.stream.stack.AnsCoder()
     for symbols, mean, scale in reversed(batches):
         centre, keys = tables.split(mean, scale)
@@ -82,6 +94,11 @@ def encode(batches: list[Batch], tables: Tables) -> bytes:
         ordered = entries[order]
         for key, start, stop in reversed(runs):
             coder.encode_reverse(ordered[start:stop], tables.model(key))
+    for entries, keys, plain in reversed(first):
+        order, runs = groups(keys)
+        ordered = entries[order].astype(np.int32)
+        for key, start, stop in reversed(runs):
+            coder.encode_reverse(ordered[start:stop], plain.model(key))
     return coder.get_compressed()[::-1].astype("<u4").tobytes()
 
 
@@ -127,6 +144,14 @@ class Reader:
         escaped = entries == 2 * reach + 1
         offsets[escaped] = self._coder.decode(_ESCAPE_MODEL, int(escaped.sum())) - _ESCAPE_ZERO
         return centre + offsets
+
+    def take_plain(self, keys: np.ndarray, tables: Keyed) -> np.ndarray:
+        """Entries int32 (n,) of tables by their keys."""
+        entries = np.empty(len(keys), np.int32)
+        order, runs = groups(keys)
+        taken = [self._coder.decode(tables.model(key), stop - start) for key, start, stop in runs]
+        entries[order] = np.concatenate([entries[:0], *taken])
+        return entries
 
     def exhausted(self) -> bool:
         """Whether words may have been missing for the last batch. Never so before the last two words of a whole file."""

@@ -3,17 +3,25 @@
 from dataclasses import dataclass
 from typing import Any
 
+from dctcodec.bands.blocks import kinds_of
 from dctcodec.bands.decoder import DecoderShape
 from dctcodec.bands.prior import PriorShape
 from dctcodec.configuration import Count, Rate, Share, check_names, make
+from dctcodec.errors import ConfigError, ModelError
 
 
 @dataclass(frozen=True)
 class BandsShape:
-    """Sizes of both networks."""
+    """Sizes of both networks. `blocks`: names of the kinds of blocks that a tile may have, none where all are 32x32."""
 
     prior: PriorShape = PriorShape()
     decoder: DecoderShape = DecoderShape()
+    blocks: tuple[str, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[int, ...]:
+        """Their numbers."""
+        return kinds_of(self.blocks)
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,19 @@ class BandsConfig:
 
 def from_table(table: dict[str, Any]) -> BandsConfig:
     """The configuration of a parsed table with the tables prior, decoder and training. Raises ConfigError."""
-    check_names(table, {"description", "prior", "decoder", "training"}, "the file")
+    check_names(table, {"description", "blocks", "prior", "decoder", "training"}, "the file")
     parts = dict(table)
-    shape = BandsShape(make(PriorShape, parts.pop("prior", {}), "prior"), make(DecoderShape, parts.pop("decoder", {}), "decoder"))
+    sizes = make(PriorShape, parts.pop("prior", {}), "prior"), make(DecoderShape, parts.pop("decoder", {}), "decoder")
+    shape = BandsShape(*sizes, _blocks(parts.pop("blocks", [])))
     training = make(BandsTraining, parts.pop("training", {}), "training")
     return make(BandsConfig, parts | {"shape": shape, "training": training}, "the file")
+
+
+def _blocks(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list):
+        raise ConfigError(f"blocks = {names!r} should be a list of sizes")
+    try:
+        kinds_of(names)
+    except ModelError as error:
+        raise ConfigError(str(error)) from error
+    return tuple(names)

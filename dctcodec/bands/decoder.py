@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dctcodec.bands.blocks import QUADRANT, planes
 from dctcodec.bands.transform import consistent, dequantise, synthesise
 from dctcodec.configuration import Count
 from dctcodec.device import fast_convolutions
@@ -87,19 +88,36 @@ class Latent(nn.Module):
         return torch.exp(self.log_sigma(features).float().clamp(-5, 2))
 
 
+class Partition(nn.Module):
+    """What a scale is told of the blocks: a bias for each kind of quadrant, and each place in it. `kinds`: their number but one."""
+
+    def __init__(self, pixels: int, width: int, kinds: int):
+        super().__init__()
+        self.coarser, self.finer = max(1, pixels // QUADRANT), max(1, QUADRANT // pixels)
+        self.bias = nn.Conv2d(kinds * self.coarser**2, width * self.finer**2, 1, bias=False)
+        start_at_zero(self.bias)
+
+    def forward(self, kinds: Tensor) -> Tensor:
+        """`kinds`: float (B, kinds, 2 h, 2 w), as `blocks.planes` gives them."""
+        return F.pixel_shuffle(self.bias(F.pixel_unshuffle(kinds, self.coarser)), self.finer)
+
+
 class Scale(nn.Module):
     """One scale: features from above, the context image added, a latent, residual blocks."""
 
-    def __init__(self, pixels: int, above: int | None, width: int, blocks: int):
+    def __init__(self, pixels: int, above: int | None, width: int, blocks: int, kinds: int):
         super().__init__()
         self.pixels = pixels
+        self.partition = Partition(pixels, width, kinds) if kinds else None
         self.up = nn.Conv2d(above, 4 * width, 1) if above else None
         self.context = nn.Conv2d(3 * pixels**2, width, 1)
         self.blocks = ModuleList(Block(width) for _ in range(blocks))
         self.latent = Latent(width)
 
-    def forward(self, above: Tensor | None, image: Tensor, log_step: Tensor, draw: Draw | None) -> Tensor:
+    def forward(self, above: Tensor | None, image: Tensor, kinds: Tensor | None, log_step: Tensor, draw: Draw | None) -> Tensor:
         received = self.context(F.pixel_unshuffle(image, self.pixels))
+        if self.partition is not None and kinds is not None:
+            received = received + self.partition(kinds)
         features = received if above is None or self.up is None else F.pixel_shuffle(self.up(above), 2).add_(received)
         del above, received  # large pictures: each is a copy of the picture's size
         for block in self.blocks[:-1]:
@@ -110,37 +128,43 @@ class Scale(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Symbols (B, CHANNELS, h, w) to a picture."""
+    """Symbols (B, CHANNELS, h, w) to a picture. `kinds`: numbers of the kinds of blocks that a tile may have, none where all are
+    32x32."""
 
-    def __init__(self, shape: DecoderShape = DecoderShape()):
+    def __init__(self, shape: DecoderShape = DecoderShape(), kinds: tuple[int, ...] = ()):
         super().__init__()
-        self.shape = shape
-        above = (None, *shape.widths[:-1])
-        self.scales = ModuleList(Scale(*sizes) for sizes in zip(SCALES, above, shape.widths, shape.blocks, strict=True))
+        self.shape, self.kinds = shape, kinds
+        above, told = (None, *shape.widths[:-1]), len(kinds[1:])
+        self.scales = ModuleList(Scale(*sizes, told) for sizes in zip(SCALES, above, shape.widths, shape.blocks, strict=True))
         self.paint = nn.Conv2d(shape.widths[-1], 3 * SCALES[-1] ** 2, 3, padding=1)
         start_at_zero(self.paint)
 
-    def forward(self, symbols: Tensor, step: Tensor, draw: Draw | None = None) -> Tensor:
+    def forward(self, symbols: Tensor, step: Tensor, draw: Draw | None = None, partition: Tensor | None = None) -> Tensor:
         """`symbols`: float32 (B, C, h, w); `step`: float32 (B,), pixel levels; `draw(scale, features)` gives the latent
-        of a scale, None for temperature 0. Returns RGB float32 (B, 3, 32 h, 32 w), nominally [0, 255], not clamped."""
+        of a scale, None for temperature 0; `partition`: int64 (B, 4, h, w), None where the decoder has no kinds of blocks.
+        Returns RGB float32 (B, 3, 32 h, 32 w), nominally [0, 255], not clamped."""
         per_sample = step[:, None, None, None]
         with torch.autocast(symbols.device.type, enabled=False):
-            image = synthesise(dequantise(symbols, per_sample) * INPUT_GAIN).contiguous(memory_format=torch.channels_last)
+            image = synthesise(dequantise(symbols, per_sample) * INPUT_GAIN, partition)
+            image = image.contiguous(memory_format=torch.channels_last)
         log_step = torch.log(step)
         coarsest, *others = self.scales
-        features = coarsest(None, image, log_step, draw)
+        kinds = None if partition is None else planes(partition, self.kinds)
+        features = coarsest(None, image, kinds, log_step, draw)
         for scale in others:
-            features = scale(features, image, log_step, draw)
+            features = scale(features, image, kinds, log_step, draw)
         residual = F.pixel_shuffle(self.paint(F.silu(features)), SCALES[-1]).float()
         with torch.autocast(symbols.device.type, enabled=False):
             # the residual grows with the quantisation error; the root keeps its scale near one for all steps
-            added = consistent(residual * (4 * per_sample.sqrt()), step)
+            added = consistent(residual * (4 * per_sample.sqrt()), step, partition)
             return ycbcr_to_rgb(image / INPUT_GAIN + added)
 
 
 @torch.no_grad()
-def reconstruct(decoder: Decoder, symbols: Tensor, step: float, temperature: float, seed: int) -> Tensor:
-    """The picture of symbols (CHANNELS, h, w): RGB float32 (3, 32 h, 32 w), not clamped.
+def reconstruct(
+    decoder: Decoder, symbols: Tensor, step: float, temperature: float, seed: int, partition: Tensor | None = None
+) -> Tensor:
+    """The picture of symbols (CHANNELS, h, w) and a partition (4, h, w): RGB float32 (3, 32 h, 32 w), not clamped.
 
     At a `temperature` above 0 each scale's latent is drawn with noise that depends on `seed` and the scale alone.
     """
@@ -150,7 +174,8 @@ def reconstruct(decoder: Decoder, symbols: Tensor, step: float, temperature: flo
 
     steps = torch.full((1,), step, dtype=torch.float32, device=symbols.device)
     with fast_convolutions(symbols.device):
-        return decoder(symbols[None].float(), steps, draw if temperature > 0 else None)[0]
+        kinds = None if partition is None else partition[None]
+        return decoder(symbols[None].float(), steps, draw if temperature > 0 else None, kinds)[0]
 
 
 def _noise(seed: int, pixels: int, features: Tensor) -> Tensor:

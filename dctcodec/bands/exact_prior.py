@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from dctcodec.bands.exact_forecast import ExactForecast
+from dctcodec.bands import blocks
+from dctcodec.bands.exact_forecast import TOLD_LIMIT, ExactForecast
 from dctcodec.bands.forecast import FIRST_BAND
 from dctcodec.bands.order import PARTS, REVEALS
 from dctcodec.bands.prior import FEATURES, INPUT_CHANNELS, LINEAR_GAIN, MEAN_LIMIT, SCALES, checkerboard, sent_before
@@ -13,7 +14,8 @@ from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX
 
 
 class ExactPrior:
-    """The network over one picture's tile grid. `tensors` as `export.to_integers` makes them."""
+    """The network over one picture's tile grid. `tensors` as `export.to_integers` makes them. Where it has kinds of blocks, each
+    method takes the picture's `partition`, int64 (4, h, w), else None."""
 
     def __init__(self, tensors: dict[str, Tensor], arithmetic: Arithmetic):
         self.arithmetic = arithmetic
@@ -23,7 +25,13 @@ class ExactPrior:
         self._inputs = [self._input_layer(tensors, reveal) for reveal in range(len(REVEALS))]
         self._head = stored(tensors, "head", self._plain)
         known = sent_before().bool()
-        self._skips = [[self._skip_layer(tensors, part, known[part[0]]) for part in band] for band in PARTS]
+        self.kinds = tuple(tensors["partition.kinds"].tolist()) if "partition.kinds" in tensors else ()
+        names = ["skip", *(f"partition.skips.{n}" for n in range(len(self.kinds[1:])))]
+        self._skips = [[self._skip_layers(tensors, names, part, known[part[0]]) for part in band] for band in PARTS]
+        if self.kinds:
+            self._planes = stored(tensors, "partition.planes", self._plain)
+            self._split = [self._split_layer(tensors, reveal) for reveal in range(len(REVEALS))]
+        self._quadrants = blocks.quadrant_of_channels().to(arithmetic.device)
         self._first = [stored(tensors, f"first.{n}", arithmetic) for n in range(self.blocks)]
         self._second = [stored(tensors, f"second.{n}", arithmetic) for n in range(self.blocks)]
         self._scale_offset = int(tensors["scale_offset"])
@@ -42,20 +50,35 @@ class ExactPrior:
         terms = [*(term for start in starts for term in range(start, start + count)), FEATURES * INPUT_CHANNELS]
         return Layer(weight[:, terms], tensors["input.offset"], tensors["input.shift"], self._plain)
 
-    def _skip_layer(self, tensors: dict[str, Tensor], part: tuple[int, ...], known: Tensor) -> tuple[Tensor, Layer]:
-        """The channels known before a part, and its rows of the skip without the terms of others."""
+    def _skip_layers(
+        self, tensors: dict[str, Tensor], names: list[str], part: tuple[int, ...], known: Tensor
+    ) -> tuple[Tensor, list[Layer]]:
+        """The channels known before a part, and its rows of each kind's skip without the terms of others."""
         rows, terms = list(part), known.nonzero()[:, 0]
-        weight, offset, shift = (tensors[f"skip.{name}"][rows] for name in ("weight", "offset", "shift"))
-        return terms, Layer(weight[:, terms], offset, shift, self._plain)
+        layers = []
+        for name in names:
+            weight, offset, shift = (tensors[f"{name}.{one}"][rows] for one in ("weight", "offset", "shift"))
+            layers.append(Layer(weight[:, terms], offset, shift, self._plain))
+        return terms, layers
 
-    def forecast(self, symbols: Tensor, band: int, step16: int) -> tuple[Tensor, Tensor] | None:
+    def _split_layer(self, tensors: dict[str, Tensor], reveal: int) -> Layer:
+        """What magnitudes add in split tiles, without the terms that are zero before a reveal."""
+        weight, offset, shift = (tensors[f"partition.split.{name}"] for name in ("weight", "offset", "shift"))
+        return Layer(weight[:, : _channels_known(reveal)], offset, shift, self._plain)
+
+    def forecast(self, symbols: Tensor, band: int, step16: int, partition: Tensor | None = None) -> tuple[Tensor, Tensor] | None:
         """What the painted symbols of the bands before a band say of it, for `means`; None if that is nothing."""
         if self._forecast is None or band < FIRST_BAND:
             return None
-        return self._forecast(symbols, band, self._step_row(step16))
+        return self._forecast(symbols, band, self._step_row(step16), partition)
 
     def means(
-        self, symbols: Tensor, reveal: int, step16: int, forecast: tuple[Tensor, Tensor] | None = None
+        self,
+        symbols: Tensor,
+        reveal: int,
+        step16: int,
+        forecast: tuple[Tensor, Tensor] | None = None,
+        partition: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Means of a reveal's symbols, and scale indices still without what `scales` adds, given the symbols of the reveals before.
 
@@ -64,7 +87,10 @@ class ExactPrior:
         """
         now, (height, width) = REVEALS[reveal], symbols.shape[1:]
         bias = self._reveal_bias[reveal] + self._step_bias[self._step_row(step16)]
-        stream = self._inputs[reveal](self._features(symbols, reveal))
+        features = self._features(symbols, reveal)
+        stream = self._inputs[reveal](features)
+        if partition is not None:
+            stream = stream + self._told(features, reveal, partition.to(self.arithmetic.device).flatten(1))
         for block, (first, second) in enumerate(zip(self._first, self._second, strict=True)):
             hidden = first(self._patches(activation(stream, bias[block]), height, width))
             stream = (stream + second(self._patches(activation(hidden), height, width))).clamp(-STREAM_LIMIT, STREAM_LIMIT)
@@ -75,12 +101,25 @@ class ExactPrior:
             mean, scale = mean + forecast[0], scale + forecast[1]
         return mean.clamp(-MEAN_LIMIT, MEAN_LIMIT), scale
 
-    def scales(self, symbols: Tensor, band: int, part: int, scale: Tensor) -> Tensor:
+    def _told(self, features: Tensor, reveal: int, partition: Tensor) -> Tensor:
+        """What a partition (4, positions) adds to the stream, (positions, width)."""
+        known = _channels_known(reveal)
+        split = features[:, 2 * known : 3 * known] * (partition[0] >= blocks.LARGE)[:, None]
+        planes = torch.stack([partition == kind for kind in self.kinds[1:]]).flatten(0, 1).T * 2**ACTIVATION_BITS
+        added = self._split[reveal](split).clamp(-TOLD_LIMIT, TOLD_LIMIT)
+        return added + self._planes(planes).clamp(-TOLD_LIMIT, TOLD_LIMIT)
+
+    def scales(self, symbols: Tensor, band: int, part: int, scale: Tensor, partition: Tensor | None = None) -> Tensor:
         """The scale indices that a part of a band is coded with, int32 (n, h, w), given the symbols of each tile before it, and
         those that `means` gave of the part's channels, (n, h, w)."""
-        terms, layer = self._skips[band][part]
-        magnitude = self._magnitude(symbols[terms].to(self.arithmetic.device))
-        return (scale + layer(magnitude.flatten(1).T).T.to(torch.int32).reshape(scale.shape)).clamp(0, SCALES - 1)
+        terms, layers = self._skips[band][part]
+        magnitude = self._magnitude(symbols[terms].to(self.arithmetic.device)).flatten(1).T
+        more = layers[0](magnitude).T.reshape(scale.shape)
+        if partition is not None:
+            kinds = partition.to(self.arithmetic.device)[self._quadrants[list(PARTS[band][part])]]
+            for kind, layer in zip(self.kinds[1:], layers[1:], strict=True):
+                more = torch.where(kinds == kind, layer(magnitude).T.reshape(scale.shape), more)
+        return (scale + more.to(torch.int32)).clamp(0, SCALES - 1)
 
     def _step_row(self, step16: int) -> int:
         return int(torch.bucketize(step16, self._step_bounds))

@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from dctcodec.bands.exact_forecast import BASIS_BITS, INVERSE_BITS
+from dctcodec.bands.exact_forecast import BASIS_BITS, INVERSE_BITS, SMALLER_SIDES
 from dctcodec.bands.forecast import Forecast
 from dctcodec.bands.order import REVEALS
-from dctcodec.bands.prior import ASINH_GAIN, HEAD_GAIN, LOG_SCALE_MIN, MEAN_BITS, SCALE_BITS, PriorNetwork
+from dctcodec.bands.prior import ASINH_GAIN, HEAD_GAIN, LOG_SCALE_MIN, MEAN_BITS, SCALE_BITS, PartitionInput, PriorNetwork
 from dctcodec.bands.transform import STEP_BITS, relative_step
 from dctcodec.errors import ExportError
 from dctcodec.exact.export import layer_tensors
@@ -27,9 +27,20 @@ def to_integers(network: PriorNetwork) -> dict[str, Tensor]:
     tensors = layer_tensors("input", network.input, STREAM_BITS) | _blocks(network)
     tensors |= _head(network.head) | layer_tensors("skip", network.skip, SCALE_BITS)
     tensors |= _conditioning(network.conditioning) | {"step_bounds": _step_bounds(), "asinh": _asinh_table()}
+    if network.partition:
+        tensors |= {f"partition.{name}": tensor for name, tensor in _partition(network.partition).items()}
     if network.forecast:
         tensors |= {f"forecast.{name}": tensor for name, tensor in _forecast(network.forecast).items()}
     return tensors
+
+
+def _partition(told: PartitionInput) -> dict[str, Tensor]:
+    tensors = layer_tensors("planes", told.planes, STREAM_BITS) | layer_tensors("split", told.split, STREAM_BITS)
+    for number, skip in enumerate(told.skips):
+        tensors |= layer_tensors(f"skips.{number}", skip, SCALE_BITS)
+    code = told.code
+    tensors |= {"kinds": torch.tensor(code.kinds, dtype=torch.int32), "bounds": code.bounds, "tiles": code.tiles.counts()}
+    return tensors | ({"quadrants": code.quadrants.counts()} if code.quadrants else {})
 
 
 def _forecast(network: Forecast) -> dict[str, Tensor]:
@@ -40,10 +51,19 @@ def _forecast(network: Forecast) -> dict[str, Tensor]:
     tensors["coarse_blocks"] = torch.tensor(network.shape.coarse, dtype=torch.int32)
     cpu = torch.device("cpu")
     step = relative_step(cpu).flatten().double()
-    tensors["basis"] = torch.round(dct_basis(TILE, cpu).double() * 2**BASIS_BITS).to(torch.int16)
+    tensors["basis"] = _basis(TILE)
+    if network.partition:
+        tensors |= {f"partition.basis.{size}": _basis(size) for size in SMALLER_SIDES}
+        tensors["partition.kinds"] = torch.tensor(network.kinds, dtype=torch.int32)
+        tensors |= layer_tensors("partition.coarse", network.partition.coarse, STREAM_BITS)
+        tensors |= layer_tensors("partition.fine", network.partition.fine, STREAM_BITS)
     tensors["step"] = torch.round(step * 2**STEP_BITS).to(torch.int16)
     tensors["step_inverse"] = torch.round(2**INVERSE_BITS / step).to(torch.int16)
     return tensors
+
+
+def _basis(size: int) -> Tensor:
+    return torch.round(dct_basis(size, torch.device("cpu")).double() * 2**BASIS_BITS).to(torch.int16)
 
 
 def _blocks(network: PriorNetwork | Forecast) -> dict[str, Tensor]:

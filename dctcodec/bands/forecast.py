@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dctcodec.bands.blocks import QUADRANT, planes
 from dctcodec.bands.order import BANDS, CHANNELS
 from dctcodec.bands.transform import coefficients, dequantise, relative_step, synthesise
 from dctcodec.configuration import Count
@@ -30,6 +31,8 @@ IMAGE_GAIN = 0.5
 """The painted picture, in steps, enters this much smaller."""
 PAINT_GAIN = 0.5
 """What is painted is this many steps a unit."""
+TOLD_LIMIT = 32.0
+"""What a partition adds to the stream, or each of two such things, is limited to this."""
 POOL_GAIN = 4
 """Mean activations of a tile enter this much larger."""
 
@@ -53,12 +56,27 @@ class Forecasts(NamedTuple):
     pooled: Tensor
 
 
+class PartitionBiases(nn.Module):
+    """What both scales are told of the blocks: a bias for each kind of quadrant, and each place in it. `planes`: number of kinds
+    but one."""
+
+    def __init__(self, planes: int, width: int):
+        super().__init__()
+        self.coarse = ExactConv(planes, width * (QUADRANT // COARSE) ** 2, 1, gain=0.0)
+        self.fine = ExactConv(planes, width * (QUADRANT // FINE) ** 2, 1, gain=0.0)
+
+    def forward(self, kinds: Tensor, pixels: int) -> Tensor:
+        """`kinds`: float (n, planes, 2 h, 2 w), as `blocks.planes` gives them; of the scale of so many pixels a feature."""
+        layer = self.coarse if pixels == COARSE else self.fine
+        return F.pixel_shuffle(layer(kinds).float().clamp(-TOLD_LIMIT, TOLD_LIMIT), QUADRANT // pixels)
+
+
 class Forecast(nn.Module):
     """Symbols known before a band, (n, CHANNELS, h, w) with zeros for the rest, to what they say of it."""
 
-    def __init__(self, shape: ForecastShape = ForecastShape()):
+    def __init__(self, shape: ForecastShape = ForecastShape(), kinds: tuple[int, ...] = ()):
         super().__init__()
-        self.shape, width, blocks = shape, shape.width, shape.coarse + shape.fine
+        self.shape, self.kinds, width, blocks = shape, kinds, shape.width, shape.coarse + shape.fine
         self.coarse = ExactConv(3 * COARSE**2, width, 1)
         self.up = ExactConv(width, 4 * width, 1, gain=0.5)
         self.fine = ExactConv(3 * FINE**2, width, 1)
@@ -67,24 +85,31 @@ class Forecast(nn.Module):
         self.paint = ExactConv(width, 3 * FINE**2, 3, gain=0.0)
         self.pool = ExactConv(2 * width, len(CHANNELS), 1, gain=0.0)
         self.conditioning = Conditioning(len(BANDS), blocks + 2, width)
+        self.partition = PartitionBiases(len(kinds[1:]), width) if kinds else None
 
-    def forward(self, known: Tensor, log_step: Tensor, band: Tensor) -> tuple[Tensor, Tensor]:
-        """`known`: float (n, CHANNELS, h, w); `log_step` and the band to be forecast, (n,) each. Returns what is painted as
+    def forward(self, known: Tensor, log_step: Tensor, band: Tensor, partition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`known`: float (n, CHANNELS, h, w); `log_step` and the band to be forecast, (n,) each; `partition`: int64 (n, 4, h, w),
+        None where the network has no kinds of blocks. Returns what is painted as
         coefficients in symbols, and mean activations of each tile, (n, CHANNELS, h, w) and (n, 2 * width, h, w)."""
-        image = on_grid(synthesise(dequantise(known, IMAGE_GAIN))).contiguous(memory_format=torch.channels_last)
+        image = on_grid(synthesise(dequantise(known, IMAGE_GAIN), partition)).contiguous(memory_format=torch.channels_last)
+        kinds = None if partition is None else planes(partition, self.kinds)
         bias = self.conditioning(band, log_step)
         layers = list(zip(self.first, self.second, strict=True))
         stream = self.coarse(F.pixel_unshuffle(image, COARSE)).float()
+        if self.partition and kinds is not None:
+            stream = stream + self.partition(kinds, COARSE)
         for number, (first, second) in enumerate(layers[: self.shape.coarse]):
             stream = stream + second(activation(first(activation(stream + bias[:, number]))))
         coarse = activation(stream + bias[:, -2])
         stream = (F.pixel_shuffle(self.up(coarse), 2) + self.fine(F.pixel_unshuffle(image, FINE))).float()
+        if self.partition and kinds is not None:
+            stream = stream + self.partition(kinds, FINE)
         for number, (first, second) in enumerate(layers[self.shape.coarse :], self.shape.coarse):
             stream = stream + second(activation(first(activation(stream + bias[:, number]))))
         fine = activation(stream + bias[:, -1])
         painted = on_grid(F.pixel_shuffle(self.paint(fine), FINE)) * PAINT_GAIN
         pooled = torch.cat([F.avg_pool2d(coarse, TILE // COARSE), F.avg_pool2d(fine, TILE // FINE)], 1)
-        return coefficients(painted) / relative_step(painted.device), activation(pooled * POOL_GAIN)
+        return coefficients(painted, partition) / relative_step(painted.device), activation(pooled * POOL_GAIN)
 
 
 def known_before(symbols: Tensor, bands: Tensor) -> Tensor:

@@ -6,27 +6,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dctcodec.bands import coder
+from dctcodec.bands import blocks, coder
 from dctcodec.bands.exact_prior import ExactPrior
 from dctcodec.bands.order import BANDS, CHANNELS, PARTS, REVEALS
+from dctcodec.bands.partition import PartitionCode
 from dctcodec.bands.prior import checkerboard, code_bits, tiles_of
 from dctcodec.progress import Tick, no_tick
 
 
 class MaskedPrior:
-    """A prior over the symbols (CHANNELS, h, w) of a picture. Everything here is exact."""
+    """A prior over the symbols of a picture, int32 (CHANNELS, h, w); where the model has kinds of blocks, (CHANNELS + 4, h, w): the
+    picture's partition with them, as `blocks.packed` puts it. Everything here is exact."""
 
-    def __init__(self, network: ExactPrior, tables: coder.Tables):
-        self.network, self.tables = network, tables
+    def __init__(self, network: ExactPrior, tables: coder.Tables, partition: PartitionCode | None = None):
+        self.network, self.tables, self.partition = network, tables, partition
 
     def code_length(self, symbols: Tensor, step16: int, grey: bool = False) -> float:
-        """Code length in bits of int32 symbols under the exact model, without the coder's overhead."""
-        return coder.code_length(self._batches(symbols, step16, grey), self.tables)
+        """Code length in bits of symbols under the exact model, without the coder's overhead."""
+        symbols, partition = blocks.unpacked(symbols)
+        bits = self._partition_bits(symbols, partition, step16).sum().item()
+        return bits + coder.code_length(self._batches(symbols, step16, grey, partition), self.tables)
 
     def encode(self, symbols: Tensor, step16: int, grey: bool = False, tick: Tick = no_tick) -> bytes:
-        """Code int32 symbols (CHANNELS, h, w); `step16`: the step in 1/16; `grey`: the chroma is zero and not sent; `tick` is
-        called after each reveal."""
-        return coder.encode(self._batches(symbols, step16, grey, tick), self.tables)
+        """Code symbols; `step16`: the step in 1/16; `grey`: the chroma is zero and not sent; `tick` is called after each reveal.
+        Raises ValueError for a partition that the model does not have."""
+        symbols, partition = blocks.unpacked(symbols)
+        first: list[coder.Plain] = []
+        if self.partition and partition is not None:
+            self.partition.check(partition)
+            first = [(entries, sent.keys, sent.table) for sent, _, entries in self.partition.steps(partition, step16)]
+        return coder.encode(self._batches(symbols, step16, grey, partition, tick), self.tables, first)
 
     def decode(
         self,
@@ -39,43 +48,66 @@ class MaskedPrior:
         partial: bool = False,
         bands: int = len(BANDS),
     ) -> Tensor:
-        """Symbols int32 (CHANNELS, height, width) on the CPU. Raises FormatError for bytes that `encode` did not make.
+        """Symbols on the CPU, of tiles (height, width). Raises FormatError for bytes that `encode` did not make.
 
-        `partial`: `data` is but the first words; symbols of parts that are not there as a whole are 0. `bands`: stop
-        after so many."""
+        `partial`: `data` is but the first words; symbols of parts that are not there as a whole are 0, and so is the partition.
+        `bands`: stop after so many."""
         reader = coder.Reader(data, self.tables)
         symbols = torch.zeros(REVEALS[-1].stop, height, width, dtype=torch.int32)
-        for sent, mean, scale in self._distributions(symbols, step16, grey, tick, bands):
+        partition = None
+        if self.partition:
+            partition = blocks.whole(height, width)
+            for step, take, _ in self.partition.steps(partition, step16):
+                take(reader.take_plain(step.keys, step.table))
+            if partial and reader.exhausted():
+                return blocks.packed(symbols, blocks.whole(height, width))
+        for sent, mean, scale in self._distributions(symbols, step16, grey, partition, tick, bands):
             taken = torch.from_numpy(reader.take(mean, scale))
             if partial and reader.exhausted():
-                return symbols
+                return blocks.packed(symbols, partition)
             symbols[sent] = taken
         if bands == len(BANDS):
             reader.finish()
-        return symbols
+        return blocks.packed(symbols, partition)
 
     def parameters(self, symbols: Tensor, step16: int, grey: bool = False) -> tuple[Tensor, Tensor]:
         """Mean (in 1/16) and scale index that each symbol is coded with, int32 (CHANNELS, h, w) each; 0 where it is not sent."""
+        symbols, partition = blocks.unpacked(symbols)
         parameters = torch.zeros(2, *symbols.shape, dtype=torch.int32)
-        for sent, *values in self._distributions(symbols, step16, grey):
+        for sent, *values in self._distributions(symbols, step16, grey, partition):
             for parameter, value in zip(parameters, values, strict=True):
                 parameter[sent] = torch.from_numpy(value)
         return tuple(parameters)
 
     def tile_bits(self, symbols: Tensor, step16: int, grey: bool = False) -> Tensor:
         """Bits of each tile's symbols, float (h, w), before the coder's tables are rounded."""
-        bits = torch.zeros(symbols.shape[1:], dtype=torch.float32)
-        for sent, mean, scale in self._distributions(symbols, step16, grey):
+        symbols, partition = blocks.unpacked(symbols)
+        bits = self._partition_bits(symbols, partition, step16)
+        for sent, mean, scale in self._distributions(symbols, step16, grey, partition):
             lengths = code_bits(symbols[sent], torch.from_numpy(mean), torch.from_numpy(scale))
             bits.index_put_(sent[1:], lengths, accumulate=True)
         return bits
 
-    def _batches(self, symbols: Tensor, step16: int, grey: bool, tick: Tick = no_tick) -> list[coder.Batch]:
-        distributions = self._distributions(symbols, step16, grey, tick)
+    def _partition_bits(self, symbols: Tensor, partition: Tensor | None, step16: int) -> Tensor:
+        """Bits of each tile's part of the partition, float (h, w)."""
+        if not self.partition or partition is None:
+            return torch.zeros(symbols.shape[1:], dtype=torch.float32)
+        return self.partition.tile_bits(partition, step16)
+
+    def _batches(
+        self, symbols: Tensor, step16: int, grey: bool, partition: Tensor | None, tick: Tick = no_tick
+    ) -> list[coder.Batch]:
+        distributions = self._distributions(symbols, step16, grey, partition, tick)
         return [(symbols[sent].numpy(), mean, scale) for sent, mean, scale in distributions]
 
     def _distributions(
-        self, symbols: Tensor, step16: int, grey: bool, tick: Tick = no_tick, bands: int = len(BANDS)
+        self,
+        symbols: Tensor,
+        step16: int,
+        grey: bool,
+        partition: Tensor | None,
+        tick: Tick = no_tick,
+        bands: int = len(BANDS),
     ) -> Iterator[tuple[tuple[Tensor, ...], np.ndarray, np.ndarray]]:
         """For each part of each reveal the places of its symbols, in order, and their means and scales. Reads `symbols` as they
         stand when the iterator comes to a part, so a decoder may fill them in between. `tick` is called after each reveal."""
@@ -84,12 +116,12 @@ class MaskedPrior:
             if now.band >= bands:
                 return
             if now.parity != 1:  # both parities of a band have one forecast
-                forecast = self.network.forecast(symbols, now.band, step16)
-            mean, scale = self.network.means(symbols, number, step16, forecast)
+                forecast = self.network.forecast(symbols, now.band, step16, partition)
+            mean, scale = self.network.means(symbols, number, step16, forecast, partition)
             tiles = tiles_of(now, board)
             for part, channels in enumerate(PARTS[now.band]):
                 rows = [channel - now.start for channel in channels]
-                scales = self.network.scales(symbols, now.band, part, scale[rows]).cpu()
+                scales = self.network.scales(symbols, now.band, part, scale[rows], partition).cpu()
                 sent = tiles.expand(len(rows), -1, -1)
                 if grey:
                     sent = sent & _is_luma(channels)[:, None, None]

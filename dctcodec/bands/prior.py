@@ -16,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dctcodec.bands.forecast import FIRST_BAND, Forecast, Forecasts, ForecastShape, known_before
+from dctcodec.bands import blocks
+from dctcodec.bands.forecast import FIRST_BAND, TOLD_LIMIT, Forecast, Forecasts, ForecastShape, known_before
 from dctcodec.bands.order import CHANNELS, PARTS, REVEALS, Reveal
+from dctcodec.bands.partition import PartitionNetwork
 from dctcodec.configuration import Count
 from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX, Conditioning, ExactConv, activation, nearest
 from dctcodec.modules import ModuleList
@@ -89,14 +91,28 @@ def visibility(reveal: int, height: int, width: int, device: torch.device | None
     return seen
 
 
+class PartitionInput(nn.Module):
+    """What the network is told of the blocks of each tile: its kinds, and its magnitudes once more if it is split; a `skip` for the
+    symbols of each kind but the first; and the model of the partition itself, which is sent first."""
+
+    def __init__(self, kinds: tuple[int, ...], width: int):
+        super().__init__()
+        self.planes = ExactConv(blocks.QUADRANTS * len(kinds[1:]), width, 1, gain=0.0)
+        self.split = ExactConv(INPUT_CHANNELS, width, 1, gain=0.0)
+        self.skips = ModuleList(ExactConv(INPUT_CHANNELS, len(CHANNELS), 1, gain=0.0) for _ in kinds[1:])
+        self.code = PartitionNetwork(kinds)
+
+
 class PriorNetwork(nn.Module):
-    """Masked-diffusion network over symbols (B, CHANNELS, h, w)."""
+    """Masked-diffusion network over symbols (B, CHANNELS, h, w). `kinds`: numbers of the kinds of blocks that a tile may have, none
+    where all are 32x32."""
 
     sent_before: Tensor
+    quadrants: Tensor
 
-    def __init__(self, shape: PriorShape = PriorShape()):
+    def __init__(self, shape: PriorShape = PriorShape(), kinds: tuple[int, ...] = ()):
         super().__init__()
-        self.shape = shape
+        self.shape, self.kinds = shape, kinds
         width = shape.width
         self.input = ExactConv(FEATURES * INPUT_CHANNELS + 1, width, 1)
         self.first = ModuleList(ExactConv(width, width, 3) for _ in range(shape.blocks))
@@ -106,15 +122,22 @@ class PriorNetwork(nn.Module):
         self.skip = ExactConv(INPUT_CHANNELS, len(CHANNELS), 1, gain=0.0)
         self.register_buffer("sent_before", sent_before(), persistent=False)
         self.conditioning = Conditioning(len(REVEALS), shape.blocks + 1, width)
-        self.forecast = Forecast(shape.forecast) if shape.forecast else None
+        self.forecast = Forecast(shape.forecast, kinds) if shape.forecast else None
+        self.partition = PartitionInput(kinds, width) if kinds else None
+        self.register_buffer("quadrants", blocks.quadrant_of_channels(), persistent=False)
 
     def forward(
-        self, symbols: Tensor, log_step: Tensor, reveals: Tensor, forecasts: Forecasts | None = None
+        self,
+        symbols: Tensor,
+        log_step: Tensor,
+        reveals: Tensor,
+        forecasts: Forecasts | None = None,
+        partition: Tensor | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
         """Distributions of the symbols of some reveals of each picture, given all that is sent before.
 
         `symbols`: float (B, CHANNELS, h, w); `log_step`: (B,), ln of the step; `reveals`: int64 (B, R); `forecasts`: those of
-        `self.forecasts`, if they are at hand.
+        `self.forecasts`, if they are at hand; `partition`: int64 (B, 4, h, w), None where the network has no kinds of blocks.
         Returns B * R pairs, picture by picture: mean in 1/16 symbols and scale index, float (n, h, w), n channels of the reveal.
         """
         height, width = symbols.shape[-2:]
@@ -124,16 +147,25 @@ class PriorNetwork(nn.Module):
         features = symbol_features(symbols[:, :INPUT_CHANNELS])
         magnitudes = features[:, -INPUT_CHANNELS:]
         stream = self.input(torch.cat([features[source] * seen, parity], 1)).float()
+        told = None if partition is None else partition[source]
+        if self.partition and told is not None:
+            stream = stream + self._told(self.partition, magnitudes[source] * seen[:, :INPUT_CHANNELS], told)
         bias = self.conditioning(reveal, log_step[source])
         for block, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
             stream = stream + second(activation(first(activation(stream + bias[:, block]))))
-        outputs = self._heads(activation(stream + bias[:, -1]), magnitudes[source], reveal)
-        forecasts = forecasts or self.forecasts(symbols, log_step, reveals)
+        outputs = self._heads(activation(stream + bias[:, -1]), magnitudes[source], reveal, told)
+        forecasts = forecasts or self.forecasts(symbols, log_step, reveals, partition)
         if forecasts and self.forecast:
             _add_forecasts(outputs, forecasts, self.forecast.pool, reveal)
         return [(mean.clamp(-MEAN_LIMIT, MEAN_LIMIT), scale.clamp(0, SCALES - 1)) for mean, scale in outputs]
 
-    def forecasts(self, symbols: Tensor, log_step: Tensor, reveals: Tensor) -> Forecasts | None:
+    def _told(self, layers: PartitionInput, magnitudes: Tensor, partition: Tensor) -> Tensor:
+        """What the partitions add to the stream, (n, width, h, w). `magnitudes`: of what is known."""
+        split = layers.split(magnitudes * (partition[:, :1] >= blocks.LARGE))
+        planes = layers.planes(F.pixel_unshuffle(blocks.planes(partition, self.kinds), 2))
+        return split.float().clamp(-TOLD_LIMIT, TOLD_LIMIT) + planes.float().clamp(-TOLD_LIMIT, TOLD_LIMIT)
+
+    def forecasts(self, symbols: Tensor, log_step: Tensor, reveals: Tensor, partition: Tensor | None = None) -> Forecasts | None:
         """The forecasts that `forward` would need of the same pictures and reveals; None if there are none."""
         bands = torch.tensor([REVEALS[number].band for number in reveals.flatten().tolist()], device=symbols.device)
         rows = (bands >= FIRST_BAND).nonzero()[:, 0]
@@ -141,33 +173,45 @@ class PriorNetwork(nn.Module):
             return None
         pictures = rows.to(symbols.device) // reveals.shape[1]
         known = known_before(symbols[pictures], bands[rows])
-        return Forecasts(rows, pictures, bands[rows], *self.forecast(known, log_step[pictures], bands[rows]))
+        told = None if partition is None else partition[pictures]
+        return Forecasts(rows, pictures, bands[rows], *self.forecast(known, log_step[pictures], bands[rows], told))
 
-    def _heads(self, features: Tensor, magnitudes: Tensor, reveal: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _heads(self, features: Tensor, magnitudes: Tensor, reveal: Tensor, partition: Tensor | None) -> list[tuple[Tensor, Tensor]]:
         """Mean in 1/16 symbols and scale index of each sample's channels. `magnitudes`: of all symbols, known or not."""
         outputs: dict[int, tuple[Tensor, Tensor]] = {}
-        weight, skip = self.head.rounded(), self.skip.rounded() * self.sent_before
         for number in reveal.unique().tolist():
             where = (reveal == number).nonzero()[:, 0]
             rows = slice(2 * REVEALS[number].start, 2 * REVEALS[number].stop)
-            raw = F.conv2d(features[where], weight[rows, :, None, None]) + self.head.bias[rows, None, None]
+            raw = F.conv2d(features[where], self.head.rounded(rows)[:, :, None, None]) + self.head.bias[rows, None, None]
             mean, log_scale = (raw.float() * HEAD_GAIN).chunk(2, 1)
             channels = slice(REVEALS[number].start, REVEALS[number].stop)
-            more = F.conv2d(magnitudes[where], skip[channels, :, None, None]) + self.skip.bias[channels, None, None]
+            more = self._skipped(magnitudes[where], channels, None if partition is None else partition[where])
             mean = nearest(mean * 2**MEAN_BITS)
             scale = nearest((log_scale - LOG_SCALE_MIN) * 2**SCALE_BITS) + nearest(more.float() * 2**SCALE_BITS)
             for position, sample in enumerate(where.tolist()):
                 outputs[sample] = (mean[position], scale[position])
         return [outputs[sample] for sample in range(len(reveal))]
 
+    def _skipped(self, magnitudes: Tensor, channels: slice, partition: Tensor | None) -> Tensor:
+        """What the magnitudes of a tile add to the scales of some channels, by the kinds of the blocks that these belong to."""
+        more = self._skipped_by(self.skip, magnitudes, channels)
+        if self.partition and partition is not None:
+            kinds = partition[:, self.quadrants[channels]]
+            for kind, skip in zip(self.kinds[1:], self.partition.skips, strict=True):
+                more = torch.where(kinds == kind, self._skipped_by(skip, magnitudes, channels), more)
+        return more
+
+    def _skipped_by(self, skip: ExactConv, magnitudes: Tensor, channels: slice) -> Tensor:
+        weight = skip.rounded(channels) * self.sent_before[channels]
+        return F.conv2d(magnitudes, weight[:, :, None, None]) + skip.bias[channels, None, None]
+
 
 def _add_forecasts(outputs: list[tuple[Tensor, Tensor]], forecasts: Forecasts, pool: ExactConv, reveal: Tensor) -> None:
     """Add the forecasts to the means and scales of their samples. `pool`: the forecast's layer of scales."""
-    weight, bias = pool.rounded(), pool.bias
     for row, painted, pooled in zip(forecasts.rows.tolist(), forecasts.painted, forecasts.pooled, strict=True):
         now = REVEALS[int(reveal[row])]
         channels, (mean, scale) = slice(now.start, now.stop), outputs[row]
-        more = F.conv2d(pooled, weight[channels, :, None, None]) + bias[channels, None, None]
+        more = F.conv2d(pooled, pool.rounded(channels)[:, :, None, None]) + pool.bias[channels, None, None]
         outputs[row] = (mean + nearest(painted[channels] * 2**MEAN_BITS), scale + nearest(more.float() * 2**SCALE_BITS))
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dctcodec.bands.blocks import packed
 from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.order import BANDS, CHANNELS
 from dctcodec.bands.prior import code_bits
@@ -56,9 +57,13 @@ class State:
 
 
 class SymbolOptimiser:
-    """The search for one image. `rgb`: float32 (3, H, W) in [0, 255]."""
+    """The search for one image. `rgb`: float32 (3, H, W) in [0, 255]; `partition`: int64 (4, h, w), where the model has kinds of
+    blocks. The search does not change it."""
 
-    def __init__(self, decoder: Decoder, prior: "MaskedPrior", rgb: Tensor, parameters: Parameters):
+    def __init__(
+        self, decoder: Decoder, prior: "MaskedPrior", rgb: Tensor, parameters: Parameters, partition: Tensor | None = None
+    ):
+        self.partition = partition
         self.decoder, self.prior, self.rgb = decoder, prior, rgb
         self.step16, self.step, self.grey = parameters.step16, parameters.step, parameters.grey
         self.tuned = parameters.tune != TUNES[0]
@@ -79,7 +84,7 @@ class SymbolOptimiser:
         return best.symbols.int()
 
     def _state(self, symbols: Tensor, sloped: bool = True) -> State:
-        mean, scale = self.prior.parameters(symbols.int(), self.step16, self.grey)
+        mean, scale = self.prior.parameters(packed(symbols.int(), self.partition), self.step16, self.grey)
         bits = code_bits(symbols, mean, scale)
         if self.grey:
             bits = bits * _luma()
@@ -112,8 +117,10 @@ class SymbolOptimiser:
     def _window_errors(self, symbols: Tensor, inner: Window, outer: Window) -> list[Tensor]:
         """The error of the `inner` tiles where the `outer` ones are painted, which have these symbols; then, if it is another, the
         squared error."""
+        partition = None if self.partition is None else self.partition[None, :, *outer].to(symbols.device)
         with fast_convolutions(symbols.device):
-            painted = self.decoder(symbols[None], torch.full((1,), self.step, dtype=torch.float32, device=symbols.device))[0]
+            steps = torch.full((1,), self.step, dtype=torch.float32, device=symbols.device)
+            painted = self.decoder(symbols[None], steps, partition=partition)[0]
         target = self.rgb[:, *_pixels(inner)]
         rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
         painted = painted[:, *_pixels((rows, columns))][:, : target.shape[1], : target.shape[2]]

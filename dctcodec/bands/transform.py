@@ -1,15 +1,18 @@
 """The context: an image as quantised DCT coefficients of 32x32 tiles, and back.
 
-RGB -> YCbCr (BT.601, full range) -> 32x32 tiles -> orthonormal DCT-II -> one step per picture, times that of the
-frequency, with a dead zone -> integer symbols. Everything here is float arithmetic of the *encoder* (which decides the
-symbols) and of the *decoder* (which paints from them); no probability depends on it.
+RGB -> YCbCr (BT.601, full range) -> 32x32 tiles -> orthonormal DCT-II, of the whole tile or of the blocks that a partition says
+(`blocks.py`) -> one step per picture, times that of the frequency, with a dead zone -> integer symbols. Everything here is float
+arithmetic of the *encoder* (which decides the symbols) and of the *decoder* (which paints from them); no probability depends on
+it.
 """
 
 from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
+from dctcodec.bands import blocks
 from dctcodec.bands.order import BANDS, CHANNELS
 from dctcodec.tiles import TILE, dct_basis, from_tiles, pad_to_tiles, rgb_to_ycbcr, to_tiles
 
@@ -25,56 +28,76 @@ SYMBOL_LIMIT = 32767
 """Symbols lie in [-SYMBOL_LIMIT, SYMBOL_LIMIT]."""
 
 
-def analyse(rgb: Tensor) -> Tensor:
+def analyse(rgb: Tensor, partition: Tensor | None = None) -> Tensor:
     """DCT coefficients of an RGB image.
 
-    `rgb`: float32 (B, 3, H, W) in [0, 255], any H, W >= 1.
+    `rgb`: float32 (B, 3, H, W) in [0, 255], any H, W >= 1; `partition`: int64 (B, 4, h, w), of the tiles into blocks, None for
+    blocks of 32x32.
     Returns float32 (B, CHANNELS, h, w) on the tile grid, h = ceil(H / 32): the coefficients that are coded, in coding order.
     """
-    return coefficients(pad_to_tiles(rgb_to_ycbcr(rgb)))
+    return coefficients(pad_to_tiles(rgb_to_ycbcr(rgb)), partition)
 
 
-def coefficients(planes: Tensor, basis: Tensor | None = None) -> Tensor:
-    """DCT coefficients (B, CHANNELS, h, w) of planes (B, 3, 32 h, 32 w): those that are coded, in coding order. `basis`: another
-    32 x 32 matrix for the DCT's."""
-    basis = dct_basis(TILE, planes.device) if basis is None else basis
-    flat = (basis @ to_tiles(planes) @ basis.T).flatten(3)
-    return flat[..., _coded(planes.device)].permute(0, 3, 1, 2)
+def coefficients(planes: Tensor, partition: Tensor | None = None) -> Tensor:
+    """DCT coefficients (B, CHANNELS, h, w) of planes (B, 3, 32 h, 32 w): those that are coded, in coding order."""
+    flat = _forward(to_tiles(planes), partition).flatten(3)
+    return flat[..., coded_places(planes.device)].permute(0, 3, 1, 2)
 
 
-def synthesise(coded: Tensor, basis: Tensor | None = None) -> Tensor:
+def synthesise(coded: Tensor, partition: Tensor | None = None) -> Tensor:
     """Inverse of `coefficients` up to the frequencies that are not coded: (B, CHANNELS, h, w) to the YCbCr planes
     (B, 3, 32 h, 32 w), centred at 0."""
     batch, _, h, w = coded.shape
     full = coded.new_zeros(batch, h, w, 3 * TILE * TILE)
-    full[..., _coded(coded.device)] = coded.permute(0, 2, 3, 1)
-    basis = dct_basis(TILE, coded.device) if basis is None else basis
-    return from_tiles(basis.T @ full.reshape(batch, h, w, 3, TILE, TILE) @ basis)
+    full[..., coded_places(coded.device)] = coded.permute(0, 2, 3, 1)
+    return from_tiles(_inverse(full.reshape(batch, h, w, 3, TILE, TILE), partition))
 
 
-def synthesise_reduced(coded: Tensor, side: int) -> Tensor:
-    """`synthesise` at a lower resolution: tiles of `side` x `side` pixels from the frequencies below `side` alone."""
+def synthesise_reduced(coded: Tensor, side: int, partition: Tensor | None = None) -> Tensor:
+    """`synthesise` at a lower resolution: tiles of `side` x `side` pixels, from the frequencies below `side` alone; where there is a
+    partition, from means of pixels."""
+    if partition is not None:
+        return avg_pool2d(synthesise(coded, partition), TILE // side)
     batch, _, h, w = coded.shape
     full = coded.new_zeros(batch, h, w, 3 * TILE * TILE)
-    full[..., _coded(coded.device)] = coded.permute(0, 2, 3, 1)
+    full[..., coded_places(coded.device)] = coded.permute(0, 2, 3, 1)
     corner = full.reshape(batch, h, w, 3, TILE, TILE)[..., :side, :side] * (side / TILE)
     basis = dct_basis(side, coded.device)
     tiles = basis.T @ corner @ basis
     return tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, 3, h * side, w * side)
 
 
-def consistent(added: Tensor, step: Tensor) -> Tensor:
+def _forward(tiles: Tensor, partition: Tensor | None) -> Tensor:
+    """Coefficients of tiles (B, h, w, 3, 32, 32) at all positions."""
+    if partition is None:
+        basis = dct_basis(TILE, tiles.device)
+        return basis @ tiles @ basis.T
+    kinds = partition.permute(0, 2, 3, 1).flatten(0, 2)
+    return blocks.forward(tiles.flatten(0, 2), kinds, blocks.float_matrices(tiles.device)).reshape(tiles.shape)
+
+
+def _inverse(coefficients: Tensor, partition: Tensor | None) -> Tensor:
+    """The inverse of `_forward`."""
+    if partition is None:
+        basis = dct_basis(TILE, coefficients.device)
+        return basis.T @ coefficients @ basis
+    kinds = partition.permute(0, 2, 3, 1).flatten(0, 2)
+    tiles = blocks.inverse(coefficients.flatten(0, 2), kinds, blocks.float_matrices(coefficients.device))
+    return tiles.reshape(coefficients.shape)
+
+
+def consistent(added: Tensor, step: Tensor, partition: Tensor | None = None) -> Tensor:
     """What may be added to a picture of dequantised symbols without contradicting them: no coefficient moves by more than half a
-    step. `added`: YCbCr planes (B, 3, 32 h, 32 w); `step`: the pictures' (B,), pixel levels.
+    step. `added`: YCbCr planes (B, 3, 32 h, 32 w); `step`: the pictures' (B,), pixel levels; `partition`: as for `analyse`.
 
     Each DCT coefficient, coded or not, is clamped to half a step of its frequency. Then a tile of which that took a share of the
     energy is not like those that what is added was learned from: the rest of it is multiplied by the square of the share that is
     left."""
-    basis, most = dct_basis(TILE, added.device), _steps(added.device) * step[:, None, None, None, None, None] / 2
-    wanted = basis @ to_tiles(added) @ basis.T
+    most = _steps(added.device) * step[:, None, None, None, None, None] / 2
+    wanted = _forward(to_tiles(added), partition)
     allowed = wanted.clamp(-most, most)
     left = (_norm(allowed) + 1e-6) / (_norm(wanted) + 1e-6)  # 1 where nothing is added, so that a new network learns
-    return from_tiles(basis.T @ (allowed * left**4) @ basis)
+    return from_tiles(_inverse(allowed * left**4, partition))
 
 
 def _norm(tiles: Tensor) -> Tensor:
@@ -97,7 +120,7 @@ def dequantise(symbols: Tensor, step: Tensor | float) -> Tensor:
 
 @cache
 @torch.inference_mode(False)
-def _coded(device: torch.device) -> Tensor:
+def coded_places(device: torch.device) -> Tensor:
     """Index of each channel in a tile's flattened (plane, u, v)."""
     return torch.tensor([(c.plane * TILE + c.u) * TILE + c.v for c in CHANNELS], device=device)
 
@@ -114,7 +137,7 @@ def rounding_offset(device: torch.device) -> Tensor:
 @torch.inference_mode(False)
 def relative_step(device: torch.device) -> Tensor:
     """Each channel's step over the picture's, (CHANNELS, 1, 1), multiples of 2^-STEP_BITS."""
-    return _steps(device).flatten()[_coded(device)][:, None, None]
+    return _steps(device).flatten()[coded_places(device)][:, None, None]
 
 
 @cache

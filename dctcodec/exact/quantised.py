@@ -39,10 +39,12 @@ class ExactConv(nn.Module):
         self.weight = nn.Parameter(torch.randn(outputs, inputs * kernel**2) * gain * (2 / (inputs * kernel**2)) ** 0.5)
         self.bias = nn.Parameter(torch.zeros(outputs))
 
-    def rounded(self) -> Tensor:
-        scale = torch.exp2(-weight_exponent(self.weight.detach()))
+    def rounded(self, rows: slice = slice(None)) -> Tensor:
+        """The weights of some of the outputs, (n, terms)."""
+        weight = self.weight[rows]
+        scale = torch.exp2(-weight_exponent(weight.detach()))
         zero = torch.zeros_like(scale)  # whole numbers would be checked, and a GPU waited for
-        return torch.fake_quantize_per_channel_affine(self.weight, scale, zero, 0, -WEIGHT_MAX, WEIGHT_MAX)
+        return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -WEIGHT_MAX, WEIGHT_MAX)
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.rounded().reshape(-1, x.shape[1], self.kernel, self.kernel)

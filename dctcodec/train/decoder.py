@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dctcodec.bands.config import BandsConfig
 from dctcodec.bands.decoder import Decoder
-from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise
+from dctcodec.bands.transform import dequantise, synthesise
 from dctcodec.data.photographs import figures_of_sets, training_photos
 from dctcodec.family import TUNES
 from dctcodec.metrics import log_dissimilarity, ms_ssim_db
@@ -17,7 +17,7 @@ from dctcodec.tiles import ycbcr_to_rgb
 from dctcodec.train.checkpoint import load_weights, read_weights
 from dctcodec.train.loop import train
 from dctcodec.train.optimiser import Optimiser
-from dctcodec.train.prior import VALIDATION_STEPS, random_steps
+from dctcodec.train.prior import VALIDATION_STEPS, random_steps, symbols_of
 from dctcodec.train.settings import Settings
 
 TUNED_SHARE = 0.8
@@ -30,13 +30,16 @@ def loss(model: Decoder, batch: Tensor, tune: str = TUNES[0]) -> Tensor:
     """`distortion` of uint8 crops (n, 3, H, W) at random steps."""
     steps = random_steps(len(batch)).to(batch.device)
     original = batch.float()
-    return distortion(model, original, quantise(analyse(original), steps[:, None, None, None]), steps, tune)
+    symbols, partition = symbols_of(original, steps, model.kinds)
+    return distortion(model, original, symbols, steps, tune, partition)
 
 
-def distortion(model: Decoder, original: Tensor, symbols: Tensor, steps: Tensor, tune: str = TUNES[0]) -> Tensor:
+def distortion(
+    model: Decoder, original: Tensor, symbols: Tensor, steps: Tensor, tune: str = TUNES[0], partition: Tensor | None = None
+) -> Tensor:
     """Mean over pictures (n, 3, H, W) of ln MSE, so that every step weighs alike; for "ms-ssim" mostly of ln(1 - MS-SSIM)."""
     with torch.autocast(original.device.type, torch.bfloat16):
-        painted = model(symbols, steps)
+        painted = model(symbols, steps, partition=partition)
     squared = torch.log((painted - original).square().mean((1, 2, 3)) + 0.5).mean()
     if tune == TUNES[0]:
         return squared
@@ -52,12 +55,13 @@ def gains(model: Decoder, pictures: Tensor, tuned: bool = False, steps: tuple[fl
         total = plain = similarity = 0.0
         for picture in pictures:
             original = picture[None].float()
-            symbols = quantise(analyse(original), step)
-            painted = model(symbols, symbols.new_full((1,), step))
+            steps_of = torch.full((1,), step, device=original.device)
+            symbols, partition = symbols_of(original, steps_of, model.kinds)
+            painted = model(symbols, steps_of, partition=partition)
             total += _psnr(painted, original)
             if tuned:
                 similarity += ms_ssim_db(1 - log_dissimilarity(painted.clamp(0, 255).round(), original).exp().item())
-            plain += _psnr(ycbcr_to_rgb(synthesise(dequantise(symbols, step))), original)
+            plain += _psnr(ycbcr_to_rgb(synthesise(dequantise(symbols, step), partition)), original)
         figures[f"psnr@{step:g}"] = total / len(pictures)
         figures[f"gain@{step:g}"] = (total - plain) / len(pictures)
         if tuned:
@@ -71,12 +75,12 @@ def _psnr(image: Tensor, original: Tensor) -> float:
 
 
 def optimiser_of(model: Decoder, rate: float) -> Optimiser:
-    return Optimiser(model, rate, adam_only=("conditioning",))
+    return Optimiser(model, rate, adam_only=("conditioning", "partition"))
 
 
 def expand_weights(network: Decoder, path: Path) -> None:
-    """Load the weights of a decoder that may have fewer blocks at the end of each scale: new ones begin as the identity. Raises
-    ModelError."""
+    """Load the weights of a decoder that may have fewer residual blocks at the end of each scale: new ones begin as the identity.
+    It may have no kinds of blocks: what is told of them begins at 0. Raises ModelError."""
     load_weights(path, network, "decoder", new=("scales.",))
     with torch.no_grad():
         for name in network.state_dict().keys() - read_weights(path, "decoder").keys():
@@ -90,7 +94,7 @@ def train_decoder(config: BandsConfig, photos: Path, settings: Settings, tune: s
     if tuned:
         settings = replace(settings, skip=LARGEST_GRADIENT)
     torch.manual_seed(settings.seed)
-    model = Decoder(config.shape.decoder)
+    model = Decoder(config.shape.decoder, config.shape.kinds)
     if settings.start:
         expand_weights(model, settings.start)
     model = channels_last(model, settings.device)

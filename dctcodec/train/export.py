@@ -11,8 +11,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from dctcodec import installed
+from dctcodec.bands.blocks import kinds_of
 from dctcodec.bands.coder import integer_tables
-from dctcodec.bands.config import BandsConfig
+from dctcodec.bands.config import BandsConfig, BandsShape
 from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.export import to_integers
 from dctcodec.bands.prior import LOG_SCALE_MIN, SCALE_BITS, SCALES, PriorNetwork, PriorShape, distribution_function
@@ -29,17 +30,18 @@ def export_bands(model: Path, config: BandsConfig, prior: Path, decoder: Path, s
 
     Raises ModelError where a checkpoint does not fit, ExportError where weights have no exact form, OutputError.
     """
-    files = _prior_files(prior, config.shape.prior)
+    files = _prior_files(prior, config.shape)
     for name, checkpoint in {DECODER: decoder, TUNED_DECODER: second}.items():
         if checkpoint:
-            files[name] = save(_halves(load_weights(checkpoint, Decoder(config.shape.decoder), "decoder")))
-    facts = {"family": "dct-bands", "description": config.description} | asdict(config.shape) | {"figures": {}}
+            files[name] = save(_halves(load_weights(checkpoint, Decoder(config.shape.decoder, config.shape.kinds), "decoder")))
+    sizes = {name: size for name, size in asdict(config.shape).items() if size}  # no blocks where all are 32x32
+    facts = {"family": "dct-bands", "description": config.description} | sizes | {"figures": {}}
     write_model(model, files, facts)
 
 
-def _prior_files(checkpoint: Path, shape: PriorShape) -> dict[str, bytes]:
+def _prior_files(checkpoint: Path, shape: BandsShape) -> dict[str, bytes]:
     """The files of a prior: as integers, and what it is trained on from."""
-    network = load_weights(checkpoint, PriorNetwork(shape), "prior")
+    network = load_weights(checkpoint, PriorNetwork(shape.prior, shape.kinds), "prior")
     tensors = to_integers(network)
     log_scales = LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS
     tables = integer_tables(log_scales, distribution_function)
@@ -50,7 +52,7 @@ def _prior_files(checkpoint: Path, shape: PriorShape) -> dict[str, bytes]:
 def shipped_prior(model: installed.ModelInfo) -> PriorNetwork:
     """The float network that a model's integers were made from. Raises ModelError where it does not fit."""
     shape = make(PriorShape, model.config["prior"], "prior")
-    return load_weights(model.path / FLOAT_PRIOR, PriorNetwork(shape))
+    return load_weights(model.path / FLOAT_PRIOR, PriorNetwork(shape, kinds_of(model.config.get("blocks", ()))))
 
 
 def write_model(model: Path, files: dict[str, bytes], config: dict[str, Any]) -> None:

@@ -14,12 +14,11 @@ from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.order import REVEALS
 from dctcodec.bands.prior import PriorNetwork, checkerboard, tiles_of
 from dctcodec.bands.rdo import BITS_WEIGHT, energy, helpful_moves
-from dctcodec.bands.transform import analyse, quantise, relative_step
+from dctcodec.bands.transform import relative_step
 from dctcodec.data.photographs import figures_of_sets, training_photos
 from dctcodec.modules import channels_last
 from dctcodec.search import CURVATURE, SHARE
 from dctcodec.train import decoder, prior
-from dctcodec.train.checkpoint import load_weights
 from dctcodec.train.loop import train
 from dctcodec.train.settings import Settings
 
@@ -30,38 +29,43 @@ class PriorAndDecoder(nn.Module):
     def __init__(self, shape: BandsShape):
         super().__init__()
         self.shape = shape
-        self.prior, self.decoder = PriorNetwork(shape.prior), Decoder(shape.decoder)
+        self.prior, self.decoder = PriorNetwork(shape.prior, shape.kinds), Decoder(shape.decoder, shape.kinds)
 
 
 def loss(model: PriorAndDecoder, batch: Tensor, chosen: float, reveals: int) -> Tensor:
     """Rate and distortion of uint8 crops (n, 3, H, W) at random steps. No weight is in both, so their sum trains each alone."""
     steps = prior.random_steps(len(batch)).to(batch.device)
     original = batch.float()
-    symbols = quantise(analyse(original), steps[:, None, None, None])
+    symbols, partition = prior.symbols_of(original, steps, model.prior.kinds)
     count = int(chosen * len(batch) + torch.rand(()).item())  # on average, however many processes share a batch
     if count:
-        symbols[:count] += round_of_effort(model, original[:count], symbols[:count], steps[:count])
-    return prior.objective(model.prior, symbols, steps, reveals) + decoder.distortion(model.decoder, original, symbols, steps)
+        told = None if partition is None else partition[:count]
+        symbols[:count] += round_of_effort(model, original[:count], symbols[:count], steps[:count], told)
+    rate = prior.objective(model.prior, symbols, steps, reveals, partition)
+    return rate + decoder.distortion(model.decoder, original, symbols, steps, partition=partition)
 
 
-def round_of_effort(model: PriorAndDecoder, original: Tensor, symbols: Tensor, steps: Tensor) -> Tensor:
+def round_of_effort(
+    model: PriorAndDecoder, original: Tensor, symbols: Tensor, steps: Tensor, partition: Tensor | None = None
+) -> Tensor:
     """Moves of symbols (n, CHANNELS, h, w) that an encoder with this model would make: see `rdo.py`."""
     leaf = symbols.detach().requires_grad_()
     with torch.autocast(original.device.type, torch.bfloat16):
-        error = (model.decoder(leaf, steps) - original).square().sum()
+        error = (model.decoder(leaf, steps, partition=partition) - original).square().sum()
     (slope,) = torch.autograd.grad(error, leaf)
     column = steps[:, None, None, None]
     curvature = CURVATURE * energy().to(steps.device) * (relative_step(steps.device) * column) ** 2
-    moves = helpful_moves(symbols, slope, curvature, BITS_WEIGHT * column**2, *_distributions(model.prior, symbols, steps))
+    distributions = _distributions(model.prior, symbols, steps, partition)
+    moves = helpful_moves(symbols, slope, curvature, BITS_WEIGHT * column**2, *distributions)
     return moves * (torch.rand_like(moves) < SHARE)
 
 
 @torch.no_grad()
-def _distributions(network: PriorNetwork, symbols: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+def _distributions(network: PriorNetwork, symbols: Tensor, steps: Tensor, partition: Tensor | None) -> tuple[Tensor, Tensor]:
     """Mean (in 1/16) and scale index of every symbol, (n, CHANNELS, h, w) each."""
     every = torch.arange(len(REVEALS)).expand(len(symbols), -1)
     with torch.autocast(symbols.device.type, torch.bfloat16):
-        outputs = iter(network(symbols, torch.log(steps), every))
+        outputs = iter(network(symbols, torch.log(steps), every, partition=partition))
     height, width = symbols.shape[2:]
     result, board = torch.zeros(2, *symbols.shape, device=symbols.device), checkerboard(height, width, symbols.device)
     for picture in range(len(symbols)):
@@ -76,7 +80,8 @@ def train_joint(config: BandsConfig, photos: Path, settings: Settings) -> PriorA
     torch.manual_seed(settings.seed)
     model = PriorAndDecoder(config.shape)
     if settings.start:
-        load_weights(settings.start, model)
+        prior.expand_prior(model.prior, settings.start)
+        decoder.expand_weights(model.decoder, settings.start)
     model = model.to(settings.device)
     channels_last(model.decoder)
     options = config.training

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from dctcodec.bands.config import BandsConfig
 from dctcodec.bands.decoder import LATENTS, Decoder, DecoderShape, Scale
-from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise
+from dctcodec.bands.transform import dequantise, synthesise
 from dctcodec.data.photographs import figures_of_sets, training_photos
 from dctcodec.modules import channels_last
 from dctcodec.tiles import ycbcr_to_rgb
 from dctcodec.train.checkpoint import load_weights
 from dctcodec.train.loop import train
 from dctcodec.train.optimiser import Optimiser
-from dctcodec.train.prior import VALIDATION_STEPS, random_steps
+from dctcodec.train.prior import VALIDATION_STEPS, random_steps, symbols_of
 from dctcodec.train.settings import Settings
 
 ERROR_GAIN = 1 / 16
@@ -45,17 +45,17 @@ class Posterior(nn.Module):
 class LatentTraining(nn.Module):
     """A decoder whose latents are drawn from posteriors."""
 
-    def __init__(self, shape: DecoderShape = DecoderShape()):
+    def __init__(self, shape: DecoderShape = DecoderShape(), kinds: tuple[int, ...] = ()):
         super().__init__()
         self.shape = shape
-        self.decoder = Decoder(shape)
+        self.decoder = Decoder(shape, kinds)
         for name, parameter in self.decoder.named_parameters():
             parameter.requires_grad_("latent" in name)
         self.posteriors = nn.ModuleList(Posterior(s.pixels, w) for s, w in zip(self.decoder.scales, shape.widths, strict=True))
 
-    def forward(self, original: Tensor, symbols: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, original: Tensor, symbols: Tensor, step: Tensor, partition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Pictures (B, 3, H, W) and their divergence in nats (B,)."""
-        plain = ycbcr_to_rgb(synthesise(dequantise(symbols, step[:, None, None, None])))
+        plain = ycbcr_to_rgb(synthesise(dequantise(symbols, step[:, None, None, None]), partition))
         error = (original - plain) * ERROR_GAIN
         posteriors = dict(zip(self.decoder.scales, self.posteriors, strict=True))
         divergences = []
@@ -67,16 +67,16 @@ class LatentTraining(nn.Module):
             divergences.append((0.5 * (spread - 1) + torch.log(prior) - log_sigma).sum((1, 2, 3)))
             return mean + torch.exp(log_sigma) * torch.randn_like(mean)
 
-        painted = self.decoder(symbols, step, draw)
+        painted = self.decoder(symbols, step, draw, partition)
         return painted, torch.stack(divergences).sum(0)
 
 
 def bound(model: LatentTraining, batch: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
     """Negative evidence lower bound less its constants, and divergence, in nats a subpixel, (B,) each."""
     original = batch.float()
-    symbols = quantise(analyse(original), steps[:, None, None, None])
+    symbols, partition = symbols_of(original, steps, model.decoder.kinds)
     with torch.autocast(batch.device.type, torch.bfloat16):
-        painted, divergence = model(original, symbols, steps)
+        painted, divergence = model(original, symbols, steps, partition)
     divergence = divergence / original[0].numel()
     return torch.log((painted - original).square().mean((1, 2, 3)) + 0.5) / 2 + divergence, divergence
 
@@ -99,7 +99,7 @@ def figures(model: LatentTraining, pictures: Tensor) -> dict[str, float]:
 def train_latents(config: BandsConfig, photos: Path, settings: Settings) -> LatentTraining:
     """Train (or take up) the latents of the decoder that `settings` start from."""
     torch.manual_seed(settings.seed)
-    model = LatentTraining(config.shape.decoder)
+    model = LatentTraining(config.shape.decoder, config.shape.kinds)
     if settings.start:
         load_weights(settings.start, model.decoder, "decoder")
     model = channels_last(model, settings.device)

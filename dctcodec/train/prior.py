@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dctcodec.bands.choice import choose
 from dctcodec.bands.config import BandsConfig
 from dctcodec.bands.forecast import Forecasts, known_before
 from dctcodec.bands.order import BANDS, REVEALS
@@ -17,14 +18,14 @@ from dctcodec.bands.prior import PriorNetwork, checkerboard, code_bits, tiles_of
 from dctcodec.bands.transform import analyse, quantise
 from dctcodec.data.photographs import figures_of_sets, training_photos
 from dctcodec.tiles import TILE
-from dctcodec.train.checkpoint import load_weights
+from dctcodec.train.checkpoint import load_weights, read_weights
 from dctcodec.train.loop import train
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.settings import Settings
 
 STEP_RANGE = (10.0, 230.0)
 """Steps are drawn log-uniformly between these."""
-ADAM_ONLY = ("reveal", "conditioning", "input", "head", "skip", "coarse", "up", "fine", "paint", "pool")
+ADAM_ONLY = ("partition", "reveal", "conditioning", "input", "head", "skip", "coarse", "up", "fine", "paint", "pool")
 """Layers of the prior that Muon does not train."""
 ENERGY_FLOOR = 0.3
 """Mean square of a channel, below which its errors no longer weigh more."""
@@ -55,16 +56,24 @@ def reveal_bits(symbols: Tensor, reveal: int, mean: Tensor, scale: Tensor) -> Te
 def loss(model: PriorNetwork, batch: Tensor, reveals: int) -> Tensor:
     """`objective` of the symbols of uint8 crops (n, 3, H, W) at random steps."""
     steps = random_steps(len(batch)).to(batch.device)
-    return objective(model, quantise(analyse(batch.float()), steps[:, None, None, None]), steps, reveals)
+    symbols, partition = symbols_of(batch.float(), steps, model.kinds)
+    return objective(model, symbols, steps, reveals, partition)
 
 
-def objective(model: PriorNetwork, symbols: Tensor, steps: Tensor, each: int) -> Tensor:
+def symbols_of(rgb: Tensor, steps: Tensor, kinds: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
+    """What an encoder makes of images (n, 3, H, W) at their steps (n,): symbols (n, CHANNELS, h, w), and the partitions
+    (n, 4, h, w), None where a model has no kinds of blocks."""
+    partition = choose(rgb, steps, kinds) if kinds else None
+    return quantise(analyse(rgb, partition), steps[:, None, None, None]), partition
+
+
+def objective(model: PriorNetwork, symbols: Tensor, steps: Tensor, each: int, partition: Tensor | None = None) -> Tensor:
     """Estimate, from `each` random reveals of each picture, of the bits a pixel of symbols (n, CHANNELS, h, w), times step / 50 so
     that all qualities weigh about alike; and the error of the forecasts, where the model makes them."""
     reveals = random_reveals(len(symbols), each)
     with torch.autocast(symbols.device.type, torch.bfloat16):
-        forecasts = model.forecasts(symbols, torch.log(steps), reveals)
-        outputs = model(symbols, torch.log(steps), reveals, forecasts)
+        forecasts = model.forecasts(symbols, torch.log(steps), reveals, partition)
+        outputs = model(symbols, torch.log(steps), reveals, forecasts, partition)
     total = symbols.new_zeros(())
     for number, (output, reveal) in enumerate(zip(outputs, reveals.flatten().tolist(), strict=True)):
         picture = number // each
@@ -72,7 +81,10 @@ def objective(model: PriorNetwork, symbols: Tensor, steps: Tensor, each: int) ->
     if forecasts:
         total = total + forecast_error(forecasts, symbols, steps)
     pixels = symbols.shape[0] * symbols.shape[2] * symbols.shape[3] * TILE**2
-    return total * len(REVEALS) / each / pixels
+    total = total * len(REVEALS) / each / pixels
+    if not model.partition or partition is None:
+        return total
+    return total + model.partition.code.bits(partition, steps) / pixels
 
 
 def forecast_error(forecasts: Forecasts, symbols: Tensor, steps: Tensor) -> Tensor:
@@ -89,12 +101,17 @@ def code_lengths(model: PriorNetwork, pictures: Tensor, steps: tuple[float, ...]
     """Bits a pixel of uint8 (n, 3, H, W) pictures under the float model at each step."""
     figures = {}
     for step in steps:
-        total = 0.0
+        total = side = 0.0
         for picture in pictures:
-            symbols = quantise(analyse(picture[None].float()), step)
-            outputs = model(symbols, symbols.new_full((1,), math.log(step)), torch.arange(len(REVEALS))[None])
+            steps_of = torch.full((1,), step, device=picture.device)
+            symbols, partition = symbols_of(picture[None].float(), steps_of, model.kinds)
+            outputs = model(symbols, torch.log(steps_of), torch.arange(len(REVEALS))[None], partition=partition)
             total += sum(reveal_bits(symbols[0], r, *output).item() for r, output in enumerate(outputs))
-        figures[f"bpp@{step:g}"] = total / (pictures.numel() / 3)
+            if model.partition and partition is not None:
+                side += model.partition.code.bits(partition, steps_of).item()
+        figures[f"bpp@{step:g}"] = (total + side) / (pictures.numel() / 3)
+        if model.partition:
+            figures[f"partition@{step:g}"] = side / (pictures.numel() / 3)
     return figures
 
 
@@ -103,12 +120,21 @@ def optimiser_of(model: PriorNetwork, rate: float) -> Optimiser:
     return Optimiser(model, rate, 1 / 3, adam_only=ADAM_ONLY)
 
 
+def expand_prior(network: PriorNetwork, path: Path) -> None:
+    """Load the weights of a prior that may have no forecast, and no kinds of blocks: what is told of them begins at 0, and the
+    symbols of each kind begin with the one `skip` that there is. Raises ModelError."""
+    load_weights(path, network, "prior", new=("forecast.", "partition."))
+    if network.partition and "partition.planes.weight" not in read_weights(path, "prior"):
+        for skip in network.partition.skips:
+            skip.load_state_dict(network.skip.state_dict())
+
+
 def train_prior(config: BandsConfig, photos: Path, settings: Settings, forecast_alone: bool = False) -> PriorNetwork:
     """Train (or take up) a prior, or its forecast alone, on the photographs of a folder. It may start from one that has none."""
     torch.manual_seed(settings.seed)
-    model = PriorNetwork(config.shape.prior)
+    model = PriorNetwork(config.shape.prior, config.shape.kinds)
     if settings.start:
-        load_weights(settings.start, model, "prior", new=("forecast.",))
+        expand_prior(model, settings.start)
     model.requires_grad_(not forecast_alone)
     if model.forecast:
         model.forecast.requires_grad_()

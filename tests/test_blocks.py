@@ -1,0 +1,447 @@
+"""Adaptive blocks: their transforms, the encoder's choice, the partition's code, and networks that are told of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import save_file
+
+from dctcodec import Codec, FormatError, ModelError, container, installed
+from dctcodec.bands import blocks, coder
+from dctcodec.bands.choice import choose
+from dctcodec.bands.config import BandsConfig, BandsShape, from_table
+from dctcodec.bands.decoder import Decoder, DecoderShape
+from dctcodec.bands.exact_prior import ExactPrior
+from dctcodec.bands.export import to_integers
+from dctcodec.bands.forecast import ForecastShape
+from dctcodec.bands.order import BANDS, CHANNELS, PARTS, REVEALS
+from dctcodec.bands.partition import PartitionCode, PartitionNetwork
+from dctcodec.bands.prior import PriorNetwork, PriorShape
+from dctcodec.bands.transform import analyse, coefficients, consistent, dequantise, quantise, synthesise
+from dctcodec.errors import ConfigError
+from dctcodec.exact.layers import Arithmetic
+from dctcodec.metrics import psnr
+from dctcodec.tiles import dct_basis, rgb_to_ycbcr
+from dctcodec.train import decoder as decoder_training
+from dctcodec.train import prior as prior_training
+from dctcodec.train.checkpoint import AVERAGE
+from dctcodec.train.export import export_bands
+
+CPU = torch.device("cpu")
+EVERY = tuple(range(len(blocks.KINDS)))
+SQUARES = blocks.kinds_of(("32x32", "16x16", "8x8", "4x4"))
+SETS = [SQUARES, EVERY, (0, 1), (0, 3)]
+SMALL = PriorShape(width=16, blocks=1, forecast=ForecastShape(width=8, coarse=1, fine=1))
+NARROW = DecoderShape(widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1))
+
+
+def partition_of(height: int, width: int, kinds: tuple[int, ...] = EVERY, seed: int = 0) -> torch.Tensor:
+    """A random partition (4, height, width) of some kinds."""
+    random = np.random.default_rng(seed)
+    large, small = blocks.large_kinds(kinds), blocks.small_kinds(kinds)
+    chosen = np.broadcast_to(random.choice(large, (height, width)), (4, height, width))
+    if small:
+        split = random.random((height, width)) < 0.6
+        chosen = np.where(split, random.choice(small, (4, height, width)), chosen)
+    return torch.from_numpy(chosen.astype(np.int64))
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(0, 50, shape).astype(np.float32))
+
+
+def edges(height: int, width: int) -> torch.Tensor:
+    """RGB (1, 3, height, width): a gradient on the left half, small black boxes on white on the right one."""
+    random = np.random.default_rng(0)
+    levels = np.tile(np.arange(width) * 0.5, (height, 1))
+    levels[:, width // 2 :] = 255
+    for _ in range(height * width // 500):
+        top, left = random.integers(height), random.integers(width // 2, width)
+        levels[top : top + random.integers(2, 9), left : left + random.integers(2, 9)] = 0
+    return torch.from_numpy(levels.astype(np.float32)).expand(1, 3, -1, -1).contiguous()
+
+
+# --- transforms
+
+
+@pytest.mark.parametrize("kinds", [(kind,) if kind >= blocks.LARGE else (0, kind) for kind in EVERY[1:]] + [EVERY])
+def test_a_transform_is_orthonormal(kinds: tuple[int, ...]):
+    tiles, matrices = noise(40, 3, 32, 32), blocks.float_matrices(CPU)
+    partition = partition_of(5, 8, tuple(sorted({0, *kinds}))).flatten(1).T
+    transformed = blocks.forward(tiles, partition, matrices)
+    assert torch.allclose(blocks.inverse(transformed, partition, matrices), tiles, atol=1e-3)
+    assert torch.allclose(transformed.square().sum((1, 2, 3)), tiles.square().sum((1, 2, 3)), rtol=1e-5)
+
+
+def test_position_0_is_the_tiles_mean_in_every_partition():
+    tiles = noise(40, 3, 32, 32)
+    transformed = blocks.forward(tiles, partition_of(5, 8).flatten(1).T, blocks.float_matrices(CPU))
+    assert torch.allclose(transformed[..., 0, 0], 32 * tiles.mean((2, 3)), atol=1e-2)
+
+
+def test_a_flat_tile_is_its_mean_alone():
+    tiles = torch.full((40, 3, 32, 32), 7.0)
+    transformed = blocks.forward(tiles, partition_of(5, 8).flatten(1).T, blocks.float_matrices(CPU))
+    assert torch.allclose(transformed[..., 0, 0], torch.tensor(224.0))
+    assert transformed.flatten(2)[..., 1:].abs().max() < 1e-3
+
+
+def test_a_whole_tile_is_transformed_as_ever():
+    rgb, whole = noise(1, 3, 70, 100) + 128, blocks.whole(3, 4)[None]
+    assert torch.equal(analyse(rgb, whole), analyse(rgb))
+    symbols = quantise(analyse(rgb), 30.0)
+    assert torch.equal(synthesise(symbols, whole), synthesise(symbols))
+
+
+def test_a_blocks_frequency_is_at_its_interleaved_position():
+    """A cosine in one 8x8 block of one quadrant excites its own position alone."""
+    tile, kind = torch.zeros(1, 3, 32, 32), blocks.KINDS.index((8, 8))
+    basis = dct_basis(8, CPU)
+    tile[0, 0, 16 + 8 : 32, 0:8] = basis[3][:, None] * basis[2]  # lower left quadrant, its lower left block
+    transformed = blocks.forward(tile, torch.full((1, 4), kind), blocks.float_matrices(CPU))[0, 0]
+    place = ((3 * 2 + 1) * 2 + 1, (2 * 2 + 0) * 2 + 0)
+    assert transformed[place] == pytest.approx(1, abs=1e-4) and transformed.square().sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_the_first_positions_are_those_of_the_whole():
+    tiles, partition, matrices = noise(40, 3, 32, 32), partition_of(5, 8).flatten(1).T, blocks.float_matrices(CPU)
+    whole = blocks.forward(tiles, partition, matrices)
+    side = blocks.SMALLEST_SIDE
+    first = blocks.forward(tiles, partition, matrices, side)
+    assert torch.allclose(first, whole[..., :side, :side], atol=1e-3)
+    padded = torch.nn.functional.pad(first, (0, 32 - side, 0, 32 - side))
+    assert torch.allclose(blocks.inverse(first, partition, matrices), blocks.inverse(padded, partition, matrices), atol=1e-3)
+
+
+def test_what_is_added_keeps_to_the_symbols_of_each_block():
+    partition, step = partition_of(2, 3)[None], 24.0
+    kept = consistent(noise(1, 3, 64, 96), torch.tensor([step]), partition)
+    assert (quantise(coefficients(kept, partition), step * 1.01).abs() <= 1).all()
+    assert (coefficients(kept, partition) / dequantise(torch.ones(1, len(CHANNELS), 2, 3), step)).abs().max() <= 0.501
+
+
+def test_a_partition_is_packed_with_its_symbols():
+    symbols, partition = torch.ones(len(CHANNELS), 2, 3, dtype=torch.int32), partition_of(2, 3)
+    packed = blocks.packed(symbols, partition)
+    assert packed.dtype == torch.int32 and len(packed) == len(CHANNELS) + 4
+    assert all(torch.equal(*pair) for pair in zip(blocks.unpacked(packed), (symbols, partition), strict=True))
+    assert blocks.packed(symbols, None) is symbols and blocks.unpacked(symbols)[1] is None
+
+
+@pytest.mark.parametrize("names", [("16x16",), ("32x32", "64x64"), ("32x32", "8x8", "8x8"), (8, "32x32")])
+def test_kinds_are_known_different_and_have_the_whole_tile(names: tuple[str, ...]):
+    with pytest.raises(ModelError, match="with 32x32"):
+        blocks.kinds_of(names)
+    with pytest.raises(ConfigError, match="with 32x32"):
+        from_table({"description": "a", "blocks": list(names)})
+
+
+# --- the encoder's choice
+
+
+@pytest.mark.parametrize("kinds", SETS)
+def test_a_choice_is_a_partition_of_the_kinds_asked_for(kinds: tuple[int, ...]):
+    chosen = choose(edges(70, 130), torch.tensor([30.0]), kinds)
+    assert chosen.shape == (1, 4, 3, 5) and set(chosen.unique().tolist()) <= set(kinds)
+    assert (chosen[0, :, (chosen[0] < blocks.LARGE).any(0)].diff(dim=0) == 0).all()
+
+
+def test_boxes_are_in_small_blocks_and_gradients_in_large_ones():
+    chosen = choose(edges(96, 192), torch.tensor([30.0]), SQUARES)[0]
+    assert (chosen[:, :, :2] == 0).all() and (chosen[:, :, 4:] >= blocks.LARGE).all()
+
+
+def test_a_choice_needs_fewer_bits_and_is_nearer():
+    """By the same proxy for bits, and the plain inverse transform."""
+    rgb, step = edges(96, 192), 40.0
+
+    def cost(partition: torch.Tensor | None) -> tuple[float, float]:
+        symbols = quantise(analyse(rgb, partition), step)
+        error = synthesise(dequantise(symbols, step), partition) - rgb_to_ycbcr(rgb)
+        return (symbols != 0).sum().item(), error.square().mean().item()
+
+    assert all(new < 0.9 * old for new, old in zip(cost(choose(rgb, torch.tensor([step]), SQUARES)), cost(None), strict=True))
+
+
+def test_images_of_a_batch_are_chosen_for_apart():
+    rgb, steps = torch.cat([edges(64, 96), edges(64, 96).flip(3)]), torch.tensor([20.0, 90.0])
+    both = choose(rgb, steps, SQUARES)
+    assert all(torch.equal(both[n], choose(rgb[n : n + 1], steps[n : n + 1], SQUARES)[0]) for n in range(2))
+
+
+# --- the partition's code
+
+
+def partition_tensors(kinds: tuple[int, ...], seed: int = 0) -> dict[str, torch.Tensor]:
+    torch.manual_seed(seed)
+    network = PartitionNetwork(kinds)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.03)
+    tensors = {"kinds": torch.tensor(kinds), "bounds": network.bounds, "tiles": network.tiles.counts()}
+    tensors |= {"quadrants": network.quadrants.counts()} if network.quadrants else {}
+    return {f"partition.{name}": tensor.detach() for name, tensor in tensors.items()}
+
+
+CODES = {kinds: PartitionCode(partition_tensors(kinds)) for kinds in SETS}
+TABLES = coder.Tables(**coder.integer_tables(np.zeros(1), lambda x: 1 / (1 + np.exp(-x))))
+
+
+def sent(code: PartitionCode, partition: torch.Tensor, step16: int) -> bytes:
+    return coder.encode([], TABLES, [(entries, now.keys, now.table) for now, _, entries in code.steps(partition, step16)])
+
+
+def received(code: PartitionCode, data: bytes, height: int, width: int, step16: int) -> torch.Tensor:
+    reader, partition = coder.Reader(data, TABLES), blocks.whole(height, width)
+    for now, take, _ in code.steps(partition, step16):
+        take(reader.take_plain(now.keys, now.table))
+    return partition
+
+
+@given(st.sampled_from(SETS), st.integers(1, 9), st.integers(1, 9), st.integers(1, 65535), st.integers(0, 99))
+def test_a_partition_comes_back(kinds: tuple[int, ...], height: int, width: int, step16: int, seed: int):
+    code, partition = CODES[kinds], partition_of(height, width, kinds, seed)
+    data = sent(code, partition, step16)
+    assert torch.equal(received(code, data, height, width, step16), partition)
+    bits = code.tile_bits(partition, step16).sum().item()
+    assert bits - 32 <= 8 * len(data) <= bits + 96
+
+
+@given(st.binary(min_size=4, max_size=80).filter(lambda data: any(data[:4])), st.sampled_from(SETS))
+def test_any_bytes_are_a_partition_of_the_kinds(data: bytes, kinds: tuple[int, ...]):
+    code = CODES[kinds]
+    code.check(received(code, data[: len(data) // 4 * 4], 3, 5, 480))
+
+
+def test_a_partition_of_other_kinds_is_not_sent():
+    code = CODES[SQUARES]
+    for kind, place in ((1, slice(None)), (0, slice(0, 1)), (9, slice(None))):
+        partition = torch.full((4, 2, 2), SQUARES[1])
+        partition[place, 1, 1] = kind
+        with pytest.raises(ValueError, match="partition"):
+            code.check(partition)
+
+
+def test_the_trained_model_of_a_partition_is_the_one_in_integers():
+    for kinds in SETS:
+        torch.manual_seed(0)
+        network = PartitionNetwork(kinds)
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.03)
+        partitions = torch.stack([partition_of(4, 6, kinds, seed) for seed in range(2)])
+        steps = torch.tensor([20.0, 120.0])
+        whole = sum(
+            CODES[kinds].tile_bits(one, round(16 * step)).sum() for one, step in zip(partitions, steps.tolist(), strict=True)
+        )
+        assert network.bits(partitions, steps).item() == pytest.approx(whole.item(), rel=1e-2)
+
+
+@pytest.mark.parametrize("name", ["tiles", "quadrants", "kinds"])
+def test_damaged_tables_are_told(name: str):
+    tensors = partition_tensors(SQUARES)
+    tensors[f"partition.{name}"] = torch.zeros_like(tensors[f"partition.{name}"])
+    with pytest.raises(ModelError, match="damaged"):
+        PartitionCode(tensors)
+
+
+# --- the prior
+
+
+def network(kinds: tuple[int, ...], seed: int = 0) -> PriorNetwork:
+    """A fresh network whose layers all say something."""
+    torch.manual_seed(seed)
+    made = PriorNetwork(SMALL, kinds)
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if any(word in name for word in ("partition", "skip", "paint", "pool")):
+                parameter.normal_(0, 0.05)
+    return made
+
+
+def symbols_of(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    """Random symbols, few of the fine ones, extreme now and then."""
+    random = np.random.default_rng(seed)
+    values = random.integers(-4, 5, (len(CHANNELS), height, width)) * (random.random((len(CHANNELS), height, width)) < 0.2)
+    values[random.random(values.shape) < 0.0005] = 32767
+    return torch.from_numpy(values.astype(np.int32))
+
+
+def distributions(prior: ExactPrior, symbols: torch.Tensor, partition: torch.Tensor, step16: int) -> torch.Tensor:
+    """Mean and scale of every symbol in each reveal, put together."""
+    found = []
+    for reveal, now in enumerate(REVEALS):
+        forecast = prior.forecast(symbols, now.band, step16, partition)
+        mean, scale = prior.means(symbols, reveal, step16, forecast, partition)
+        for part, channels in enumerate(PARTS[now.band]):
+            rows = [channel - now.start for channel in channels]
+            scale[rows] = prior.scales(symbols, now.band, part, scale[rows], partition)
+        found.append(torch.stack([mean, scale]).cpu())
+    return torch.cat(found, 1)
+
+
+@pytest.mark.parametrize("kinds", [SQUARES, EVERY])
+@pytest.mark.parametrize("size", [(1, 1), (3, 4)])
+def test_every_arithmetic_and_number_of_threads_gives_the_same(
+    kinds: tuple[int, ...], size: tuple[int, int], threads: Callable[[int], None]
+):
+    tensors, symbols, partition = to_integers(network(kinds)), symbols_of(*size), partition_of(*size, kinds)
+    first = distributions(ExactPrior(tensors, Arithmetic("float64", CPU)), symbols, partition, 640)
+    for kind in ("float32", "int8"):
+        for count in (1, 2):
+            threads(count)
+            assert torch.equal(distributions(ExactPrior(tensors, Arithmetic(kind, CPU)), symbols, partition, 640), first)
+
+
+def test_tiles_at_once_do_not_matter(monkeypatch: pytest.MonkeyPatch):
+    prior = ExactPrior(to_integers(network(SQUARES)), Arithmetic("float32", CPU))
+    symbols, partition = symbols_of(3, 4), partition_of(3, 4, SQUARES)
+    whole = distributions(prior, symbols, partition, 640)
+    monkeypatch.setattr("dctcodec.bands.exact_forecast.TILES_AT_ONCE", 5)
+    assert torch.equal(distributions(prior, symbols, partition, 640), whole)
+
+
+def test_the_float_network_is_the_one_in_integers():
+    made, partition = network(SQUARES), partition_of(3, 4, SQUARES)
+    symbols = symbols_of(3, 4).clamp(-9, 9)
+    exact = distributions(ExactPrior(to_integers(made), Arithmetic("float64", CPU)), symbols, partition, 800)
+    with torch.no_grad():
+        pairs = made(
+            symbols[None].float(), torch.log(torch.tensor([50.0])), torch.arange(len(REVEALS))[None], partition=partition[None]
+        )
+    difference = (torch.cat([torch.stack(pair) for pair in pairs], 1) - exact).abs()
+    assert difference.max() <= 3 and difference.mean() < 0.25
+
+
+def test_the_partition_matters_to_every_part_of_the_prior():
+    prior = ExactPrior(to_integers(network(SQUARES)), Arithmetic("float32", CPU))
+    symbols, split = symbols_of(2, 2), partition_of(2, 2, SQUARES[1:2] and SQUARES, seed=1)
+    first = distributions(prior, symbols, blocks.whole(2, 2), 640)
+    second = distributions(prior, symbols, split, 640)
+    assert (first[0] != second[0]).any() and (first[1] != second[1]).any()
+
+
+def test_networks_of_whole_tiles_begin_those_of_blocks(tmp_path: Path):
+    """What they say of tiles that are not split is the same, to the bit."""
+    plain, painter = PriorNetwork(SMALL), Decoder(NARROW)
+    torch.nn.init.normal_(plain.skip.weight, std=0.02)
+    torch.nn.init.normal_(painter.paint.weight, std=0.02)
+    save_file({AVERAGE + f"prior.{name}": tensor for name, tensor in plain.state_dict().items()}, tmp_path / "prior.safetensors")
+    save_file({AVERAGE + f"decoder.{name}": t for name, t in painter.state_dict().items()}, tmp_path / "decoder.safetensors")
+    told, told_painter = PriorNetwork(SMALL, SQUARES), Decoder(NARROW, SQUARES)
+    prior_training.expand_prior(told, tmp_path / "prior.safetensors")
+    decoder_training.expand_weights(told_painter, tmp_path / "decoder.safetensors")
+    symbols, whole, step = symbols_of(2, 3).clamp(-9, 9)[None].float(), blocks.whole(2, 3)[None], torch.tensor([40.0])
+    every = torch.arange(len(REVEALS))[None]
+    with torch.no_grad():
+        pairs = zip(plain(symbols, torch.log(step), every), told(symbols, torch.log(step), every, partition=whole), strict=True)
+        assert all(torch.equal(one, other) for first, second in pairs for one, other in zip(first, second, strict=True))
+        assert torch.equal(painter(symbols, step), told_painter(symbols, step, partition=whole))
+    assert all(torch.equal(skip.weight, plain.skip.weight) for skip in told.partition.skips)
+
+
+def test_every_weight_that_blocks_add_is_trained():
+    torch.manual_seed(0)
+    batch = edges(96, 96).to(torch.uint8).expand(2, -1, -1, -1)
+    prior, painter = network(SQUARES), Decoder(NARROW, SQUARES)
+    torch.nn.init.normal_(painter.paint.weight, std=0.02)
+    for _ in range(3):  # reveals are drawn
+        prior_training.loss(prior, batch, len(REVEALS)).backward()
+    decoder_training.loss(painter, batch).backward()
+    for model in (prior, painter):
+        for name, parameter in model.named_parameters():
+            if "partition" in name:
+                assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+# --- files
+
+
+@pytest.fixture(scope="module")
+def codec_of_blocks(tmp_path_factory: pytest.TempPathFactory) -> Codec:
+    """A codec with adaptive blocks that nobody trained."""
+    folder, config = (
+        tmp_path_factory.mktemp("blocks"),
+        BandsConfig("blocks", BandsShape(SMALL, NARROW, ("32x32", "16x16", "8x8", "4x4"))),
+    )
+    for name, model in (("prior", network(SQUARES)), ("decoder", Decoder(NARROW, SQUARES))):
+        save_file(
+            {AVERAGE + key: tensor.contiguous() for key, tensor in model.state_dict().items()}, folder / f"{name}.safetensors"
+        )
+    export_bands(folder / "models" / "tiny", config, folder / "prior.safetensors", folder / "decoder.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(installed, "_PLACES", (folder / "models",))
+        return Codec("tiny", "cpu")
+
+
+@pytest.fixture(scope="module")
+def lines() -> Image.Image:
+    return Image.fromarray(edges(75, 150)[0].permute(1, 2, 0).to(torch.uint8).numpy())
+
+
+@pytest.fixture(scope="module")
+def data(codec_of_blocks: Codec, lines: Image.Image) -> bytes:
+    return codec_of_blocks.encode(lines, quality=60)
+
+
+def test_a_file_has_its_partition(codec_of_blocks: Codec, lines: Image.Image, data: bytes):
+    header, symbols = codec_of_blocks.symbols(data)
+    pixels = torch.from_numpy(np.array(lines)).permute(2, 0, 1)[None].float()
+    _, partition = blocks.unpacked(symbols)
+    assert torch.equal(partition, choose(pixels, torch.tensor([header.step]), SQUARES)[0]) and (partition > 0).any()
+    assert 0 <= 8 * len(data) - codec_of_blocks.code_length(data) < 8 * 28 + 64 + 0.01 * codec_of_blocks.code_length(data)
+    assert codec_of_blocks.tile_bits(data).sum() == pytest.approx(codec_of_blocks.code_length(data), rel=0.05)
+    back = codec_of_blocks.decode(data)
+    assert back.size == lines.size and psnr(lines, back) > 25
+
+
+def test_a_grey_file_of_blocks(codec_of_blocks: Codec, lines: Image.Image):
+    back = codec_of_blocks.decode(codec_of_blocks.encode(lines.convert("L"), quality=60))
+    assert back.mode == "L" and psnr(lines.convert("L"), back) > 25
+
+
+def test_every_prefix_of_a_file_of_blocks_is_an_image(codec_of_blocks: Codec, lines: Image.Image, data: bytes):
+    lengths = [*range(container.HEADER_BYTES, container.HEADER_BYTES + 24), *np.linspace(60, len(data), 9, dtype=int).tolist()]
+    found = [psnr(lines, codec_of_blocks.decode(data[:length], partial=True)) for length in lengths]
+    assert found[-1] == psnr(lines, codec_of_blocks.decode(data)) and found[-1] - found[0] > 10
+
+
+def test_coarse_bands_keep_the_partition(codec_of_blocks: Codec, lines: Image.Image, data: bytes):
+    whole, coarse = (codec_of_blocks.decode(data, bands=bands) for bands in (len(BANDS), 4))
+    assert psnr(lines, coarse) < psnr(lines, whole)
+
+
+def test_effort_knows_the_blocks(codec_of_blocks: Codec, lines: Image.Image, data: bytes):
+    searched = codec_of_blocks.encode(lines, quality=60, effort=3)
+    _, first = blocks.unpacked(codec_of_blocks.symbols(data)[1])
+    _, second = blocks.unpacked(codec_of_blocks.symbols(searched)[1])
+    assert torch.equal(first, second) and searched != data
+    weight = 1 / 5 * codec_of_blocks.symbols(data)[0].step ** 2
+
+    def cost(file: bytes) -> float:
+        error = (np.asarray(codec_of_blocks.decode(file), float) - np.asarray(lines, float)) ** 2
+        return error.sum() + weight * 8 * len(file)
+
+    assert cost(searched) < cost(data)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 255))
+def test_changed_bytes_are_refused(codec_of_blocks: Codec, data: bytes, place: int, byte: int):
+    changed = bytearray(data)
+    changed[place % len(data)] ^= byte or 1
+    with pytest.raises((FormatError, ModelError)):
+        codec_of_blocks.symbols(bytes(changed))
+
+
+@given(st.binary(min_size=4, max_size=200))
+def test_any_payload_is_an_image_or_refused(codec_of_blocks: Codec, data: bytes, payload: bytes):
+    header = container.parse(data)[0]
+    file = container.write(header, payload[: len(payload) // 4 * 4])
+    try:
+        _, symbols = codec_of_blocks.symbols(file)
+    except FormatError:
+        return
+    codec_of_blocks.family.prior.partition.check(blocks.unpacked(symbols)[1])
