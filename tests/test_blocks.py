@@ -25,6 +25,7 @@ from dctcodec.bands.prior import PriorNetwork, PriorShape
 from dctcodec.bands.transform import analyse, coefficients, consistent, dequantise, quantise, synthesise
 from dctcodec.errors import ConfigError
 from dctcodec.exact.layers import Arithmetic
+from dctcodec.family import Parameters
 from dctcodec.metrics import psnr
 from dctcodec.tiles import dct_basis, rgb_to_ycbcr
 from dctcodec.train import decoder as decoder_training
@@ -414,6 +415,15 @@ def test_coarse_bands_keep_the_partition(codec_of_blocks: Codec, lines: Image.Im
     assert psnr(lines, coarse) < psnr(lines, whole)
 
 
+def test_a_preview_knows_the_blocks(codec_of_blocks: Codec, lines: Image.Image, data: bytes):
+    family, (header, symbols) = codec_of_blocks.family, codec_of_blocks.symbols(data)
+    small = family.preview(container.parse(data).payload, header.size, Parameters(header.step16), 4, False)
+    coded, partition = blocks.unpacked(symbols)
+    whole = synthesise(dequantise(coded[None].float(), header.step), partition[None])
+    assert small.shape == (3, whole.shape[2] // 4, whole.shape[3] // 4)
+    assert (rgb_to_ycbcr(small[None])[:, 0].mean() - whole[:, 0].mean()).abs() < 2
+
+
 def test_effort_knows_the_blocks(codec_of_blocks: Codec, lines: Image.Image, data: bytes):
     searched = codec_of_blocks.encode(lines, quality=60, effort=3)
     _, first = blocks.unpacked(codec_of_blocks.symbols(data)[1])
@@ -438,7 +448,7 @@ def test_changed_bytes_are_refused(codec_of_blocks: Codec, data: bytes, place: i
 
 @given(st.binary(min_size=4, max_size=200))
 def test_any_payload_is_an_image_or_refused(codec_of_blocks: Codec, data: bytes, payload: bytes):
-    header = container.parse(data)[0]
+    header = container.parse(data).header
     file = container.write(header, payload[: len(payload) // 4 * 4])
     try:
         _, symbols = codec_of_blocks.symbols(file)

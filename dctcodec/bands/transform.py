@@ -54,8 +54,8 @@ def synthesise(coded: Tensor, partition: Tensor | None = None) -> Tensor:
 
 
 def synthesise_reduced(coded: Tensor, side: int, partition: Tensor | None = None) -> Tensor:
-    """`synthesise` at a lower resolution: tiles of `side` x `side` pixels, from the frequencies below `side` alone; where there is a
-    partition, from means of pixels."""
+    """`synthesise` at a lower resolution: tiles of `side` x `side` pixels, from the frequencies below `side` alone; where there is
+    a partition, from means of pixels."""
     if partition is not None:
         return avg_pool2d(synthesise(coded, partition), TILE // side)
     batch, _, h, w = coded.shape
