@@ -1,9 +1,9 @@
-"""The hierarchical decoder: symbols -> picture, top-down from the tile grid to the pixels.
+"""The hierarchical decoder: symbols -> image, top-down from the tile grid to the pixels.
 
 As in figure 8 of the DCT-VAE paper, the features start from the context at 1/32 of the resolution and go up the scales; at
 the start of each scale the context image (the inverse DCT of what was received) is added. Each scale may hold a latent with a
 learned prior, drawn at temperature tau; at tau = 0 the latents vanish and the decoder gives its best estimate.
-Fully convolutional over the whole picture, so tiles leave no seams. Whatever the network makes of a picture unlike those
+Fully convolutional over the whole image, so tiles leave no seams. Whatever the network makes of an image unlike those
 it knows, no coefficient leaves its symbol by more than half a step. Float arithmetic, any device; in bfloat16 where that is fast.
 """
 
@@ -119,7 +119,7 @@ class Scale(nn.Module):
         if self.partition is not None and kinds is not None:
             received = received + self.partition(kinds)
         features = received if above is None or self.up is None else F.pixel_shuffle(self.up(above), 2).add_(received)
-        del above, received  # large pictures: each is a copy of the picture's size
+        del above, received  # large images: each is a copy of the image's size
         for block in self.blocks[:-1]:
             features = block(features, log_step)
         if draw is not None:
@@ -128,7 +128,7 @@ class Scale(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Symbols (B, CHANNELS, h, w) to a picture. `kinds`: numbers of the kinds of blocks that a tile may have, none where all are
+    """Symbols (B, CHANNELS, h, w) to an image. `kinds`: numbers of the kinds of blocks that a tile may have, none where all are
     32x32."""
 
     def __init__(self, shape: DecoderShape = DecoderShape(), kinds: tuple[int, ...] = ()):
@@ -164,7 +164,7 @@ class Decoder(nn.Module):
 def reconstruct(
     decoder: Decoder, symbols: Tensor, step: float, temperature: float, seed: int, partition: Tensor | None = None
 ) -> Tensor:
-    """The picture of symbols (CHANNELS, h, w) and a partition (4, h, w): RGB float32 (3, 32 h, 32 w), not clamped.
+    """The image of symbols (CHANNELS, h, w) and a partition (4, h, w): RGB float32 (3, 32 h, 32 w), not clamped.
 
     At a `temperature` above 0 each scale's latent is drawn with noise that depends on `seed` and the scale alone.
     """

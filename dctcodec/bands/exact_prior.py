@@ -1,4 +1,4 @@
-"""The prior's network in exact integer arithmetic (see `exact_layers.py`)."""
+"""The prior's network in exact integer arithmetic (see `exact/layers.py`)."""
 
 import torch
 from torch import Tensor
@@ -14,8 +14,8 @@ from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX
 
 
 class ExactPrior:
-    """The network over one picture's tile grid. `tensors` as `export.to_integers` makes them. Where it has kinds of blocks, each
-    method takes the picture's `partition`, int64 (4, h, w), else None."""
+    """The network over one image's tile grid. `tensors` as `export.to_integers` makes them. Where it has kinds of blocks, each
+    method takes the image's `partition`, int64 (4, h, w), else None."""
 
     def __init__(self, tensors: dict[str, Tensor], arithmetic: Arithmetic):
         self.arithmetic = arithmetic
@@ -45,7 +45,7 @@ class ExactPrior:
         """The input layer without its terms that are zero before a reveal."""
         weight, count = tensors["input.weight"], _channels_known(reveal)
         if weight.shape[1] != FEATURES * INPUT_CHANNELS + 1:
-            raise ModelError("the prior's input has another number of terms: it is damaged, or of another version")
+            raise ModelError("the prior's input has the wrong number of terms: the model is damaged or from another version")
         starts = range(0, FEATURES * INPUT_CHANNELS, INPUT_CHANNELS)
         terms = [*(term for start in starts for term in range(start, start + count)), FEATURES * INPUT_CHANNELS]
         return Layer(weight[:, terms], tensors["input.offset"], tensors["input.shift"], self._plain)

@@ -1,4 +1,4 @@
-"""The family of dct-bands: whole pictures in YCbCr, all frequencies, a masked-diffusion prior, one decoder over all tiles."""
+"""The family of dct-bands: whole images in YCbCr, all frequencies, a masked-diffusion prior, one decoder over all tiles."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,8 +1,8 @@
-"""The forecast: what is known of a picture, painted, and what its painting says of the frequencies not yet known.
+"""The forecast: what is known of an image, painted, and what its painting says of the frequencies not yet known.
 
 The network on the tile grid sees a tile as one point, and cannot tell from known frequencies where in the tile an edge lies; so
 it knows how large the next symbols will be, but not their signs. The forecast can: before each band it takes the inverse DCT
-of the symbols of the bands before, runs a small convolutional network over the picture's pixels, and the DCT of what that paints
+of the symbols of the bands before, runs a small convolutional network over the image's pixels, and the DCT of what that paints
 is added to the means of the band. The mean activations of each tile are added to its scales.
 
 Trained in float with the rounding of the exact form in the loop (`layers.py`); `exact_forecast.py` runs the integers.
@@ -28,7 +28,7 @@ FIRST_BAND = 2
 COARSE, FINE = 8, 4
 """Pixels a feature, of the two scales."""
 IMAGE_GAIN = 0.5
-"""The painted picture, in steps, enters this much smaller."""
+"""The painted image, in steps, enters this much smaller."""
 PAINT_GAIN = 0.5
 """What is painted is this many steps a unit."""
 TOLD_LIMIT = 32.0
@@ -47,7 +47,7 @@ class ForecastShape:
 
 
 class Forecasts(NamedTuple):
-    """Forecasts of n samples of a batch: which they are, their pictures and bands, int64 (n,), and what `Forecast` gives."""
+    """Forecasts of n samples of a batch: which they are, their images and bands, int64 (n,), and what `Forecast` gives."""
 
     rows: Tensor
     pictures: Tensor

@@ -15,8 +15,8 @@ from dctcodec.progress import Tick, no_tick
 
 
 class MaskedPrior:
-    """A prior over the symbols of a picture, int32 (CHANNELS, h, w); where the model has kinds of blocks, (CHANNELS + 4, h, w): the
-    picture's partition with them, as `blocks.packed` puts it. Everything here is exact."""
+    """A prior over the symbols of an image, int32 (CHANNELS, h, w); where the model has kinds of blocks, (CHANNELS + 4, h, w): the
+    image's partition with them, as `blocks.packed` puts it. Everything here is exact."""
 
     def __init__(self, network: ExactPrior, tables: coder.Tables, partition: PartitionCode | None = None):
         self.network, self.tables, self.partition = network, tables, partition

@@ -134,11 +134,11 @@ class PriorNetwork(nn.Module):
         forecasts: Forecasts | None = None,
         partition: Tensor | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
-        """Distributions of the symbols of some reveals of each picture, given all that is sent before.
+        """Distributions of the symbols of some reveals of each image, given all that is sent before.
 
         `symbols`: float (B, CHANNELS, h, w); `log_step`: (B,), ln of the step; `reveals`: int64 (B, R); `forecasts`: those of
         `self.forecasts`, if they are at hand; `partition`: int64 (B, 4, h, w), None where the network has no kinds of blocks.
-        Returns B * R pairs, picture by picture: mean in 1/16 symbols and scale index, float (n, h, w), n channels of the reveal.
+        Returns B * R pairs, image by image: mean in 1/16 symbols and scale index, float (n, h, w), n channels of the reveal.
         """
         height, width = symbols.shape[-2:]
         reveal, source = reveals.flatten(), torch.arange(len(symbols)).repeat_interleave(reveals.shape[1])
@@ -166,7 +166,7 @@ class PriorNetwork(nn.Module):
         return split.float().clamp(-TOLD_LIMIT, TOLD_LIMIT) + planes.float().clamp(-TOLD_LIMIT, TOLD_LIMIT)
 
     def forecasts(self, symbols: Tensor, log_step: Tensor, reveals: Tensor, partition: Tensor | None = None) -> Forecasts | None:
-        """The forecasts that `forward` would need of the same pictures and reveals; None if there are none."""
+        """The forecasts that `forward` would need of the same images and reveals; None if there are none."""
         bands = torch.tensor([REVEALS[number].band for number in reveals.flatten().tolist()], device=symbols.device)
         rows = (bands >= FIRST_BAND).nonzero()[:, 0]
         if self.forecast is None or len(rows) == 0:

@@ -1,11 +1,11 @@
-"""Effort: an encoder's search for symbols that cost fewer bits, or paint a nearer picture, than those that rounding gives.
+"""Effort: an encoder's search for symbols that cost fewer bits, or paint a nearer image, than those that rounding gives.
 
-Rounding asks only how near a coefficient is to a symbol. But the decoder is a network: its gradient says how the painted picture's
+Rounding asks only how near a coefficient is to a symbol. But the decoder is a network: its gradient says how the painted image's
 error changes with each symbol, and the prior says what each change costs. In each round a share of the symbols for which
 squared error + weight * bits would fall moves by one. Moves are judged as if nothing else moved, so a round may fail: then it is
 undone, and the next supposes the error to be more curved (as Levenberg and Marquardt do), which leaves fewer moves.
 
-For MS-SSIM the error is ln(1 - MS-SSIM). Near a picture it is a squared error that weighs some tiles and frequencies more: how much
+For MS-SSIM the error is ln(1 - MS-SSIM). Near an image it is a squared error that weighs some tiles and frequencies more: how much
 more, the slopes of both tell, and that much more it is curved.
 """
 
@@ -38,9 +38,9 @@ DISSIMILARITY_EXPONENT = 0.83
 ALIKE = (slice(0, BANDS[2].stop), *BANDS[3:])
 """Channels that MS-SSIM is taken to weigh alike within a tile: bands, and the first three together, which are small."""
 WINDOW, MARGIN = 24, 4
-"""Tiles across the part of a picture that is painted at once, and around it."""
+"""Tiles across the part of an image that is painted at once, and around it."""
 Window = tuple[slice, slice]
-"""Rows and columns of a part of a picture."""
+"""Rows and columns of a part of an image."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class SymbolOptimiser:
         return moves * (made & _luma() if self.grey else made)
 
     def _error(self, symbols: Tensor, sloped: bool) -> tuple[float, Tensor, Tensor]:
-        """Error of the painted picture, its slopes, or zeros unless `sloped`, and its curvature over that of the squared error."""
+        """Error of the painted image, its slopes, or zeros unless `sloped`, and its curvature over that of the squared error."""
         total, slopes = 0.0, symbols.new_zeros(2 if self.tuned else 1, *symbols.shape)
         for inner, outer in _windows(*symbols.shape[1:]):
             leaf = symbols[:, *outer].to(self.rgb.device).detach().requires_grad_(sloped)
@@ -173,7 +173,7 @@ def _pixels(tiles: Window) -> Window:
 
 def energy() -> Tensor:
     """Squared error in RGB of a unit's change in each channel's coefficient, by the plain inverse DCT: (CHANNELS, 1, 1)."""
-    # a picture of three pixels, in each of which one plane is 1
+    # an image of three pixels, in each of which one plane is 1
     one = torch.eye(3, dtype=torch.float32)[..., None]
     planes = (ycbcr_to_rgb(one) - ycbcr_to_rgb(torch.zeros_like(one))).square().sum((0, 2))
     return planes[[channel.plane for channel in CHANNELS]][:, None, None]

@@ -1,7 +1,7 @@
 """The context: an image as quantised DCT coefficients of 32x32 tiles, and back.
 
 RGB -> YCbCr (BT.601, full range) -> 32x32 tiles -> orthonormal DCT-II, of the whole tile or of the blocks that a partition says
-(`blocks.py`) -> one step per picture, times that of the frequency, with a dead zone -> integer symbols. Everything here is float
+(`blocks.py`) -> one step per image, times that of the frequency, with a dead zone -> integer symbols. Everything here is float
 arithmetic of the *encoder* (which decides the symbols) and of the *decoder* (which paints from them); no probability depends on
 it.
 """
@@ -21,7 +21,7 @@ ROUNDING_OFFSETS = (0.45, 0.45, 0.45, 0.4, 0.4, 0.4, 0.44, 0.46)
 STEP_BITS = 4
 LUMA_STEPS = ((1, 18), (5, 14), (8, 15), (12, 18), (18, 22), (31, 28))
 CHROMA_STEPS = ((3, 15), (8, 21), (15, 24))
-"""The step of each frequency (u, v) over the picture's, in 1/16: that of the first pair (ring, step) with max(u, v) <= ring.
+"""The step of each frequency (u, v) over the image's, in 1/16: that of the first pair (ring, step) with max(u, v) <= ring.
 The eye, and MS-SSIM, see the middle frequencies best; the highest are nearly all zero, and a coarser step for them pays even
 in squared error."""
 SYMBOL_LIMIT = 32767
@@ -87,8 +87,8 @@ def _inverse(coefficients: Tensor, partition: Tensor | None) -> Tensor:
 
 
 def consistent(added: Tensor, step: Tensor, partition: Tensor | None = None) -> Tensor:
-    """What may be added to a picture of dequantised symbols without contradicting them: no coefficient moves by more than half a
-    step. `added`: YCbCr planes (B, 3, 32 h, 32 w); `step`: the pictures' (B,), pixel levels; `partition`: as for `analyse`.
+    """What may be added to an image of dequantised symbols without contradicting them: no coefficient moves by more than half a
+    step. `added`: YCbCr planes (B, 3, 32 h, 32 w); `step`: the images' (B,), pixel levels; `partition`: as for `analyse`.
 
     Each DCT coefficient, coded or not, is clamped to half a step of its frequency. Then a tile of which that took a share of the
     energy is not like those that what is added was learned from: the rest of it is multiplied by the square of the share that is
@@ -136,14 +136,14 @@ def rounding_offset(device: torch.device) -> Tensor:
 @cache
 @torch.inference_mode(False)
 def relative_step(device: torch.device) -> Tensor:
-    """Each channel's step over the picture's, (CHANNELS, 1, 1), multiples of 2^-STEP_BITS."""
+    """Each channel's step over the image's, (CHANNELS, 1, 1), multiples of 2^-STEP_BITS."""
     return _steps(device).flatten()[coded_places(device)][:, None, None]
 
 
 @cache
 @torch.inference_mode(False)
 def _steps(device: torch.device) -> Tensor:
-    """Each frequency's step over the picture's, (3, 32, 32), multiples of 2^-STEP_BITS; beyond its table's last ring it is that
+    """Each frequency's step over the image's, (3, 32, 32), multiples of 2^-STEP_BITS; beyond its table's last ring it is that
     ring's."""
     steps = torch.empty(3, TILE, TILE, dtype=torch.float32)
     for plane, table in enumerate((LUMA_STEPS, CHROMA_STEPS, CHROMA_STEPS)):

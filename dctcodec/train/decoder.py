@@ -1,4 +1,4 @@
-"""Training of the decoder: squared error of the picture, or MS-SSIM, at random steps."""
+"""Training of the decoder: squared error of the image, or MS-SSIM, at random steps."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +37,7 @@ def loss(model: Decoder, batch: Tensor, tune: str = TUNES[0]) -> Tensor:
 def distortion(
     model: Decoder, original: Tensor, symbols: Tensor, steps: Tensor, tune: str = TUNES[0], partition: Tensor | None = None
 ) -> Tensor:
-    """Mean over pictures (n, 3, H, W) of ln MSE, so that every step weighs alike; for "ms-ssim" mostly of ln(1 - MS-SSIM)."""
+    """Mean over images (n, 3, H, W) of ln MSE, so that every step weighs alike; for "ms-ssim" mostly of ln(1 - MS-SSIM)."""
     with torch.autocast(original.device.type, torch.bfloat16):
         painted = model(symbols, steps, partition=partition)
     squared = torch.log((painted - original).square().mean((1, 2, 3)) + 0.5).mean()
@@ -48,7 +48,7 @@ def distortion(
 
 @torch.no_grad()
 def gains(model: Decoder, pictures: Tensor, tuned: bool = False, steps: tuple[float, ...] = VALIDATION_STEPS) -> dict[str, float]:
-    """PSNR in dB of uint8 (n, 3, H, W) pictures at each step, and its gain over the plain inverse DCT; for a model `tuned` for
+    """PSNR in dB of uint8 (n, 3, H, W) images at each step, and its gain over the plain inverse DCT; for a model `tuned` for
     it MS-SSIM in dB."""
     figures = {}
     for step in steps:

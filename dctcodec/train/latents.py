@@ -1,7 +1,7 @@
 """Training of the decoder's latents, with its mean path frozen.
 
 A hierarchical VAE on top of the mean path: posteriors (thrown away afterwards) see the original, and the loss is the
-negative evidence lower bound of a Gaussian likelihood whose variance is the picture's own mean squared error:
+negative evidence lower bound of a Gaussian likelihood whose variance is the image's own mean squared error:
 D/2 ln MSE + sum over scales of KL(q(z | original, features) || N(0, sigma(features)^2)).
 """
 
@@ -54,7 +54,7 @@ class LatentTraining(nn.Module):
         self.posteriors = nn.ModuleList(Posterior(s.pixels, w) for s, w in zip(self.decoder.scales, shape.widths, strict=True))
 
     def forward(self, original: Tensor, symbols: Tensor, step: Tensor, partition: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Pictures (B, 3, H, W) and their divergence in nats (B,)."""
+        """Images (B, 3, H, W) and their divergence in nats (B,)."""
         plain = ycbcr_to_rgb(synthesise(dequantise(symbols, step[:, None, None, None]), partition))
         error = (original - plain) * ERROR_GAIN
         posteriors = dict(zip(self.decoder.scales, self.posteriors, strict=True))
@@ -87,7 +87,7 @@ def loss(model: LatentTraining, batch: Tensor) -> Tensor:
 
 @torch.no_grad()
 def figures(model: LatentTraining, pictures: Tensor) -> dict[str, float]:
-    """Bound and divergence of uint8 (n, 3, H, W) pictures at the validation steps, nats a subpixel."""
+    """Bound and divergence of uint8 (n, 3, H, W) images at the validation steps, nats a subpixel."""
     rows: dict[str, float] = {}
     for step in VALIDATION_STEPS:
         pairs = [bound(model, p[None], torch.full((1,), step, device=p.device)) for p in pictures]

@@ -1,4 +1,4 @@
-"""Training of the prior: code length of the symbols at random steps, a few random reveals of each picture.
+"""Training of the prior: code length of the symbols at random steps, a few random reveals of each image.
 
 Its forecast learns from the code lengths of a band's few symbols that are not zero only once it is of some use. So the squared
 error of all that it paints and that is not yet known is a second loss.
@@ -39,7 +39,7 @@ def random_steps(count: int) -> Tensor:
 
 
 def random_reveals(pictures: int, each: int) -> Tensor:
-    """int64 (pictures, each): every reveal about equally often."""
+    """int64 (images, each): every reveal about equally often."""
     rounds = -(-pictures * each // len(REVEALS))
     drawn = torch.cat([torch.randperm(len(REVEALS)) for _ in range(rounds)])[: pictures * each]
     return drawn[torch.randperm(len(drawn))].reshape(pictures, each)
@@ -68,7 +68,7 @@ def symbols_of(rgb: Tensor, steps: Tensor, kinds: tuple[int, ...]) -> tuple[Tens
 
 
 def objective(model: PriorNetwork, symbols: Tensor, steps: Tensor, each: int, partition: Tensor | None = None) -> Tensor:
-    """Estimate, from `each` random reveals of each picture, of the bits a pixel of symbols (n, CHANNELS, h, w), times step / 50 so
+    """Estimate, from `each` random reveals of each image, of the bits a pixel of symbols (n, CHANNELS, h, w), times step / 50 so
     that all qualities weigh about alike; and the error of the forecasts, where the model makes them."""
     reveals = random_reveals(len(symbols), each)
     with torch.autocast(symbols.device.type, torch.bfloat16):
@@ -98,7 +98,7 @@ def forecast_error(forecasts: Forecasts, symbols: Tensor, steps: Tensor) -> Tens
 
 @torch.no_grad()
 def code_lengths(model: PriorNetwork, pictures: Tensor, steps: tuple[float, ...] = VALIDATION_STEPS) -> dict[str, float]:
-    """Bits a pixel of uint8 (n, 3, H, W) pictures under the float model at each step."""
+    """Bits a pixel of uint8 (n, 3, H, W) images under the float model at each step."""
     figures = {}
     for step in steps:
         total = side = 0.0
