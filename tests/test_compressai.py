@@ -11,6 +11,7 @@ from test_bench import photo
 from dctcodec import metrics
 from dctcodec.evaluate import report
 from dctcodec.evaluate.baselines import JPEG
+from dctcodec.evaluate.kodak import Pictures
 from dctcodec.evaluate.measure import measure
 
 pytest.importorskip("compressai", reason="compressai is not installed: pip install -e .[compressai], or run bin/test")
@@ -44,9 +45,10 @@ def test_psnr_and_ms_ssim_are_those_of_compressai_s_eval(evaluation, quality: in
 def test_compressai_s_plot_reads_a_codec_of_our_json(tmp_path: Path, metric: str):
     from compressai.utils.plot.__main__ import parse_json_file
 
-    photo(192, 176).save(tmp_path / "a.png")
-    result = report.Result("JPEG", "", measure(JPEG, [tmp_path / "a.png"], [10, 50]))
-    (codec,) = report.document([result], 1, "one", {})["codecs"]
+    path = tmp_path / "a.png"
+    photo(192, 176).save(path)
+    result = report.Result("JPEG", "", measure(JPEG, [path], [10, 50]))
+    (codec,) = report.document([result], 1, Pictures("one", (path,)), {})["codecs"]
     (tmp_path / "jpeg.json").write_text(json.dumps(codec))
     parsed = parse_json_file(tmp_path / "jpeg.json", metric)
     bpp, values = zip(*result.curve(metric.replace("-", "_")), strict=True)
