@@ -109,12 +109,14 @@ def rows(folder: Path) -> list[dict]:
 
 def test_a_tree_is_encoded_decoded_and_verified(source: Path, expected: dict[str, bytes], tmp_path: Path):
     out, back = tmp_path / "out", tmp_path / "back"
-    first = batch("encode", source, out, "--workers", 2, "--psnr")
+    first = batch("encode", source, out, "--workers", 2, "--psnr", "--report", tmp_path / "report.html")
     assert first.exit_code == 0 and "12 images encoded" in first.stdout
     assert made(out) == expected
     entries = {row["source"]: row for row in rows(out)}
     assert len(entries) == 12 and all(row["error"] is None and row["psnr"] > 20 for row in entries.values())
     assert entries["a/01.png"]["bytes_out"] == len(expected["a/01.dct"]) and entries["a/01.png"]["width"] == 24
+    page = (tmp_path / "report.html").read_text()
+    assert "12 images encoded" in page and page.count('"name":"dctcodec"') == 8
     again = batch("encode", source, out, "--workers", 1)
     assert again.exit_code == 0 and "0 images encoded, 12 files skipped" in again.stdout
     assert "12 images verified" in batch("verify", source, out, "--workers", 1).stdout

@@ -3,23 +3,26 @@
 import time
 from dataclasses import dataclass, field
 
-from dctcodec.batch.manifest import FAILED, FOUND, Row
+from dctcodec.batch.manifest import FAILED, FOUND, SHARD, Row
 
-_TOLD = 100
-"""Failures that are kept."""
+_TOLD, _HARDEST = 100, 8
+"""Rows that are kept: of the last failures, and of the images with most bits per pixel."""
 
 
 @dataclass
 class Account:
-    """Images done, files skipped since their output was there, failures, bytes and pixels. `failures`: rows of the last ones."""
+    """Images done, files skipped since their output was there, failures and bytes. `source`, `destination`: addresses of their
+    stores; `failures`: rows of the last ones; `hardest`: rows of the images with most bits per pixel, shards apart."""
 
+    source: str = ""
+    destination: str = ""
     images: int = 0
     skipped: int = 0
     errors: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-    pixels: int = 0
     failures: list[Row] = field(default_factory=list)
+    hardest: list[Row] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
     def add(self, rows: list[Row]) -> None:
@@ -34,7 +37,8 @@ class Account:
                 self.images += 1
                 self.bytes_in += row["bytes_in"]
                 self.bytes_out += row["bytes_out"]
-                self.pixels += row.get("width", 0) * row.get("height", 0)
+                if f"{SHARD}/" not in row["output"]:
+                    self.hardest = sorted([*self.hardest, row], key=_bpp, reverse=True)[:_HARDEST]
 
     @property
     def seconds(self) -> float:
@@ -56,3 +60,8 @@ class Account:
         counts = f"{self.images} images {verb}, {self.skipped} files skipped (their output exists), {self.errors} errors"
         sizes = f"{self.bytes_in / 1e6:.1f} MB in, {self.bytes_out / 1e6:.1f} MB out"
         return f"{counts}\n{sizes}, {self.seconds:.1f} s: {self.speed()}"
+
+
+def _bpp(row: Row) -> float:
+    """Bits per pixel of an encoded image."""
+    return float(8 * row["bytes_out"] / (row["width"] * row["height"]))

@@ -47,7 +47,7 @@ def convert(batch: Batch, work: Work, overwrite: bool = False, check: bool = Fal
         plan = plan.extended(tasks, shards, store)
     tasks = plan.applied(tasks)
     check_outputs(tasks, store.address)
-    account, manifest = Account(), Manifest.of(store)
+    account, manifest = Account(tasks[0].source, store.address), Manifest.of(store)
     if not (overwrite or check):
         tasks = list(_left(tasks, store, manifest, account))
     return _run(batch, tasks, Job(work, store.address, overwrite, check), manifest, account)

@@ -20,6 +20,7 @@ from dctcodec.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
     from dctcodec.codec import Codec
+    from dctcodec.image import ImageParts
 
 ENDING = ".dct"
 """Of encoded files."""
@@ -83,12 +84,16 @@ class Encode:
     def __call__(self, data: bytes, name: str) -> Result:
         from dctcodec import metrics
 
-        parts = self.encoding.parts(_read(data, name, self.encoding.max_pixels))
+        parts = self.original(data, name)
         encoded = self.encoding.encode(self._codec(), parts)
         facts: dict[str, Any] = {"width": parts.pixels.width, "height": parts.pixels.height, "model": self.encoding.model}
         if self.measure:
             facts["psnr"] = _finite(metrics.psnr(parts.pixels, self._codec().decode(encoded, 0).convert(parts.pixels.mode)))
         return Result(encoded, facts)
+
+    def original(self, data: bytes, name: str) -> "ImageParts":
+        """What is encoded of an image file. Raises ImageError."""
+        return self.encoding.parts(_read(data, name, self.encoding.max_pixels))
 
     def _codec(self) -> "Codec":
         from dctcodec.codec import loaded

@@ -1,5 +1,6 @@
 """`dctcodec batch`: archives of images, on one machine or on a cluster."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,10 +9,11 @@ from dctcodec.batch import local
 from dctcodec.batch.account import Account
 from dctcodec.batch.run import Batch, Engine, convert
 from dctcodec.batch.run import verify as verify_batch
-from dctcodec.batch.work import Decode, Encode, Verify, Work
+from dctcodec.batch.work import Decode, Encode, Verify
 from dctcodec.cli.options import FiniteRange, check_colour, decode_options, encode_options, with_options
 from dctcodec.encoding import Encoding
 from dctcodec.errors import DctcodecError
+from dctcodec.files import check_output
 from dctcodec.installed import find
 
 _batch_options = with_options(
@@ -47,12 +49,14 @@ def batch() -> None:
 @_batch_options
 @encode_options
 @click.option("--psnr", is_flag=True, help="Decode each file too, for the PSNR in the manifest.")
+@click.option("--report", metavar="FILE.html", help="Write a page with a summary and the images of most bits per pixel.")
 @_convert_options
 def encode(
     source: str,
     destination: str,
     encoding: Encoding,
     psnr: bool,
+    report: str | None,
     shards: int | None,
     overwrite: bool,
     verify: bool,
@@ -61,8 +65,15 @@ def encode(
     **engine: Any,
 ) -> None:
     """Encode images to .dct files."""
+    if report:
+        check_output(report)
     work = Encode(encoding, _device(**engine), psnr)
-    _convert(work, Batch(source, destination, _engine(**engine), listed, max_errors), overwrite, verify, shards)
+    account = convert(Batch(source, destination, _engine(**engine), listed, max_errors), work, overwrite, verify, shards)
+    if report:
+        from dctcodec.batch.report import write
+
+        write(Path(report), account, work)
+    _end(account, work.verb)
 
 
 @batch.command()
@@ -93,7 +104,8 @@ def decode(
     if model:
         find(model)
     work = Decode(ending, model, _device(**engine), temperature, bands, max_pixels)
-    _convert(work, Batch(source, destination, _engine(**engine), listed, max_errors), overwrite, verify, shards)
+    batch = Batch(source, destination, _engine(**engine), listed, max_errors)
+    _end(convert(batch, work, overwrite, verify, shards), work.verb)
 
 
 @batch.command()
@@ -116,10 +128,6 @@ def verify(
     """Decode the .dct files of DESTINATION and compare them with SOURCE."""
     work = Verify(_device(**engine), background, to_srgb, min_psnr)
     _end(verify_batch(Batch(source, destination, _engine(**engine), listed, max_errors), work, delete_source), "verified")
-
-
-def _convert(work: Work, batch: Batch, overwrite: bool, verify: bool, shards: int | None) -> None:
-    _end(convert(batch, work, overwrite, verify, shards), work.verb)
 
 
 def _device(engine: str, gpus: float, **_: Any) -> str:

@@ -1,0 +1,194 @@
+"""Measures `dctcodec batch` on images that it draws itself: both engines, one and two workers, small and large images (on Linux).
+
+    python benchmarks/scripts/batch.py --json benchmarks/batch.json --page benchmarks/batch.md
+
+makes what is committed here, the measured part of the page too. CPU seconds are those of all processes together, so they say
+something on a busy machine as well; the load average says how busy it was.
+"""
+
+import ctypes
+import hashlib
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from PIL import Image
+
+from dctcodec.evaluate import machine, report
+
+BEGIN, END = "<!-- measured: made by benchmarks/scripts/batch.py -->\n", "<!-- end of measured -->\n"
+SETS = {"small": (2000, (96, 64)), "medium": (24, (768, 512)), "large": (2, (4000, 3000))}
+"""Images: how many, and of which size."""
+RUNS = (
+    ("small", "encode", "local", 2),
+    ("small", "encode", "ray", 2),
+    ("medium", "encode", "local", 1),
+    ("medium", "encode", "local", 2),
+    ("medium", "encode", "ray", 2),
+    ("medium", "decode", "local", 1),
+    ("medium", "decode", "local", 2),
+    ("large", "encode", "local", 1),
+    ("large", "encode", "local", 2),
+    ("large", "decode", "local", 1),
+    ("large", "decode", "local", 2),
+)
+"""Set, command, engine and workers."""
+SUBREAPER = 36
+"""Name of prctl's request that orphans become children of this process."""
+
+
+def draw(folder: Path, count: int, size: tuple[int, int]) -> int:
+    """Write PNG files of smooth colours with edges and noise, the same every time; their bytes."""
+    folder.mkdir(parents=True)
+    rows, columns = np.mgrid[: size[1], : size[0]].astype(np.float32)
+    for number in range(count):
+        random = np.random.default_rng(number)
+        planes = [
+            128 + 50 * np.sin(columns / random.uniform(9, 90) + random.uniform(0, 6)) + 40 * np.cos(rows / random.uniform(9, 90))
+            for _ in range(3)
+        ]
+        edge = 40 * (random.uniform(-1, 1) * rows + random.uniform(-1, 1) * columns > random.uniform(0, size[0] / 2))
+        pixels = np.stack(planes, -1) + edge[..., None] + random.normal(0, 6, (size[1], size[0], 1))
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number:05}.png", compress_level=1)
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def measure(command: str, source: Path, destination: Path, engine: str, workers: int) -> dict[str, Any]:
+    """Run one batch in processes of its own: seconds of the clock and of all processes, and the peak memory of the largest."""
+    words = [sys.executable, __file__, "--child", command, source, destination, engine, workers]
+    output = subprocess.run(list(map(str, words)), check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def run_as_child(command: str, source: str, destination: str, engine: str, workers: str) -> None:
+    """Run a batch, wait for all that it started, and print what it took."""
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    words = [sys.executable, "-m", "dctcodec", "batch", command, source, destination, "--engine", engine, "--workers", workers]
+    start, load = time.monotonic(), os.getloadavg()[0]
+    out = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+    seconds = time.monotonic() - start
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            break
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    images, skipped = map(int, re.findall(r"^(\d+) images \w+, (\d+) files skipped", out)[0])
+    figures = {
+        "images": images,
+        "skipped": skipped,
+        "seconds": round(seconds, 2),
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
+    }
+    print(json.dumps(figures | {"peak_mib": round(used.ru_maxrss / 1024), "load": [load, os.getloadavg()[0]]}))
+
+
+def digest(folder: Path) -> str:
+    """The SHA-256 of all outputs and their names."""
+    found = hashlib.sha256()
+    for path in sorted(folder.glob("*.*")):
+        found.update(path.name.encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+def all_runs(folder: Path) -> dict[str, Any]:
+    """Every run, with the bytes of its inputs and a digest of its outputs; and one that finds all done."""
+    sets = {
+        name: {"images": count, "size": size, "bytes": draw(folder / name, count, size)} for name, (count, size) in SETS.items()
+    }
+    runs = []
+    for images, command, engine, workers in RUNS:
+        destination = folder / f"{images}-{command}-{engine}-{workers}"
+        source = folder / images if command == "encode" else folder / f"{images}-encode-local-2"
+        figures = measure(command, source, destination, engine, workers)
+        runs.append(
+            {"set": images, "command": command, "engine": engine, "workers": workers, **figures, "sha256": digest(destination)}
+        )
+        click.echo(json.dumps(runs[-1]), err=True)
+    again = measure("encode", folder / "small", folder / "small-encode-local-2", "local", 2)
+    return {"sets": sets, "runs": runs, "again": again}
+
+
+def page(figures: dict[str, Any]) -> str:
+    """The measured part of the page."""
+    lines = [
+        "| images | command | engine | workers | images/s | MB/s | s of CPU an image | peak memory | load |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for run in figures["runs"]:
+        images = figures["sets"][run["set"]]
+        megabytes = images["bytes"] / images["images"] / 1e6
+        rate = run["images"] / run["seconds"]
+        width, height = images["size"]
+        cells = [f"{run['images']} of {width}×{height}", run["command"], run["engine"], run["workers"], f"{rate:.2f}"]
+        cells += [f"{rate * megabytes:.2f}", f"{run['cpu_seconds'] / run['images']:.2f}", f"{run['peak_mib']} MiB"]
+        lines.append("| " + " | ".join(map(str, [*cells, f"{run['load'][0]:.0f}"])) + " |")
+    place = figures["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in place["versions"].items())
+    again = figures["again"]
+    notes = (
+        f"{place['cpu']}, {place['cores']} cores, Python {place['python']}; {versions}. "
+        "Each run is a call of its own, so the time to start and to load the model is in it. Megabytes are those of the PNG files. "
+        "Peak memory is that of the largest process. Load is the load average of the machine when the run began; "
+        "that of an idle machine is 0."
+    )
+    kinds = {(run["set"], run["command"]) for run in figures["runs"]}
+    outputs = {(run["set"], run["command"], run["sha256"]) for run in figures["runs"]}
+    same = "the same, byte for byte" if len(outputs) == len(kinds) else "not the same"
+    facts = [
+        f"Whatever the engine and the number of workers, the files are {same}.",
+        f"A second call on the {again['skipped']} small files finds all of them done in {again['cpu_seconds']:.1f} s of CPU.",
+    ]
+    return "\n".join(lines) + f"\n\n{notes}\n\n" + "\n".join(f"* {fact}" for fact in facts + derived(figures["runs"])) + "\n"
+
+
+def derived(runs: list[dict[str, Any]]) -> list[str]:
+    """Sentences of scaling and overhead."""
+    of = {(run["set"], run["command"], run["engine"], run["workers"]): run for run in runs}
+    sentences = []
+    for images, command in (("medium", "encode"), ("medium", "decode"), ("large", "encode"), ("large", "decode")):
+        one, two = of[images, command, "local", 1], of[images, command, "local", 2]
+        clock = one["seconds"] / two["seconds"]
+        cpu = 2 * one["cpu_seconds"] / two["cpu_seconds"]
+        sentences.append(f"Two workers over one, {images} images, {command}: {clock:.2f} by the clock, {cpu:.2f} by CPU seconds.")
+    small = [of["small", "encode", engine, 2]["cpu_seconds"] for engine in ("local", "ray")]
+    extra = (small[1] - small[0]) / of["small", "encode", "ray", 2]["images"]
+    medium = of["medium", "encode", "local", 2]
+    share = 100 * extra / (medium["cpu_seconds"] / medium["images"])
+    sentences.append(
+        f"Ray takes {1000 * extra:.0f} ms of CPU more an image than local processes, its start included, over the small images. "
+        f"That is {share:.1f} % of what an image of 0.4 megapixels takes."
+    )
+    return sentences
+
+
+@click.command()
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option("--page", "page_path", type=click.Path(path_type=Path), help="Write the measured part of this page.")
+@click.option("--child", nargs=5, hidden=True)
+def main(json_path: Path | None, page_path: Path | None, child: tuple[str, ...] | None) -> None:
+    """Measure both engines."""
+    if child:
+        run_as_child(*child)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        figures = {"machine": machine.describe()} | all_runs(Path(folder))
+    figures["machine"]["versions"]["ray"] = machine.package_version("ray")
+    report.emit(figures, json_path)
+    if page_path:
+        text = page_path.read_text(encoding="utf-8")
+        before, rest = text.split(BEGIN)
+        page_path.write_text(before + BEGIN + page(figures) + END + rest.split(END)[1], encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
