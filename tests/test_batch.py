@@ -141,6 +141,13 @@ def test_damaged_outputs_are_made_again_where_they_are_verified(source: Path, ex
 
 
 def test_lists_patterns_and_single_files(source: Path, expected: dict[str, bytes], tmp_path: Path):
+    missing = tmp_path / "missing.txt"
+    missing.write_text(f"{source}/a/01.png\n{source}/a/02.png\n")
+    result = batch("encode", "--list", missing, tmp_path / "0", "--workers", 1)
+    assert result.exit_code == 1 and made(tmp_path / "0") == {"01.dct": expected["a/01.dct"]}
+    result = batch("encode", "--list", missing, tmp_path / "00", "--workers", 1, "--shards", 2)
+    assert result.exit_code == 1 and made(tmp_path / "00") == {}  # the file may be there another time
+    assert [row["source"] for row in rows(tmp_path / "00")] == ["02.png"]
     listed = tmp_path / "list.txt"
     listed.write_text(f"{source}/a/01.png\n\n{source}/a/03.png\n{source}/a/01.png\n")
     assert batch("encode", "-", tmp_path / "1", "--workers", 1, stdin=listed.read_bytes()).exit_code == 0

@@ -2,8 +2,8 @@
 
     python benchmarks/scripts/batch.py --json benchmarks/batch.json --page benchmarks/batch.md
 
-makes what is committed here, the measured part of the page too. CPU seconds are those of all processes together, so they say
-something on a busy machine as well; the load average says how busy it was.
+makes what is committed here, the tables of the page too; with --again it makes the tables alone. CPU seconds are those of all
+processes together, so they say something on a busy machine as well; the load average says how busy it was.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ from PIL import Image
 
 from dctcodec.evaluate import machine, report
 
-BEGIN, END = "<!-- measured: made by benchmarks/scripts/batch.py -->\n", "<!-- end of measured -->\n"
+BLOCK = "<!-- {}: made by benchmarks/scripts/batch.py -->\n", "<!-- end of {} -->\n"
 SETS = {"small": (2000, (96, 64)), "medium": (24, (768, 512)), "large": (2, (4000, 3000))}
 """Images: how many, and of which size."""
 RUNS = (
@@ -42,6 +42,18 @@ RUNS = (
     ("large", "decode", "local", 2),
 )
 """Set, command, engine and workers."""
+ARCHIVE = 1_000_000_000
+"""Images of the plan, each as those of the medium set."""
+SHARD = 1000
+"""Images of one of its shards."""
+CORES = 10_000
+"""Cores of its cluster."""
+SOURCE, CODED = 150e3, 10e3
+"""Assumed bytes of a source, a JPEG file of 0.4 megapixels, and of its .dct file at quality 45."""
+CORE_HOUR, PUTS, GETS = 0.02, 5.0, 0.4
+"""Assumed prices in dollars: of one core's hour on a machine that may be taken back, of a million writes and of a million reads."""
+LOST = 0.05
+"""Assumed share of machines that are taken back in an hour."""
 SUBREAPER = 36
 """Name of prctl's request that orphans become children of this process."""
 
@@ -151,6 +163,41 @@ def page(figures: dict[str, Any]) -> str:
     return "\n".join(lines) + f"\n\n{notes}\n\n" + "\n".join(f"* {fact}" for fact in facts + derived(figures["runs"])) + "\n"
 
 
+def plan(figures: dict[str, Any]) -> str:
+    """A table of what the archive takes, by the CPU seconds of one worker."""
+    of = {(run["set"], run["command"]): run["cpu_seconds"] / run["images"] for run in figures["runs"] if run["workers"] == 1}
+    encode, decode = of["medium", "encode"], of["medium", "decode"]
+    hours = {"encode": ARCHIVE * encode / 3600, "verify": ARCHIVE * decode / 3600}
+    rate = CORES / encode
+    shards = ARCHIVE // SHARD
+    wasted = LOST * SHARD * encode / 2 / 3600
+    memory = max(run["peak_mib"] for run in figures["runs"] if run["set"] == "medium") + SHARD * (SOURCE + CODED) / 2**20
+    rows = [
+        ("CPU seconds an image, encode and decode", f"{encode:.2f} and {decode:.2f}"),
+        ("core hours to encode", f"{hours['encode']:,.0f}"),
+        ("core hours to verify (decode and compare)", f"{hours['verify']:,.0f}"),
+        (f"hours on {CORES:,} cores, encode and verify", f"{hours['encode'] / CORES:.1f} and {hours['verify'] / CORES:.1f}"),
+        (f"cost of the cores at ${CORE_HOUR} a core hour", f"${sum(hours.values()) * CORE_HOUR:,.0f}"),
+        ("bytes in and out", f"{ARCHIVE * SOURCE / 1e12:.0f} TB and {ARCHIVE * CODED / 1e12:.0f} TB"),
+        (f"images a second on {CORES:,} cores", f"{rate:,.0f}"),
+        ("bytes a second from the store", f"{rate * SOURCE / 1e9:.1f} GB"),
+        (f"shards of {SHARD:,} images", f"{shards:,}, of {SHARD * SOURCE / 1e6:.0f} MB in and {SHARD * CODED / 1e6:.0f} MB out"),
+        ("time of a shard on a core", f"{SHARD * encode / 60:.0f} minutes"),
+        ("memory of a worker, shard included", f"{memory:.0f} MiB"),
+        ("requests for each shard", "2 HEAD, 1 GET, 2 PUT (rows, shard)"),
+        ("requests a second, shards", f"{3 * rate / SHARD:.0f} reads, {2 * rate / SHARD:.0f} writes"),
+        ("requests a second, single files", f"{3 * rate:,.0f} reads, {rate:,.0f} writes"),
+        ("cost of requests, shards", f"${shards / 1e6 * (3 * GETS + 2 * PUTS):,.0f}"),
+        ("cost of requests, single files", f"${ARCHIVE / 1e6 * (3 * GETS + PUTS):,.0f}"),
+        (f"work lost where {LOST:.0%} of machines are taken back an hour", f"{wasted:.2%}"),
+        (
+            "listing to resume, 1,000 keys a request",
+            f"{2 * shards // 1000:,} requests for shards, {2 * ARCHIVE // 1000:,} for files",
+        ),
+    ]
+    return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
+
+
 def derived(runs: list[dict[str, Any]]) -> list[str]:
     """Sentences of scaling and overhead."""
     of = {(run["set"], run["command"], run["engine"], run["workers"]): run for run in runs}
@@ -174,20 +221,32 @@ def derived(runs: list[dict[str, Any]]) -> list[str]:
 @click.command()
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
 @click.option("--page", "page_path", type=click.Path(path_type=Path), help="Write the measured part of this page.")
+@click.option("--again", is_flag=True, help="Write the page from the figures that are there.")
 @click.option("--child", nargs=5, hidden=True)
-def main(json_path: Path | None, page_path: Path | None, child: tuple[str, ...] | None) -> None:
+def main(json_path: Path | None, page_path: Path | None, again: bool, child: tuple[str, ...] | None) -> None:
     """Measure both engines."""
     if child:
         run_as_child(*child)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        figures = {"machine": machine.describe()} | all_runs(Path(folder))
-    figures["machine"]["versions"]["ray"] = machine.package_version("ray")
-    report.emit(figures, json_path)
+    if again:
+        figures = json.loads(json_path.read_text())
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            figures = {"machine": machine.describe()} | all_runs(Path(folder))
+        figures["machine"]["versions"]["ray"] = machine.package_version("ray")
+        report.emit(figures, json_path)
     if page_path:
         text = page_path.read_text(encoding="utf-8")
-        before, rest = text.split(BEGIN)
-        page_path.write_text(before + BEGIN + page(figures) + END + rest.split(END)[1], encoding="utf-8")
+        for name, block in (("measured", page(figures)), ("plan", plan(figures))):
+            text = with_block(text, name, block)
+        page_path.write_text(text, encoding="utf-8")
+
+
+def with_block(text: str, name: str, block: str) -> str:
+    """A page with another block of a name."""
+    begin, end = (mark.format(name) for mark in BLOCK)
+    before, rest = text.split(begin)
+    return before + begin + block + end + rest.split(end)[1]
 
 
 if __name__ == "__main__":

@@ -57,12 +57,14 @@ class Job:
         """Do a task, or tell of its output where that is there. See Action."""
         self.work.prepare()
         store = Store(self.destination)
-        if not self.overwrite and store.size(task.output):
-            found = self._found(task, store)
+        try:
+            found = None if self.overwrite or not store.size(task.output) else self._found(task, store)
             if found:
                 return found
-        if task.to_shard:
-            return self._shard(task, store)
+            if task.to_shard:
+                return self._shard(task, store)
+        except (FormatError, InputError) as error:
+            return Outcome([failed(task.name, task.output, str(error))])
         return Outcome([_attempt(task.name, task.output, lambda: self._file(task, store)).row])
 
     def _found(self, task: Task, store: Store) -> Outcome | None:
@@ -96,17 +98,14 @@ class Job:
 
     def _shard(self, task: Task, store: Store) -> Outcome:
         """A tar file of outputs. An image that is damaged is left out of it. Where a failure may pass, no tar file is written, so
-        that the next run tries again."""
+        that the next run tries again. Raises InputError, and FormatError for a tar file that is damaged."""
         attempts: list[_Attempt] = []
         writer = Writer()
-        try:
-            for entry in _entries(task, self.work.accepts):
-                if entry.input:
-                    attempts.append(_attempt(entry.source, task.output, partial(self._member, task, entry, writer)))
-                else:
-                    writer.add(entry.name, entry.read())
-        except (FormatError, InputError) as error:
-            return Outcome([failed(task.name, task.output, str(error))])
+        for entry in _entries(task, self.work.accepts):
+            if entry.input:
+                attempts.append(_attempt(entry.source, task.output, partial(self._member, task, entry, writer)))
+            else:
+                writer.add(entry.name, entry.read())
         rows = [attempt.row for attempt in attempts]
         if any(attempt.passing for attempt in attempts):
             return Outcome([row for row in rows if row["error"] is not None])
