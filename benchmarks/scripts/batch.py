@@ -213,9 +213,10 @@ def derived(runs: list[dict[str, Any]]) -> list[str]:
     share = 100 * extra / (one["cpu_seconds"] / one["images"])
     start = of["medium", "encode", "ray", 2]["cpu_seconds"] - of["medium", "encode", "local", 2]["cpu_seconds"]
     sentences.append(
-        f"Ray's CPU seconds differ from those of local processes by {1000 * extra:+.1f} ms an image over the small images, its start "
-        f"included. That is {share:+.1f} % of what an image of 0.4 megapixels takes. Its start takes {start:.0f} s of CPU, as the "
-        f"{one['images']} medium images show, which are too few to make up for it."
+        f"Ray's CPU seconds differ from those of local processes by {1000 * extra:+.1f} ms an image over the small images, "
+        f"its start included. That is {share:+.1f} % of what an image of 0.4 megapixels takes. "
+        f"Its start takes {start:.0f} s of CPU, "
+        f"as the {one['images']} medium images show, which are too few to make up for it."
     )
     return sentences
 

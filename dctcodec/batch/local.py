@@ -16,9 +16,9 @@ from dctcodec.batch.manifest import Outcome
 from dctcodec.batch.tasks import Task
 from dctcodec.limits import free_memory
 
-BASE_MEMORY = 500 << 20
+BASE_MEMORY = 300 << 20
 """Bytes that a worker needs with a model loaded."""
-PIXEL_MEMORY = 190
+PIXEL_MEMORY = 165
 """Bytes a pixel of an image that a worker needs beside that, measured: benchmarks/batch.md."""
 PIXELS = 12_000_000
 """Pixels of the images that the default number of workers leaves memory for."""
