@@ -26,11 +26,15 @@ from PIL import Image
 from dctcodec.evaluate import machine, report
 
 BLOCK = "<!-- {}: made by benchmarks/scripts/batch.py -->\n", "<!-- end of {} -->\n"
-SETS = {"small": (2000, (96, 64)), "medium": (24, (768, 512)), "large": (2, (4000, 3000))}
+SETS = {"small": (2000, (96, 64)), "few": (4, (768, 512)), "medium": (24, (768, 512)), "large": (2, (4000, 3000))}
 """Images: how many, and of which size."""
 RUNS = (
     ("small", "encode", "local", 2),
     ("small", "encode", "ray", 2),
+    ("few", "encode", "local", 1),
+    ("few", "encode", "local", 2),
+    ("few", "decode", "local", 1),
+    ("few", "decode", "local", 2),
     ("medium", "encode", "local", 1),
     ("medium", "encode", "local", 2),
     ("medium", "encode", "ray", 2),
@@ -41,7 +45,7 @@ RUNS = (
     ("large", "decode", "local", 1),
     ("large", "decode", "local", 2),
 )
-"""Set, command, engine and workers."""
+"""Set, command, engine and workers. The few tell what a start takes."""
 ARCHIVE = 1_000_000_000
 """Images of the plan, each as those of the medium set."""
 SHARD = 1000
@@ -112,22 +116,31 @@ def digest(folder: Path) -> str:
     return found.hexdigest()
 
 
-def all_runs(folder: Path) -> dict[str, Any]:
-    """Every run, with the bytes of its inputs and a digest of its outputs; and one that finds all done."""
-    sets = {
-        name: {"images": count, "size": size, "bytes": draw(folder / name, count, size)} for name, (count, size) in SETS.items()
-    }
-    runs = []
-    for images, command, engine, workers in RUNS:
-        destination = folder / f"{images}-{command}-{engine}-{workers}"
-        source = folder / images if command == "encode" else folder / f"{images}-encode-local-2"
-        figures = measure(command, source, destination, engine, workers)
-        runs.append(
-            {"set": images, "command": command, "engine": engine, "workers": workers, **figures, "sha256": digest(destination)}
-        )
-        click.echo(json.dumps(runs[-1]), err=True)
-    again = measure("encode", folder / "small", folder / "small-encode-local-2", "local", 2)
-    return {"sets": sets, "runs": runs, "again": again}
+def all_runs(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """The runs of sets, with the bytes of their inputs and a digest of their outputs; and one that finds all done."""
+    sets, runs, again = {}, [], {}
+    for name in names:
+        count, size = SETS[name]
+        sets[name] = {"images": count, "size": size, "bytes": draw(folder / name, count, size)}
+    for name, command, engine, workers in RUNS:
+        if name in names:
+            destination = folder / f"{name}-{command}-{engine}-{workers}"
+            source = folder / name if command == "encode" else folder / f"{name}-encode-local-2"
+            figures = measure(command, source, destination, engine, workers)
+            runs.append(
+                {"set": name, "command": command, "engine": engine, "workers": workers, **figures, "sha256": digest(destination)}
+            )
+            click.echo(json.dumps(runs[-1]), err=True)
+    if "small" in names:
+        again = {"again": measure("encode", folder / "small", folder / "small-encode-local-2", "local", 2)}
+    return {"sets": sets, "runs": runs, **again}
+
+
+def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Figures with those of the sets that were measured anew."""
+    kept = [run for run in old["runs"] if run["set"] not in new["sets"]]
+    runs = sorted(kept + new["runs"], key=lambda run: RUNS.index((run["set"], run["command"], run["engine"], run["workers"])))
+    return old | new | {"sets": old["sets"] | new["sets"], "runs": runs}
 
 
 def page(figures: dict[str, Any]) -> str:
@@ -202,11 +215,18 @@ def derived(runs: list[dict[str, Any]]) -> list[str]:
     """Sentences of scaling and overhead."""
     of = {(run["set"], run["command"], run["engine"], run["workers"]): run for run in runs}
     sentences = []
-    for images, command in (("medium", "encode"), ("medium", "decode"), ("large", "encode"), ("large", "decode")):
-        one, two = of[images, command, "local", 1], of[images, command, "local", 2]
-        clock = one["seconds"] / two["seconds"]
-        cpu = 2 * one["cpu_seconds"] / two["cpu_seconds"]
-        sentences.append(f"Two workers over one, {images} images, {command}: {clock:.2f} by the clock, {cpu:.2f} by CPU seconds.")
+    for command in ("encode", "decode"):
+        rates = {}
+        for workers in (1, 2):
+            many, few = (of[name, command, "local", workers] for name in ("medium", "few"))
+            rates[workers] = (many["images"] - few["images"]) / (many["seconds"] - few["seconds"])
+        sentences.append(
+            f"Without their start, {command}: {rates[1]:.2f} images of 0.4 megapixels a second with one worker, {rates[2]:.2f} with "
+            f"two: {rates[2] / rates[1]:.2f} times as many."
+        )
+    for name, command in (("medium", "encode"), ("medium", "decode"), ("large", "encode"), ("large", "decode")):
+        change = 100 * (of[name, command, "local", 2]["cpu_seconds"] / of[name, command, "local", 1]["cpu_seconds"] - 1)
+        sentences.append(f"With two workers instead of one, {command} takes {change:+.0f} % of CPU seconds for the {name} images.")
     local, ray = of["small", "encode", "local", 2], of["small", "encode", "ray", 2]
     extra = (ray["cpu_seconds"] - local["cpu_seconds"]) / ray["images"]
     one = of["medium", "encode", "local", 1]
@@ -224,18 +244,21 @@ def derived(runs: list[dict[str, Any]]) -> list[str]:
 @click.command()
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
 @click.option("--page", "page_path", type=click.Path(path_type=Path), help="Write the measured part of this page.")
+@click.option("--set", "names", type=click.Choice(list(SETS)), multiple=True, help="Measure this anew, and keep the other figures.")
 @click.option("--again", is_flag=True, help="Write the page from the figures that are there.")
 @click.option("--child", nargs=5, hidden=True)
-def main(json_path: Path | None, page_path: Path | None, again: bool, child: tuple[str, ...] | None) -> None:
+def main(
+    json_path: Path | None, page_path: Path | None, names: tuple[str, ...], again: bool, child: tuple[str, ...] | None
+) -> None:
     """Measure both engines."""
     if child:
         run_as_child(*child)
         return
-    if again:
-        figures = json.loads(json_path.read_text())
-    else:
+    old = json.loads(json_path.read_text()) if again or names else {"sets": {}, "runs": []}
+    figures = old
+    if not again:
         with tempfile.TemporaryDirectory() as folder:
-            figures = {"machine": machine.describe()} | all_runs(Path(folder))
+            figures = joined(old, {"machine": machine.describe()} | all_runs(Path(folder), names or tuple(SETS)))
         figures["machine"]["versions"]["ray"] = machine.package_version("ray")
         report.emit(figures, json_path)
     if page_path:
