@@ -221,8 +221,8 @@ def derived(runs: list[dict[str, Any]]) -> list[str]:
             many, few = (of[name, command, "local", workers] for name in ("medium", "few"))
             rates[workers] = (many["images"] - few["images"]) / (many["seconds"] - few["seconds"])
         sentences.append(
-            f"Without their start, {command}: {rates[1]:.2f} images of 0.4 megapixels a second with one worker, {rates[2]:.2f} "
-            f"with two: {rates[2] / rates[1]:.2f} times as many."
+            f"Without the start, {command}: {rates[1]:.2f} images of 0.4 megapixels a second with one worker, "
+            f"{rates[2]:.2f} with two: {rates[2] / rates[1]:.2f} times as many."
         )
     for name, command in (("medium", "encode"), ("medium", "decode"), ("large", "encode"), ("large", "decode")):
         change = 100 * (of[name, command, "local", 2]["cpu_seconds"] / of[name, command, "local", 1]["cpu_seconds"] - 1)
