@@ -167,7 +167,9 @@ class Codec:
         check_pixels(*file.header.size, max_pixels)
         header = file.header
         symbols = self._symbols(file, lambda share: tick(CODING_SHARE * share))
-        rgb = self.family.paint(self.family.coarse(symbols, bands), header.size, _parameters(header), temperature)
+        if bands < self.family.bands:
+            symbols = self.family.coarse(symbols, bands)
+        rgb = self.family.paint(symbols, header.size, _parameters(header), temperature)
         tick(1 - CODING_SHARE)
         pixels = _pixels(rgb[:, : header.height, : header.width], header.grey)
         return put_together(_parts(pixels, file.extra))
@@ -274,9 +276,9 @@ def _rgb(image: Image.Image) -> Tensor:
 
 
 def _pixels(rgb: Tensor, grey: bool) -> Image.Image:
-    """8-bit image, RGB or L, of RGB float32 (3, H, W)."""
+    """8-bit image, RGB or L, of RGB float32 (3, H, W), which is overwritten."""
     planes = rgb_to_ycbcr(rgb)[:1] + 128 if grey else rgb
-    pixels = planes.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    pixels = planes.clamp_(0, 255).round_().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return Image.fromarray(pixels[..., 0] if grey else pixels)
 
 

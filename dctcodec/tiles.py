@@ -1,6 +1,7 @@
 """Colour, tiling and the DCT: what both families do with an image's pixels."""
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 
 TILE = 32
 """Side of a tile, pixels."""
+STRIP = 2048
+"""Tiles of a strip of a large image, about: it bounds memory."""
 _TO_YCBCR = (
     (0.299, 0.587, 0.114),
     (-0.168735892, -0.331264108, 0.5),
@@ -19,6 +22,21 @@ _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.
 def tiles_across(pixels: int) -> int:
     """Number of 32-pixel tiles that cover `pixels` pixels."""
     return -(-pixels // TILE)
+
+
+def strips_of(size: Sequence[int], reach: int) -> list[tuple[slice, slice]]:
+    """Strips that cover a grid of tiles of a size (height, width), of some `STRIP` tiles each and an even number of rows, so that a
+    checkerboard looks the same: the rows of interest, counted from the start of the strip, and those of the strip, `reach` more
+    on either side where there are any."""
+    height, width = size
+    rows = max(2, STRIP // width // 2 * 2)
+    if height <= rows:
+        return [(slice(0, height), slice(0, height))]
+    strips = []
+    for start in range(0, height, rows):
+        stop, first = min(start + rows, height), max(0, start - reach)
+        strips.append((slice(start - first, stop - first), slice(first, min(stop + reach, height))))
+    return strips
 
 
 def rgb_to_ycbcr(rgb: Tensor) -> Tensor:

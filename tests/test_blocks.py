@@ -455,3 +455,13 @@ def test_any_payload_is_an_image_or_refused(codec_of_blocks: Codec, data: bytes,
     except FormatError:
         return
     codec_of_blocks.family.prior.partition.check(blocks.unpacked(symbols)[1])
+
+
+def test_strips_of_a_large_image_do_not_matter(codec_of_blocks: Codec, lines: Image.Image, monkeypatch: pytest.MonkeyPatch):
+    tall = lines.resize((70, 400))
+    data = codec_of_blocks.encode(tall, quality=60)
+    symbols, back = codec_of_blocks.symbols(data)[1], codec_of_blocks.decode(data, temperature=0.5)
+    monkeypatch.setattr("dctcodec.tiles.STRIP", 6)
+    assert codec_of_blocks.encode(tall, quality=60) == data
+    assert torch.equal(codec_of_blocks.symbols(data)[1], symbols)
+    assert np.abs(np.asarray(codec_of_blocks.decode(data, temperature=0.5), int) - np.asarray(back, int)).max() <= 1

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import dctcodec
-from dctcodec import Codec, FormatError, ImageError, ModelError, container
+from dctcodec import Codec, FormatError, ImageError, ModelError, container, tiles
 from dctcodec.bands import transform
 from dctcodec.bands.quality import step_of_quality
 
@@ -210,3 +210,17 @@ def test_the_bits_of_tiles_add_up_to_the_code_length(codec, make_picture, mode):
     assert bits.shape == (5, 7)
     assert (bits > 0).all()
     assert bits.sum().item() == pytest.approx(codec.code_length(data), rel=1e-3)
+
+
+@pytest.mark.parametrize("model", ["flagship", "dct-bands"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_strips_of_a_large_image_do_not_matter(model, mode, make_picture, monkeypatch: pytest.MonkeyPatch):
+    codec, image = Codec(model, "cpu"), make_picture(70, 400, mode)
+    data = codec.encode(image, 70)
+    symbols, back, bits = codec.symbols(data)[1], pixels(codec.decode(data, temperature=1)), codec.tile_bits(data)
+    monkeypatch.setattr(tiles, "STRIP", 6)
+    assert [rows for _, rows in tiles.strips_of((13, 3), 2)][:2] == [slice(0, 4), slice(0, 6)]
+    assert codec.encode(image, 70) == data
+    assert torch.equal(codec.symbols(data)[1], symbols)
+    assert torch.allclose(codec.tile_bits(data), bits)
+    assert np.abs(pixels(codec.decode(data, temperature=1)) - back).max() <= 1

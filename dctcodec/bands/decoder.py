@@ -10,6 +10,7 @@ it knows, no coefficient leaves its symbol by more than half a step. Float arith
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from dctcodec.bands.transform import consistent, dequantise, synthesise
 from dctcodec.configuration import Count
 from dctcodec.device import fast_convolutions
 from dctcodec.modules import ModuleList, start_at_zero
-from dctcodec.tiles import ycbcr_to_rgb
+from dctcodec.tiles import TILE, strips_of, ycbcr_to_rgb
 
 SCALES = (32, 16, 8, 4)
 """Pixels per feature at each scale, coarse to fine."""
@@ -30,7 +31,7 @@ LATENTS = 8
 """Channels of the latent of a scale."""
 
 
-Draw = Callable[["Scale", Tensor], Tensor]
+Draw = Callable[..., Tensor]
 """The latent of a scale, from its features."""
 
 
@@ -143,21 +144,57 @@ class Decoder(nn.Module):
         """`symbols`: float32 (B, C, h, w); `step`: float32 (B,), pixel levels; `draw(scale, features)` gives the latent
         of a scale, None for temperature 0; `partition`: int64 (B, 4, h, w), None where the decoder has no kinds of blocks.
         Returns RGB float32 (B, 3, 32 h, 32 w), nominally [0, 255], not clamped."""
-        per_sample = step[:, None, None, None]
-        with torch.autocast(symbols.device.type, enabled=False):
-            image = synthesise(dequantise(symbols, per_sample) * INPUT_GAIN, partition)
-            image = image.contiguous(memory_format=torch.channels_last)
-        log_step = torch.log(step)
-        coarsest, *others = self.scales
+        image, log_step = self._image(symbols, step, partition), torch.log(step)
+        coarsest, *others, _ = self.scales
         kinds = None if partition is None else planes(partition, self.kinds)
         features = coarsest(None, image, kinds, log_step, draw)
         for scale in others:
             features = scale(features, image, kinds, log_step, draw)
-        residual = F.pixel_shuffle(self.paint(F.silu(features)), SCALES[-1]).float()
+        # large images in strips, for the memory: the finest scale has most of the features
+        strips = strips_of(symbols.shape[2:], self._reach)
+        if len(strips) == 1:
+            return self._painted(features, image, partition, step, draw, *strips[0])
+        draws = [draw and partial(draw, rows=outer) for _, outer in strips]
+        painted = [self._painted(features, image, partition, step, d, *strip) for d, strip in zip(draws, strips, strict=True)]
+        return torch.cat(painted, 2)
+
+    def _image(self, symbols: Tensor, step: Tensor, partition: Tensor | None) -> Tensor:
+        """The plain image of symbols, YCbCr in units of 1 / INPUT_GAIN."""
+        parts, per_sample = [], step[:, None, None, None]
         with torch.autocast(symbols.device.type, enabled=False):
+            for _, rows in strips_of(symbols.shape[2:], 0):
+                coefficients = dequantise(symbols[:, :, rows], per_sample) * INPUT_GAIN
+                parts.append(synthesise(coefficients, None if partition is None else partition[:, :, rows]))
+            image = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+            return image.contiguous(memory_format=torch.channels_last)
+
+    @property
+    def _reach(self) -> int:
+        """Rows of tiles on either side that the finest scale takes in: two 3x3 layers a block, and what paints."""
+        return -(-SCALES[-1] * (2 * self.shape.blocks[-1] + 1) // TILE)
+
+    def _painted(
+        self,
+        above: Tensor,
+        image: Tensor,
+        partition: Tensor | None,
+        step: Tensor,
+        draw: Draw | None,
+        inner: slice,
+        outer: slice,
+    ) -> Tensor:
+        """RGB of the tile rows `inner` of a strip `outer`, from the features above the finest scale."""
+        part, above = image[:, :, _scaled(outer, TILE)], above[:, :, _scaled(outer, TILE // SCALES[-2])]
+        blocks = None if partition is None else partition[:, :, outer]
+        kinds = None if blocks is None else planes(blocks, self.kinds)
+        features = self.scales[-1](above, part, kinds, torch.log(step), draw)
+        rows = _scaled(inner, TILE)
+        residual = F.pixel_shuffle(self.paint(F.silu(features)), SCALES[-1]).float()[:, :, rows]
+        with torch.autocast(image.device.type, enabled=False):
             # the residual grows with the quantisation error; the root keeps its scale near one for all steps
-            added = consistent(residual * (4 * per_sample.sqrt()), step, partition)
-            return ycbcr_to_rgb(image / INPUT_GAIN + added)
+            scaled = residual * (4 * step[:, None, None, None].sqrt())
+            added = consistent(scaled, step, None if blocks is None else blocks[:, :, inner])
+            return ycbcr_to_rgb(part[:, :, rows] / INPUT_GAIN + added)
 
 
 @torch.no_grad()
@@ -169,8 +206,10 @@ def reconstruct(
     At a `temperature` above 0 each scale's latent is drawn with noise that depends on `seed` and the scale alone.
     """
 
-    def draw(scale: Scale, features: Tensor) -> Tensor:
-        return scale.latent.sigma(features) * temperature * _noise(seed, scale.pixels, features)
+    def draw(scale: Scale, features: Tensor, rows: slice = slice(0, symbols.shape[1])) -> Tensor:
+        size = tuple(length * TILE // scale.pixels for length in symbols.shape[1:])
+        noise = _noise(seed, scale.pixels, size)[:, :, _scaled(rows, TILE // scale.pixels)].to(features.device)
+        return scale.latent.sigma(features) * temperature * noise
 
     steps = torch.full((1,), step, dtype=torch.float32, device=symbols.device)
     with fast_convolutions(symbols.device):
@@ -178,8 +217,12 @@ def reconstruct(
         return decoder(symbols[None].float(), steps, draw if temperature > 0 else None, kinds)[0]
 
 
-def _noise(seed: int, pixels: int, features: Tensor) -> Tensor:
-    """Standard normal (1, LATENTS, h, w) from a counter-based generator on the CPU."""
+def _scaled(rows: slice, scale: int) -> slice:
+    """Rows of tiles as rows of `scale` positions a tile."""
+    return slice(rows.start * scale, rows.stop * scale)
+
+
+def _noise(seed: int, pixels: int, size: tuple[int, ...]) -> Tensor:
+    """Standard normal (1, LATENTS, h, w) of size (h, w) from a counter-based generator on the CPU."""
     generator = np.random.Generator(np.random.Philox(key=[seed, pixels]))
-    values = generator.standard_normal((1, LATENTS, *features.shape[2:]), dtype=np.float32)
-    return torch.from_numpy(values).to(features.device)
+    return torch.from_numpy(generator.standard_normal((1, LATENTS, *size), dtype=np.float32))

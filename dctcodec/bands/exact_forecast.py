@@ -17,7 +17,7 @@ from dctcodec.bands.prior import MEAN_BITS
 from dctcodec.bands.transform import STEP_BITS
 from dctcodec.exact.layers import STREAM_LIMIT, Arithmetic, Layer, activation, convolved, stored
 from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS
-from dctcodec.tiles import TILE
+from dctcodec.tiles import TILE, strips_of
 
 BASIS_BITS = 9
 """The shipped basis is round(2^9 of the orthonormal DCT's)."""
@@ -51,6 +51,9 @@ class ExactForecast:
         layers = sum(name.startswith("first.") and name.endswith(".weight") for name in tensors)
         self._blocks = [tuple(stored(tensors, f"{part}.{n}", arithmetic) for part in ("first", "second")) for n in range(layers)]
         self._coarse_blocks = int(tensors["coarse_blocks"])
+        # rows of tiles on either side that the forecast of a tile depends on: two 3x3 layers a block, and what paints
+        reach = 2 * self._coarse_blocks * COARSE + (2 * (layers - self._coarse_blocks) + 1) * FINE
+        self._reach = -(-reach // TILE)
         self._bias = tensors["reveal_bias"].to(self.device, arithmetic.dtype)
         self._step_bias = tensors["step_bias"].to(self.device, arithmetic.dtype)
         self._basis, self._step, self._inverse = (
@@ -68,7 +71,16 @@ class ExactForecast:
     def __call__(self, symbols: Tensor, band: int, step_row: int, partition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What the symbols (CHANNELS, h, w), int32, of the bands before `band` say of it: int32 (n, h, w) each, to be added to
         means in 1/16 symbols and to scale indices of its n channels. `partition`: int64 (4, h, w), where there are kinds of
-        blocks."""
+        blocks. Large grids are done in strips, for the memory."""
+        parts = []
+        for inner, outer in strips_of(symbols.shape[1:], self._reach):
+            kinds = None if partition is None else partition[:, outer]
+            means, scales = self._forecast(symbols[:, outer], band, step_row, kinds)
+            parts.append((means[:, inner], scales[:, inner]))
+        means, scales = (torch.cat(strips, 1) for strips in zip(*parts, strict=True))
+        return means, scales
+
+    def _forecast(self, symbols: Tensor, band: int, step_row: int, partition: Tensor | None) -> tuple[Tensor, Tensor]:
         bias, (h, w) = self._bias[band] + self._step_bias[step_row], symbols.shape[1:]
         kinds = None if partition is None else partition.to(self.device).flatten(1).T
         image = self._picture(symbols, band, kinds)

@@ -11,6 +11,7 @@ from dctcodec.bands.prior import FEATURES, INPUT_CHANNELS, LINEAR_GAIN, MEAN_LIM
 from dctcodec.errors import ModelError
 from dctcodec.exact.layers import STREAM_LIMIT, Arithmetic, Layer, activation, patches, stored
 from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX
+from dctcodec.tiles import strips_of
 
 
 class ExactPrior:
@@ -87,10 +88,8 @@ class ExactPrior:
         """
         now, (height, width) = REVEALS[reveal], symbols.shape[1:]
         bias = self._reveal_bias[reveal] + self._step_bias[self._step_row(step16)]
-        features = self._features(symbols, reveal)
-        stream = self._inputs[reveal](features)
-        if partition is not None:
-            stream = stream + self._told(features, reveal, partition.to(self.arithmetic.device).flatten(1))
+        strips = strips_of((height, width), 0)  # for the memory
+        stream = torch.cat([self._received(symbols[:, rows], reveal, _rows(partition, rows)) for _, rows in strips])
         for block, (first, second) in enumerate(zip(self._first, self._second, strict=True)):
             hidden = first(self._patches(activation(stream, bias[block]), height, width))
             stream = (stream + second(self._patches(activation(hidden), height, width))).clamp(-STREAM_LIMIT, STREAM_LIMIT)
@@ -100,6 +99,14 @@ class ExactPrior:
         if forecast is not None:
             mean, scale = mean + forecast[0], scale + forecast[1]
         return mean.clamp(-MEAN_LIMIT, MEAN_LIMIT), scale
+
+    def _received(self, symbols: Tensor, reveal: int, partition: Tensor | None) -> Tensor:
+        """The stream after the input, (positions, width)."""
+        features = self._features(symbols, reveal)
+        stream = self._inputs[reveal](features)
+        if partition is None:
+            return stream
+        return stream + self._told(features, reveal, partition.to(self.arithmetic.device).flatten(1))
 
     def _told(self, features: Tensor, reveal: int, partition: Tensor) -> Tensor:
         """What a partition (4, positions) adds to the stream, (positions, width)."""
@@ -112,6 +119,11 @@ class ExactPrior:
     def scales(self, symbols: Tensor, band: int, part: int, scale: Tensor, partition: Tensor | None = None) -> Tensor:
         """The scale indices that a part of a band is coded with, int32 (n, h, w), given the symbols of each tile before it, and
         those that `means` gave of the part's channels, (n, h, w)."""
+        strips = strips_of(scale.shape[1:], 0)  # for the memory
+        parts = [self._scales(symbols[:, rows], band, part, scale[:, rows], _rows(partition, rows)) for _, rows in strips]
+        return torch.cat(parts, 1)
+
+    def _scales(self, symbols: Tensor, band: int, part: int, scale: Tensor, partition: Tensor | None) -> Tensor:
         terms, layers = self._skips[band][part]
         magnitude = self._magnitude(symbols[terms].to(self.arithmetic.device)).flatten(1).T
         more = layers[0](magnitude).T.reshape(scale.shape)
@@ -142,6 +154,10 @@ class ExactPrior:
     def _magnitude(self, symbols: Tensor) -> Tensor:
         """round(16 asinh(|symbol|)), at most 127, int32."""
         return self._asinh[symbols.abs().clamp_max(len(self._asinh) - 1)]
+
+
+def _rows(partition: Tensor | None, rows: slice) -> Tensor | None:
+    return None if partition is None else partition[:, rows]
 
 
 def _channels_known(reveal: int) -> int:

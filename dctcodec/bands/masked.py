@@ -1,6 +1,7 @@
 """The masked-diffusion prior: symbols to bytes and back, part by part (DESIGN section 3)."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,27 @@ from dctcodec.bands.order import BANDS, CHANNELS, PARTS, REVEALS
 from dctcodec.bands.partition import PartitionCode
 from dctcodec.bands.prior import checkerboard, code_bits, tiles_of
 from dctcodec.progress import Tick, no_tick
+
+
+class Part(NamedTuple):
+    """Symbols that are coded together: some channels, in order, of the tiles (h, w) that are True."""
+
+    channels: list[int]
+    tiles: Tensor
+
+    def flat(self, values: Tensor) -> Tensor:
+        """Values (channels of the part, h, w) of its symbols, one after another."""
+        return values.flatten() if self.tiles.all() else values[:, self.tiles].flatten()
+
+    def of(self, symbols: Tensor) -> Tensor:
+        """Its symbols among all (CHANNELS, h, w)."""
+        return self.flat(symbols[self.channels])
+
+    def put(self, symbols: Tensor, values: Tensor) -> None:
+        """Inverse of `of`."""
+        block = symbols[self.channels]
+        block[:, self.tiles] = values.reshape(len(self.channels), -1)
+        symbols[self.channels] = block
 
 
 class MaskedPrior:
@@ -61,11 +83,11 @@ class MaskedPrior:
                 take(reader.take_plain(step.keys, step.table))
             if partial and reader.exhausted():
                 return blocks.packed(symbols, blocks.whole(height, width))
-        for sent, mean, scale in self._distributions(symbols, step16, grey, partition, tick, bands):
+        for part, mean, scale in self._distributions(symbols, step16, grey, partition, tick, bands):
             taken = torch.from_numpy(reader.take(mean, scale))
             if partial and reader.exhausted():
                 return blocks.packed(symbols, partition)
-            symbols[sent] = taken
+            part.put(symbols, taken)
         if bands == len(BANDS):
             reader.finish()
         return blocks.packed(symbols, partition)
@@ -74,18 +96,18 @@ class MaskedPrior:
         """Mean (in 1/16) and scale index that each symbol is coded with, int32 (CHANNELS, h, w) each; 0 where it is not sent."""
         symbols, partition = blocks.unpacked(symbols)
         parameters = torch.zeros(2, *symbols.shape, dtype=torch.int32)
-        for sent, *values in self._distributions(symbols, step16, grey, partition):
+        for part, *values in self._distributions(symbols, step16, grey, partition):
             for parameter, value in zip(parameters, values, strict=True):
-                parameter[sent] = torch.from_numpy(value)
+                part.put(parameter, torch.from_numpy(value))
         return tuple(parameters)
 
     def tile_bits(self, symbols: Tensor, step16: int, grey: bool = False) -> Tensor:
         """Bits of each tile's symbols, float (h, w), before the coder's tables are rounded."""
         symbols, partition = blocks.unpacked(symbols)
         bits = self._partition_bits(symbols, partition, step16)
-        for sent, mean, scale in self._distributions(symbols, step16, grey, partition):
-            lengths = code_bits(symbols[sent], torch.from_numpy(mean), torch.from_numpy(scale))
-            bits.index_put_(sent[1:], lengths, accumulate=True)
+        for part, mean, scale in self._distributions(symbols, step16, grey, partition):
+            lengths = code_bits(part.of(symbols), torch.from_numpy(mean), torch.from_numpy(scale))
+            bits[part.tiles] += lengths.reshape(len(part.channels), -1).sum(0)
         return bits
 
     def _partition_bits(self, symbols: Tensor, partition: Tensor | None, step16: int) -> Tensor:
@@ -98,7 +120,7 @@ class MaskedPrior:
         self, symbols: Tensor, step16: int, grey: bool, partition: Tensor | None, tick: Tick = no_tick
     ) -> list[coder.Batch]:
         distributions = self._distributions(symbols, step16, grey, partition, tick)
-        return [(symbols[sent].numpy(), mean, scale) for sent, mean, scale in distributions]
+        return [(part.of(symbols).numpy(), mean, scale) for part, mean, scale in distributions]
 
     def _distributions(
         self,
@@ -108,9 +130,9 @@ class MaskedPrior:
         partition: Tensor | None,
         tick: Tick = no_tick,
         bands: int = len(BANDS),
-    ) -> Iterator[tuple[tuple[Tensor, ...], np.ndarray, np.ndarray]]:
-        """For each part of each reveal the places of its symbols, in order, and their means and scales. Reads `symbols` as they
-        stand when the iterator comes to a part, so a decoder may fill them in between. `tick` is called after each reveal."""
+    ) -> Iterator[tuple[Part, np.ndarray, np.ndarray]]:
+        """Each part of each reveal, and the means and scales of its symbols. Reads `symbols` as they stand when the iterator comes
+        to a part, so a decoder may fill them in between. `tick` is called after each reveal."""
         board = checkerboard(*symbols.shape[1:])
         for number, now in enumerate(REVEALS):
             if now.band >= bands:
@@ -119,17 +141,11 @@ class MaskedPrior:
                 forecast = self.network.forecast(symbols, now.band, step16, partition)
             mean, scale = self.network.means(symbols, number, step16, forecast, partition)
             tiles = tiles_of(now, board)
-            for part, channels in enumerate(PARTS[now.band]):
+            for number_of_part, channels in enumerate(PARTS[now.band]):
                 rows = [channel - now.start for channel in channels]
-                scales = self.network.scales(symbols, now.band, part, scale[rows], partition).cpu()
-                sent = tiles.expand(len(rows), -1, -1)
-                if grey:
-                    sent = sent & _is_luma(channels)[:, None, None]
-                channel, row, column = sent.nonzero(as_tuple=True)
-                places = (torch.tensor(channels)[channel], row, column)
-                yield places, mean[rows].cpu()[sent].numpy(), scales[sent].numpy()
+                part_scale = self.network.scales(symbols, now.band, number_of_part, scale[rows], partition).cpu()
+                sent = [place for place, channel in enumerate(channels) if not grey or CHANNELS[channel].plane == 0]
+                part = Part([channels[place] for place in sent], tiles)
+                part_mean = mean[[rows[place] for place in sent]].cpu()
+                yield part, part.flat(part_mean).numpy(), part.flat(part_scale[sent]).numpy()
             tick(1 / len(REVEALS))
-
-
-def _is_luma(channels: tuple[int, ...]) -> Tensor:
-    return torch.tensor([CHANNELS[channel].plane == 0 for channel in channels])

@@ -74,7 +74,8 @@ def run(minutes: float, inputs: int, seed: int, work: Path) -> dict[str, int]:
         f"-runs={inputs}",
         "-print_final_stats=1",
     ]
-    text = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace").stdout
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    text = done.stdout
     found = re.search(r"stat::number_of_executed_units:\s*(\d+)", text) or re.search(r"Done (\d+) runs", text)
     result = {"inputs": int(found[1]) if found else 0, "seconds": round(time.monotonic() - start)} | dict.fromkeys(
         KINDS.values(), 0
@@ -82,7 +83,9 @@ def run(minutes: float, inputs: int, seed: int, work: Path) -> dict[str, int]:
     for path in work.glob("*-*"):
         if re.fullmatch(r"(crash|timeout|oom|leak)-[0-9a-f]{40}", path.name):
             result["hangs" if "TimeoutError" in text else KINDS[path.name.split("-")[0]]] += 1
-    if not found or any(result[kind] for kind in KINDS.values()):
+    if done.returncode and not any(result[kind] for kind in KINDS.values()):
+        result["crashes"] = 1  # of the interpreter itself, or somebody ended it
+    if not found or done.returncode:
         print(text[-5000:])
     return result
 
