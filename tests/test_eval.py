@@ -12,6 +12,7 @@ from PIL import Image
 
 from dctcodec import Codec, installed
 from dctcodec.cli.main import main
+from dctcodec.data.sets import Images
 from dctcodec.errors import DctcodecError, ModelError
 from dctcodec.evaluate import collapse, extra, likelihood
 from dctcodec.evaluate.source import fingerprint, load
@@ -180,8 +181,8 @@ def test_binary_test_images_are_always_the_same_drawing(paper_runs: Path):
     torch.manual_seed(1)
     first = images_of(config, paper_runs / "data", 20)
     torch.manual_seed(2)
-    assert torch.equal(images_of(config, paper_runs / "data", 10), first[:10])
-    assert torch.initial_seed() == 2 and set(first.unique().tolist()) == {0, 1}
+    assert torch.equal(images_of(config, paper_runs / "data", 10).target, first.target[:10])
+    assert torch.initial_seed() == 2 and set(first.target.unique().tolist()) == {0, 1}
 
 
 # --- collapse
@@ -190,7 +191,7 @@ def test_binary_test_images_are_always_the_same_drawing(paper_runs: Path):
 def test_a_plot_without_matplotlib_is_refused_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(extra, "find_spec", lambda package: None)
     with pytest.raises(DctcodecError, match="--plot needs matplotlib: pip install"):
-        collapse.run([], tmp_path, 10, "cpu", None, tmp_path / "plot.png")
+        collapse.run([], tmp_path, 10, 0, "cpu", None, tmp_path / "plot.png")
 
 
 def test_collapse_compares_runs(paper_runs: Path, tmp_path: Path):
@@ -199,7 +200,7 @@ def test_collapse_compares_runs(paper_runs: Path, tmp_path: Path):
         ["--run", paper_runs / "tiny", "--run", paper_runs / "plain"],
     )
     files = ["--json", tmp_path / "out.json", "--plot", tmp_path / "out.png"]
-    output = evaluate("collapse", *configs, *runs, "--data", paper_runs / "data", "--images", 30, *files)
+    output = evaluate("collapse", *configs, *runs, "--data", paper_runs / "data", "--images", 30, "--deep", 4, *files)
     lines = [line.split() for line in output.splitlines()]
     assert [line[1] for line in lines if line[0] == "tiny"] == ["context", "z1", "z2", "z3", "all"]
     assert [line[1] for line in lines if line[0] == "plain"] == ["z1", "z2", "z3", "all"]
@@ -208,12 +209,15 @@ def test_collapse_compares_runs(paper_runs: Path, tmp_path: Path):
         ("context", 3, 9), ("z1", 2, 4), ("z2", 4, 16), ("z3", 4, 16)
     ]  # fmt: skip
     assert all(row["kl_nats"] >= 0 and 0 <= row["active"] <= row["units"] for row in second["latents"])
+    assert all(math.isfinite(row["redrawn_nats"]) for row in first["latents"])
+    assert first["gap"]["images"] == 4 and "of 9 symbols of the context vary" in output
     assert Image.open(tmp_path / "out.png").size[0] > 500
 
 
 def test_units_are_active_by_what_the_image_says_not_by_noise(monkeypatch: pytest.MonkeyPatch, paper_runs: Path):
     model, _ = tiny(paper_runs)
-    images = torch.rand(2000, 1, 8, 8)
+    levels = torch.rand(2000, 1, 8, 8)
+    images = Images(levels, levels)
 
     def top_down(shown, batch, encoded):
         said = images_now[0].mean((1, 2, 3))[:, None, None, None] * 10
@@ -225,8 +229,45 @@ def test_units_are_active_by_what_the_image_says_not_by_noise(monkeypatch: pytes
     monkeypatch.setattr(model.vae.encoder, "forward", lambda some: images_now.__setitem__(slice(None), [some]) or [])
     monkeypatch.setattr(model.vae, "top_down", top_down)
     monkeypatch.setattr(collapse, "ACTIVE", 0.08)
-    rows = collapse.measure(model, images)
-    assert [(row.active, row.units) for row in rows[1:]] == [(1, 3)] * 3
+    rows = collapse.measure(model, images).rows
+    assert [(row.active, row.active_one_draw, row.units) for row in rows[1:]] == [(1, 2, 3)] * 3
+
+
+def test_the_symbols_of_a_context_that_vary_are_counted(paper_runs: Path):
+    model, images = tiny(paper_runs)
+    context = collapse.measure(model, images).rows[0]
+    assert 0 < context.varying <= context.units == 9 and 1 < context.distinct <= len(images)
+    same = Images(*(part[:1].expand(6, -1, -1, -1) for part in (images.seen, images.target)))
+    context = collapse.measure(model, same).rows[0]
+    assert (context.varying, context.distinct, context.active_one_draw) == (0, 1, 0)
+
+
+def test_a_latent_that_nothing_depends_on_is_non_identifiable(paper_runs: Path):
+    model, images = tiny(paper_runs)
+    torch.manual_seed(0)
+    for block in (block for blocks in model.vae.blocks for block in blocks):
+        torch.nn.init.normal_(block.inject.weight)
+    torch.nn.init.normal_(model.vae.head[-1].weight)
+    block = model.vae.blocks[1][0]
+    torch.nn.init.zeros_(block.inject.weight)
+    changes = [change.abs().max().item() for change in collapse.redrawn(model, images)]
+    assert len(changes) == 4 and changes.pop(2) == 0
+    assert min(changes) > 1e-3
+
+
+def test_the_gaps_are_those_of_bounds(paper_runs: Path):
+    config, model = load(str(paper_runs / "plain.toml"), paper_runs / "plain")
+    images = images_of(config, paper_runs / "data", 20)
+    model.requires_grad_(False)
+    torch.manual_seed(0)
+    for block in (block for blocks in model.vae.blocks for block in blocks):
+        torch.nn.init.zeros_(block.inject.weight)  # so ln p(x | z) = ln p(x), whatever z
+    gap = collapse.gaps(model, images[:6])
+    assert gap.images == 6 and gap.gap > 0 and gap.collapsed_gap == pytest.approx(0, abs=0.5)
+    assert gap.gap == pytest.approx(gap.log_p - gap.elbo, abs=1e-6)
+    assert gap.collapsed_gap == pytest.approx(gap.log_p - gap.prior_log_likelihood, abs=1e-6)
+    plain = sum(part.mean() for part in likelihood.bound(model, images[:6], 100).values())
+    assert gap.elbo == pytest.approx(-plain.item(), abs=10)
 
 
 # --- mistakes

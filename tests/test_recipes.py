@@ -25,15 +25,24 @@ from dctcodec.train.checkpoint import CHECKPOINT
 from dctcodec.train.model import BEGINNING, begin
 from dctcodec.train.recipe import Recipe, from_table, read
 from dctcodec.vae import config as vae_config
+from dctcodec.vae.model import PaperModel
 
 FOLDER = Path(__file__).parents[1] / "models" / "recipes"
-RECIPES = sorted(FOLDER.glob("*.toml"))
+RECIPES = sorted(FOLDER.glob("**/*.toml"))
+SHIPPING = sorted(FOLDER.glob("*.toml"))
+TABLE_6 = sorted(FOLDER.glob("table-6/*.toml"))
+PAIRS = sorted(FOLDER.glob("pairs/*.toml"))
+SETS = ("mnist", "omniglot", "cifar10")
 CONTEXTS = {"contexts-mnist", "contexts-cifar10"}
 """Appendix F's, which make no model that ships."""
 MODELS = [model.name for model in installed.installed()]
 
 
 # --- files that extend each other
+
+
+def _named(path: Path) -> str:
+    return path.relative_to(FOLDER).with_suffix("").as_posix()
 
 
 def written(folder: Path, **texts: str) -> Path:
@@ -197,7 +206,7 @@ def test_a_codec_needs_a_context():
 
 
 def test_every_model_that_ships_has_a_recipe():
-    assert {path.stem for path in RECIPES} == set(MODELS) | CONTEXTS | {"flagship-further"}
+    assert {path.stem for path in SHIPPING} == set(MODELS) | CONTEXTS | {"flagship-further"}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -228,11 +237,46 @@ def test_minutes_are_shared_out_to_the_stages():
         read(FOLDER / "flagship.toml").within(24)
 
 
+def _parameters(path: Path) -> int:
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in PaperModel(read(path).stages[-1].config.shape).parameters())
+
+
+@pytest.mark.parametrize(("name", "size"), [("vae-cifar10", 21e6), ("dct-vae-cifar10", 22e6)])
+def test_table_6_has_the_sizes_of_table_5(name: str, size: float):
+    assert _parameters(FOLDER / "table-6" / f"{name}.toml") == pytest.approx(size, rel=0.065)
+
+
+def test_table_6_has_six_columns_and_no_rate_weight():
+    assert {path.stem for path in TABLE_6} == {f"{kind}-{data}" for kind in ("vae", "dct-vae") for data in SETS}
+    for path in TABLE_6:
+        config = read(path).stages[-1].config
+        context, prior = config.shape.context, config.shape.prior
+        assert context is None or (context.rate_weight, prior.schedule) == (None, "linear")
+        assert (config.inputs == "grey") == (config.data != "cifar10")
+        assert (config.training.optimiser, config.training.average, config.training.warm_up) == ("adamw", 0, 0)
+
+
+@pytest.mark.parametrize("data", SETS)
+def test_the_models_of_a_pair_are_equal_but_for_the_context(data: str):
+    vae, *others = (FOLDER / "pairs" / f"{name}-{data}.toml" for name in ("vae", "dct-vae"))
+    others += FOLDER.glob(f"pairs/dct-vae-{data}-*.toml")
+    recipe = read(vae)
+    for path in others:
+        other = read(path)
+        assert _parameters(path) == pytest.approx(_parameters(vae), rel=0.05)
+        assert [stage.config.training for stage in other.stages] == [stage.config.training for stage in recipe.stages]
+        assert [stage.part for stage in other.stages] == [stage.part for stage in recipe.stages]
+        assert [stage.start for stage in other.stages] == [stage.start for stage in recipe.stages]
+        assert other.stages[0].start is None and other.stages[-1].config.inputs == recipe.stages[-1].config.inputs
+    assert all(read(path).stages[0].start is None for path in PAIRS)
+
+
 def _with_tuples(values: dict) -> dict:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RECIPES, ids=_named)
 def test_the_networks_have_the_latents_of_table_6(path: Path):
     recipe = read(path)
     for one in recipe.stages if recipe.family != "dct-bands" else ():
@@ -246,7 +290,7 @@ def test_the_networks_have_the_latents_of_table_6(path: Path):
             assert (context.size, context.bits) == {"cifar10": (6, 5), "mnist": (6, 2), "omniglot": (7, 2)}[one.config.data]
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RECIPES, ids=_named)
 def test_a_recipe_says_nothing_twice(path: Path):
     """Neither what the recipe that it extends says, nor what the stage before says."""
     own = tomllib.loads(path.read_text())

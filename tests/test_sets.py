@@ -129,14 +129,27 @@ def made(binary: bool) -> sets.ImageSet:
 def test_binary_images_are_drawn_anew_from_grey_levels():
     torch.manual_seed(0)
     data = made(binary=True)
-    first, second = data.images(data.training), data.images(data.training)
+    first, second = data.images(data.training).target, data.images(data.training).target
     assert set(first.unique().tolist()) == {0, 1} and not torch.equal(first, second)
     assert torch.allclose(first.mean((1, 2, 3)), data.training[:, 0, 0, 0] / 255, atol=0.06)
 
 
 def test_colours_are_levels_over_255():
     data = made(binary=False)
-    assert torch.equal(data.images(data.training), data.training / 255)
+    images = data.images(data.training)
+    assert torch.equal(images.seen, data.training / 255) and images.target is images.seen
+
+
+def test_a_model_may_see_the_grey_levels_that_its_target_is_drawn_from():
+    torch.manual_seed(0)
+    levels = made(binary=True).training
+    data = sets.ImageSet(levels, levels[:0], levels[:0], binary=True, grey=True)
+    images = data.images(levels)
+    assert torch.equal(images.seen, levels / 255) and set(images.target.unique().tolist()) == {0, 1}
+    parts = list(images.split(5))
+    assert [len(part) for part in parts] == [5, 5, 2]
+    for name in ("seen", "target"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(images, name))
 
 
 def test_batches_go_through_the_images_epoch_by_epoch():

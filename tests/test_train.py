@@ -499,7 +499,7 @@ def test_what_the_context_paints_may_be_trained():
     for paint in (0.0, 1.0):
         torch.manual_seed(0)
         training = Training(batch=8, learning_rate=1e-3, final_rate=1e-4, paint=paint)
-        losses.append(vae.loss(model, images, training, "vae").item())
+        losses.append(vae.loss(model, sets.Images(images, images), training, "vae").item())
     with torch.no_grad():
         context = model.context_image(images[::4])
         error = (model.vae.generate(context, 2, temperature=0) - images[::4]).square().mean().item()
@@ -566,7 +566,7 @@ def test_a_narrow_network_begins_a_wider_one_that_says_the_same(paper_runs: Path
     (tmp_path / "data").symlink_to(paper_runs / "data")
     torch.manual_seed(0)
     narrow, wide = (PaperModel(config_of(tmp_path / f"{file}.toml").shape) for file in ("narrow", "wide"))
-    images = sets.load("mnist", paper_runs / "data").images(torch.randint(256, (6, 1, 8, 8)))
+    images = sets.load("mnist", paper_runs / "data").images(torch.randint(256, (6, 1, 8, 8))).target
     narrow.fit(images)
     for weight in narrow.vae.parameters():  # layers that begin as zero have something to say
         weight.data.add_(torch.randn_like(weight) / 10)
@@ -630,7 +630,7 @@ def test_several_draws_train_a_nearer_bound_and_every_part(paper_runs: Path):
     torch.manual_seed(0)
     model, data = PaperModel(config_of(paper_runs / "tiny.toml").shape), sets.load("mnist", paper_runs / "data")
     images = data.images(data.training[:8])
-    model.fit(images)
+    model.fit(images.seen)
     means = {}
     for draws in (1, 2, 8):
         training = Training(batch=8, learning_rate=1e-3, final_rate=1e-4, draws=draws)

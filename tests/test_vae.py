@@ -410,6 +410,26 @@ def test_given_latents_are_those_of_the_image():
     assert [latent.value.shape[1:] for latent in latents] == [(2, 2, 2), (2, 4, 4), (2, 4, 4)]
 
 
+def test_values_may_stand_for_any_of_the_latents():
+    made, images = model(), pictures(2)
+    context, encoded = made.context_image(images), made.vae.encoder(images)
+    parameters, latents = made.vae.top_down(context, 2, encoded)
+    values = [latent.value for latent in latents]
+    again, kept = made.vae.top_down(context, 2, None, values=values)
+    assert torch.equal(again, parameters) and all(map(torch.equal, values, [latent.value for latent in kept]))
+    drawn = made.vae.top_down(context, 2, None, values=[values[0], None, values[2]])[1]
+    assert [torch.equal(latent.value, value) for latent, value in zip(drawn, values, strict=True)] == [True, False, True]
+
+
+def test_the_target_of_the_bound_may_be_another_image_than_the_encoder_sees():
+    made, seen, target = model(), torch.rand(3, 1, 8, 8), pictures(3)
+    weights = made.log_weights(seen, 600, 300, target)
+    bounds = torch.stack([made.bound(seen, target).total() + made.context_bound(seen) for _ in range(300)])
+    error = (weights.var(0) / 600 + bounds.var(0) / 300).sqrt()
+    assert ((weights.mean(0) + bounds.mean(0)).abs() < 5 * error).all()
+    assert (made.bound(seen, target).reconstruction - made.bound(seen, 1 - target).reconstruction).abs().min() > 0
+
+
 def test_the_baseline_needs_no_context():
     made, images = model(context=False), pictures(2)
     assert made.context is None and made.prior is None and made.context_image(images) is None
@@ -473,6 +493,14 @@ def test_a_bad_configuration_says_what_is_wrong(where: str | None, key: str, val
     else:
         part[key] = value
     with pytest.raises(ConfigError, match=said):
+        from_table(whole)
+
+
+def test_grey_inputs_are_of_binary_images():
+    whole = table() | {"inputs": "grey"}
+    assert from_table(whole).inputs == "grey"
+    whole["network"] |= {"channels": 3, "likelihood": "logistic-mixture"}
+    with pytest.raises(ConfigError, match='inputs = "grey" is for binary images'):
         from_table(whole)
 
 

@@ -81,9 +81,20 @@ def likelihood(
     help="Folder of a RECIPE's run, or of a stage of it; once for each, in order.",
 )
 @click.option("--plot", "plot_path", type=PATH, metavar="FILE.png", help="Write a plot of the table to this file.")
+@click.option(
+    "--deep",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Measure the gap of the bound, and each latent redrawn from its prior, on the first N images.",
+)
 @_shared
 def collapse(sources: tuple[str, ...], runs: tuple[Path, ...], data: Path, threads: int | None, seed: int, **options: Any) -> None:
     """KL and active units of each latent, coarse to fine; several models side by side.
+
+    "1 draw" counts active units as the paper's code does. "redrawn", of --deep, is by how much ln p(x|z) falls where that latent
+    alone is drawn anew from its prior.
 
     RECIPE is one of models/recipes/*.toml, with --run; MODEL the name of an installed model.
     """

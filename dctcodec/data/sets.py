@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -28,18 +28,47 @@ _SOURCES = {
 
 
 @dataclass(frozen=True)
+class Images:
+    """Images as a model of the paper takes them, float (n, channels, side, side) in [0, 1].
+
+    `seen`: what its encoder and its context are computed from; `target`: what its likelihood is of. They are the same, but of a
+    binary set `seen` may be the grey levels that the black and white of `target` was drawn from."""
+
+    seen: Tensor
+    target: Tensor
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    def __getitem__(self, which: slice | Tensor) -> "Images":
+        return self.map(lambda images: images[which])
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Images":
+        """The result of a function on both."""
+        seen = change(self.seen)
+        return Images(seen, seen if self.target is self.seen else change(self.target))
+
+    def split(self, count: int) -> Iterator["Images"]:
+        """Parts of `count` images."""
+        return (self[start : start + count] for start in range(0, len(self), count))
+
+
+@dataclass(frozen=True)
 class ImageSet:
-    """Images, uint8 (n, channels, side, side). `binary`: grey levels are probabilities, from which black and white are drawn."""
+    """Images, uint8 (n, channels, side, side). `binary`: grey levels are probabilities, from which black and white are drawn;
+    `grey`: encoder and context see the grey levels."""
 
     training: Tensor
     validation: Tensor
     test: Tensor
     binary: bool
+    grey: bool = False
 
-    def images(self, levels: Tensor) -> Tensor:
-        """Float images in [0, 1] of grey levels; of a binary set drawn anew at each call."""
+    def images(self, levels: Tensor) -> Images:
+        """Images of uint8 levels; of a binary set drawn anew at each call."""
         images = levels.float() / 255
-        return torch.bernoulli(images) if self.binary else images
+        drawn = torch.bernoulli(images) if self.binary else images
+        return Images(images if self.grey else drawn, drawn)
 
     def batches(self) -> Callable[[int], Tensor]:
         """`batches(n)`: n training images, uint8, in an order shuffled anew for each epoch by torch's global generator."""
@@ -64,8 +93,9 @@ def folder_of(name: str, data: Path) -> Path:
     return data / name if (data / name).is_dir() else data
 
 
-def load(name: str, data: Path) -> ImageSet:
-    """A data set: cifar10, mnist, omniglot or photos. Raises DataError, which says where its files come from."""
+def load(name: str, data: Path, grey: bool = False) -> ImageSet:
+    """A data set: cifar10, mnist, omniglot or photos; `grey` is for the binary sets, mnist and omniglot. Raises DataError, which
+    says where its files come from."""
     if name not in _READERS:
         raise DataError(f"there is no data set {name!r}: use one of {', '.join(_READERS)}")
     folder = folder_of(name, data)
@@ -75,7 +105,7 @@ def load(name: str, data: Path) -> ImageSet:
         raise DataError(f"cannot read {name} in {folder} ({error}); put there {_SOURCES[name]}") from error
     if len(training) <= HELD_OUT:
         raise DataError(f"{name} in {folder} has {len(training)} training images, of which {HELD_OUT} are held out: it needs more")
-    return ImageSet(training[:-HELD_OUT], training[-HELD_OUT:], test, binary=name in ("mnist", "omniglot"))
+    return ImageSet(training[:-HELD_OUT], training[-HELD_OUT:], test, name in ("mnist", "omniglot"), grey)
 
 
 def _cifar10(folder: Path) -> tuple[Tensor, Tensor]:

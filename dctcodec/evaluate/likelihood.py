@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dctcodec.data.sets import Images
 from dctcodec.errors import ConfigError
 from dctcodec.evaluate import machine
 from dctcodec.evaluate.source import fingerprint, prepared, test_images
@@ -46,7 +47,7 @@ def measure(
     samples, batch = samples or SAMPLES[shape.likelihood], batch or BATCH[shape.likelihood]
     if pilot and pilot > samples:
         raise ConfigError(f"--pilot {pilot} is more than all draws of an image, --samples {samples}: give fewer")
-    tests = test_images(config, data).to(device)
+    tests = test_images(config, data, device=device)
     model = prepared(model, device)
     began = time.monotonic()
     if not pilot:
@@ -65,13 +66,13 @@ def measure(
     return facts | figures | {"seconds": round(time.monotonic() - began, 1), "machine": machine.describe()}
 
 
-def first_images(model: PaperModel, images: Tensor, samples: int, batch: int) -> dict[str, float]:
+def first_images(model: PaperModel, images: Images, samples: int, batch: int) -> dict[str, float]:
     """The bound of images, and its standard error as one of more images."""
     nats = importance(model, images, samples, batch)
     return {"nll_nats": _mean(nats), "nll_nats_standard_error": _error(nats)}
 
 
-def whole_set(model: PaperModel, images: Tensor, chosen: int, samples: int, pilot: int, batch: int) -> dict[str, float]:
+def whole_set(model: PaperModel, images: Images, chosen: int, samples: int, pilot: int, batch: int) -> dict[str, float]:
     """The bound with `samples` draws of all images, estimated: the mean with `pilot` draws over all, less what more draws gain
     on `chosen` of them, spread evenly. That gain varies little from image to image, so a few tell it."""
     spread = torch.linspace(0, len(images) - 1, min(chosen, len(images))).round().long()
@@ -90,29 +91,29 @@ def whole_set(model: PaperModel, images: Tensor, chosen: int, samples: int, pilo
     }
 
 
-def bound(model: PaperModel, images: Tensor, batch: int) -> dict[str, Tensor]:
+def bound(model: PaperModel, images: Images, batch: int) -> dict[str, Tensor]:
     """The plain bound's parts, nats of each image, one draw of the latents and of each diffusion step."""
     parts = []
-    with torch.autocast(images.device.type, torch.bfloat16):
+    with torch.autocast(images.seen.device.type, torch.bfloat16):
         for some in images.split(batch):
-            given = model.bound(some)
-            parts.append((given.reconstruction, given.divergence(), model.context_bound(some)))
+            given = model.bound(some.seen, some.target)
+            parts.append((given.reconstruction, given.divergence(), model.context_bound(some.seen)))
     names = ("reconstruction", "divergence", "context")
     return dict(zip(names, map(torch.cat, zip(*parts, strict=True)), strict=True))
 
 
-def importance(model: PaperModel, images: Tensor, samples: int, batch: int) -> Tensor:
+def importance(model: PaperModel, images: Images, samples: int, batch: int) -> Tensor:
     """-ln mean of `samples` weights, nats of each image."""
     return importance_bound(log_weights(model, images, samples, batch))
 
 
-def log_weights(model: PaperModel, images: Tensor, samples: int, batch: int) -> Tensor:
+def log_weights(model: PaperModel, images: Images, samples: int, batch: int) -> Tensor:
     """ln w of `samples` draws of each image, (samples, B)."""
     results = []
     # numbers as in training
-    with tqdm(total=len(images), unit="image", disable=None) as bar, torch.autocast(images.device.type, torch.bfloat16):
+    with tqdm(total=len(images), unit="image", disable=None) as bar, torch.autocast(images.seen.device.type, torch.bfloat16):
         for some in images.split(max(1, batch // samples)):
-            results.append(model.log_weights(some, samples, batch))
+            results.append(model.log_weights(some.seen, samples, batch, some.target))
             bar.update(len(some))
     return torch.cat(results, 1)
 

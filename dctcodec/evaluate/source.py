@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from dctcodec.data import sets
 from dctcodec.errors import ConfigError
@@ -80,9 +79,9 @@ def prepared(model: PaperModel, device: str) -> PaperModel:
     return model
 
 
-def test_images(config: Config, folder: Path, count: int | None = None) -> Tensor:
-    """The first `count` test images, or all, float in [0, 1]; black and white of a binary set are always the same drawing."""
-    data = sets.load(config.data, folder)
+def test_images(config: Config, folder: Path, count: int | None = None, device: str = "cpu") -> sets.Images:
+    """The first `count` test images, or all, on a device; black and white of a binary set are always the same drawing."""
+    data = sets.load(config.data, folder, config.inputs == "grey")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(BINARY_SEED)
-        return data.images(data.test)[:count]
+        return data.images(data.test)[:count].map(lambda images: images.to(device))

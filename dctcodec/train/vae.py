@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dctcodec.data.sets import ImageSet, load
+from dctcodec.data.sets import Images, ImageSet, load
 from dctcodec.errors import ConfigError
 from dctcodec.modules import channels_last
 from dctcodec.train.checkpoint import read_weights
@@ -43,13 +43,13 @@ def train_vae(config: Config, data: Path, settings: Settings, part: str = "all")
     if part != "all" and config.training.draws > 1:
         raise ConfigError('[training] draws above 1 trains all of the model: part = "all"')
     torch.manual_seed(settings.seed)
-    images = load(config.data, data)
+    images = load(config.data, data, config.inputs == "grey")
     if (step := config.training.batch * config.training.prior_images) > len(images.training):
         raise ConfigError(f"[training] a step of {step} images is more than the {len(images.training)} there are to train on")
     model = PaperModel(config.shape)
     _begin(model, settings.start, images)
     if part == "prior" and model.context and model.prior:  # which may begin with a model of other images
-        model.prior.fit(model.context.draw(images.images(images.training[:FIT_IMAGES]))[0])
+        model.prior.fit(model.context.draw(images.images(images.training[:FIT_IMAGES]).seen)[0])
     model = channels_last(model, settings.device)
     training = replace(config.training, warm_up=0) if settings.start else config.training
     settings = _complete(settings, training)
@@ -68,7 +68,7 @@ def _begin(model: PaperModel, start: Path | None, images: ImageSet) -> None:
     """The network with the weights of `start`, if any. Without them, images set the context's range and the prior's statistics."""
     weights = read_weights(start) if start else {}
     if not has_context(weights):
-        model.fit(images.images(images.training[:FIT_IMAGES]))
+        model.fit(images.images(images.training[:FIT_IMAGES]).seen)
     if start:
         expand_weights(model, weights, start)
 
@@ -78,28 +78,29 @@ def kl_weight(step: Tensor, training: Training) -> Tensor | float:
     return KL_START ** (1 - step / training.warm_up).clamp_min(0) if training.warm_up else 1.0
 
 
-def loss(model: PaperModel, images: Tensor, training: Training, part: str = "all", weight: Tensor | float = 1.0) -> Tensor:
+def loss(model: PaperModel, images: Images, training: Training, part: str = "all", weight: Tensor | float = 1.0) -> Tensor:
     """Mean nats a value, those of the latents' KL times `weight`: the context's prior sees all images, the VAE the first of every
     `prior_images`."""
-    images = images.contiguous(memory_format=torch.channels_last)
+    images = images.map(lambda some: some.contiguous(memory_format=torch.channels_last))
+    values = images.target[0].numel()
     if training.draws > 1:
-        return _weighted(model, images, training.draws) / images[0].numel()
+        return _weighted(model, images, training.draws) / values
     some = images[: len(images) // training.prior_images]
-    total = images.new_zeros(())
-    with torch.autocast(images.device.type, torch.bfloat16):
+    total = images.seen.new_zeros(())
+    with torch.autocast(images.seen.device.type, torch.bfloat16):
         if part != "prior":
-            total = total + model.bound(some).total(weight).mean()
+            total = total + model.bound(some.seen, some.target).total(weight).mean()
             if training.paint:
-                total = total + training.paint * _painting(model, some[::PAINTED])
+                total = total + training.paint * _painting(model, some.seen[::PAINTED])
         if part != "vae" and model.context and model.prior:
-            total = total + model.prior.loss(model.context.draw(images)[0]).mean()
-    return total / images[0].numel()
+            total = total + model.prior.loss(model.context.draw(images.seen)[0]).mean()
+    return total / values
 
 
-def _weighted(model: PaperModel, images: Tensor, draws: int) -> Tensor:
+def _weighted(model: PaperModel, images: Images, draws: int) -> Tensor:
     """The importance-weighted bound, mean nats of an image."""
-    with torch.autocast(images.device.type, torch.bfloat16):
-        weights = model.log_weights(images, draws, rows=draws * len(images))
+    with torch.autocast(images.seen.device.type, torch.bfloat16):
+        weights = model.log_weights(images.seen, draws, rows=draws * len(images), target=images.target)
     return importance_bound(weights).mean()
 
 
@@ -117,9 +118,9 @@ def validate(model: PaperModel, images: ImageSet) -> dict[str, float]:
     # always the same draws; the run's own random state is restored
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(0)
-        for batch in images.images(images.validation).to(device).split(VALIDATION_BATCH):
-            bound = model.bound(batch)
-            context = model.context_bound(batch)
+        for batch in images.images(images.validation).map(lambda some: some.to(device)).split(VALIDATION_BATCH):
+            bound = model.bound(batch.seen, batch.target)
+            context = model.context_bound(batch.seen)
             parts.append(torch.stack([part.mean() for part in (bound.reconstruction, bound.divergence(), context)]))
     reconstruction, divergence, context = torch.stack(parts).mean(0).tolist()
     total = reconstruction + divergence + context

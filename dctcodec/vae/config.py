@@ -42,17 +42,19 @@ class Training:
 
 @dataclass(frozen=True)
 class Config:
-    """`data`: cifar10, mnist, omniglot or photos."""
+    """`data`: cifar10, mnist, omniglot or photos; `inputs`: what encoder and context see of a binary set, the black and white
+    that is drawn, or the grey levels that it is drawn from, as in the paper's code. The bound holds for both."""
 
     data: str
     description: str
     shape: ModelShape
     training: Training
+    inputs: Literal["drawn", "grey"] = "drawn"
 
 
 def from_table(table: dict[str, Any]) -> Config:
     """The configuration of a parsed TOML or JSON table. Raises ConfigError."""
-    check_names(table, {"data", "description", "network", "scale", "context", "prior", "training"}, "the file")
+    check_names(table, {"data", "description", "inputs", "network", "scale", "context", "prior", "training"}, "the file")
     parts = dict(table)
     for name in ("context", "network", "prior", "training"):
         if not isinstance(parts.get(name, {}), dict):
@@ -68,6 +70,8 @@ def from_table(table: dict[str, Any]) -> Config:
         prior = make(DiffusionShape, parts.pop("prior", {}) | sizes, "prior")
     training = make(Training, _without_epochs(parts.pop("training", {})), "training")
     _check(network, context)
+    if parts.get("inputs") == "grey" and network.likelihood != "bernoulli":
+        raise ConfigError('inputs = "grey" is for binary images: the likelihood should be bernoulli')
     if training.draws > 1 and (training.prior_images > 1 or training.paint or training.warm_up):
         raise ConfigError("[training] draws above 1 has one bound of all images: prior_images = 1, paint = 0, warm_up = 0")
     return make(Config, parts | {"shape": ModelShape(network, context, prior), "training": training}, "the file")

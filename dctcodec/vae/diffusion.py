@@ -37,8 +37,8 @@ FEATURE_BITS = 8
 STD_FLOOR = 0.7
 """Least standard deviation of a coefficient that the base model assumes, in bins. With 0.05 and 0.2 a rare symbol was so dear that
 its gradients drove all rectifiers of a fresh network to zero within some hundred steps."""
-LINEAR_BETAS = (1e-4, 0.02)
-"""First and last beta of the paper's schedule at 1000 steps."""
+SHORT_CHAIN = 20
+"""Most steps of a chain whose linear schedule is the flat one. The steep one would reach beta = 1 there, and then all is noise."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,9 @@ class Schedule:
 
 
 def _linear(shape: DiffusionShape) -> list[float]:
-    scale, last = 1000 / shape.steps, max(shape.steps - 1, 1)
-    betas = [scale * (LINEAR_BETAS[0] + (LINEAR_BETAS[1] - LINEAR_BETAS[0]) * i / last) for i in range(shape.steps)]
+    """The paper's, as its public code has it: beta rises from 1 / T to 20 / T, in a chain of at most SHORT_CHAIN steps to 2 / T."""
+    most, last = 2 if shape.steps <= SHORT_CHAIN else 20, max(shape.steps - 1, 1)
+    betas = [(1 + (most - 1) * i / last) / shape.steps for i in range(shape.steps)]
     kept = [1 - min(beta, 0.999) for beta in betas]
     return [math.prod(kept[: i + 1]) for i in range(shape.steps)]
 
@@ -206,6 +207,16 @@ class ContextPrior(nn.Module):
         row, noise = t - 1, torch.randn(values.shape, generator=generator, device=values.device)
         y = self._signal[row] * values + self._noise[row] * noise
         return torch.floor(y / self._cell[row] + 0.5) * self._cell[row]
+
+    def sample(self, count: int) -> Tensor:
+        """Contexts drawn from p(y_0), int64 symbols (count, channels, size, size)."""
+        shape, schedule = self.shape, self.schedule
+        y = torch.randn(count, shape.channels, shape.size, shape.size, device=self._cell.device)
+        for step in range(shape.steps, 0, -1):
+            cell = schedule.cell(step)
+            mean, log = self(torch.floor(y / cell + 0.5) * cell, torch.full((count,), step, device=y.device))
+            y = mean + torch.exp(log) * torch.randn_like(mean)
+        return torch.floor((y + 1) / schedule.bin_width).long().clamp(0, 2**shape.bits - 1)
 
     def loss(self, symbols: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Unbiased estimate of -L_vlb (equation 13), nats (B,): one step a sample, uniform, spread evenly over the batch."""

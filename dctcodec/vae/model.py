@@ -67,16 +67,17 @@ class PaperModel(nn.Module):
         symbols, surprise = self.context.draw(images)
         return self.prior.vlb(symbols) - surprise
 
-    def bound(self, images: Tensor) -> Bound:
-        """Of images (B, channels, side, side) in [0, 1], given their context: -L_vlb of the context is not in it."""
+    def bound(self, images: Tensor, target: Tensor | None = None) -> Bound:
+        """Of images (B, channels, side, side) in [0, 1], given their context: -L_vlb of the context is not in it. `target`: what
+        the likelihood is of, if it is not what encoder and context see (`data.sets.Images`)."""
         parameters, latents = self.vae.reconstruct(images, self.context_image(images))
-        reconstruction = -self.vae.likelihood.log_likelihood(images, parameters)
+        reconstruction = -self.vae.likelihood.log_likelihood(images if target is None else target, parameters)
         return Bound(reconstruction, [latent.divergence().flatten(1).sum(1) for latent in latents])
 
-    def log_weights(self, images: Tensor, samples: int, rows: int = 250) -> Tensor:
+    def log_weights(self, images: Tensor, samples: int, rows: int = 250, target: Tensor | None = None) -> Tensor:
         """ln p(x, z, y_0 .. y_T) - ln q(z, y_0 .. y_T | x) at `samples` draws of latents, context and diffusion chain, nats
         (samples, B): its mean is the bound. Each image is encoded once; its draws go through the decoder at most `rows` at a
-        time (or one for each image)."""
+        time (or one for each image). `target`: as of `bound`."""
         encoded, total = self.vae.encoder(images), torch.zeros(samples, len(images), device=images.device)
         pieces, contexts = torch.arange(samples, device=images.device).split(max(1, rows // len(images))), None
         if self.context and self.prior:
@@ -85,7 +86,8 @@ class PaperModel(nn.Module):
             total = (chains + surprise).reshape(total.shape)
             contexts = self.context.image(symbols).reshape(samples, *images.shape)
         shown = [None if contexts is None else contexts[piece].flatten(0, 1) for piece in pieces]
-        given = [self._given(images, one, encoded, len(piece)) for one, piece in zip(shown, pieces, strict=True)]
+        target = images if target is None else target
+        given = [self._given(target, one, encoded, len(piece)) for one, piece in zip(shown, pieces, strict=True)]
         return total + torch.cat(given)
 
     def _given(self, images: Tensor, context: Tensor | None, encoded: list[Tensor], samples: int) -> Tensor:

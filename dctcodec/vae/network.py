@@ -6,7 +6,7 @@ a context the same network is the VAE baseline.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -127,10 +127,14 @@ class TopDown(nn.Module):
         self.residual = Block(shape, scale, scale.width, gain)
         nn.init.normal_(self.inject.weight, std=gain / math.sqrt(shape.latent_width))
 
-    def forward(self, features: Tensor, encoded: Tensor | None, temperature: float, noise: Noise) -> tuple[Tensor, Latent]:
+    def forward(
+        self, features: Tensor, encoded: Tensor | None, temperature: float, noise: Noise, value: Tensor | None = None
+    ) -> tuple[Tensor, Latent]:
         prior = self.prior(features)
         mean, log_std = self._gaussian(prior[:, : 2 * self.latent_width])
-        if encoded is None:
+        if value is not None:
+            latent = Latent(value, mean, log_std)
+        elif encoded is None:
             value = mean + temperature * torch.exp(log_std) * noise(mean.shape) if temperature else mean
             latent = Latent(value, mean, log_std)
         else:
@@ -211,8 +215,10 @@ class HierarchicalVae(nn.Module):
         temperature: float = 1.0,
         noise: Noise | None = None,
         given: int | None = None,
+        values: Sequence[Tensor | None] | None = None,
     ) -> tuple[Tensor, list[Latent]]:
         """The decoder. The first `given` latents (all by default) come from the posterior where there are features `encoded`.
+        `values`: of each latent its value, or None for one that is drawn.
         `noise`: torch.randn on the weights' device by default. Features are added up, and parameters of the likelihood computed, in
         float32 under autocast too: to round them to bfloat16 costs 0.007 bits/dim of CIFAR-10 (`models/TRAINING.md`)."""
         if (context is not None) != self.shape.context:
@@ -227,7 +233,8 @@ class HierarchicalVae(nn.Module):
                 features = features + self.context[number](_pooled(context * 2 - 1, scale.side))
             for block in blocks:
                 known = given is None or len(latents) < given
-                features, latent = block(features, encoded[-1 - number] if encoded and known else None, temperature, noise)
+                value = values[len(latents)] if values else None
+                features, latent = block(features, encoded[-1 - number] if encoded and known else None, temperature, noise, value)
                 latents.append(latent)
         with torch.autocast(features.device.type, enabled=False):
             parameters = self.head(features.float())
