@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dctcodec.data.sets import load
+from dctcodec.data.sets import Images, load
 from dctcodec.train import loop, vae
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.recipe import read
@@ -60,7 +60,7 @@ def test_a_step_of_the_papers_models_waits_for_nothing(name: str, stage: str):
         group["lr"] = torch.tensor(1e-3)
 
     def loss(model: PaperModel, batch: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-        return vae.loss(model, batch, config.training, weight=vae.kl_weight(step, config.training))
+        return vae.loss(model, Images(batch, batch), config.training, weight=vae.kl_weight(step, config.training))
 
     stepper = loop.Stepper(model, optimiser, loss, clip=1.0, world=1)
     images = torch.rand(2 * config.training.prior_images, network.channels, network.side, network.side).round()
