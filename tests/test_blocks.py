@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
+from small_blocks import NARROW, SMALL, edges, picture_of_edges, small_codec, small_prior
 
-from dctcodec import Codec, FormatError, ModelError, container, installed
+from dctcodec import Codec, FormatError, ModelError, container
 from dctcodec.bands import blocks, coder
 from dctcodec.bands.choice import choose
-from dctcodec.bands.config import BandsConfig, BandsShape, from_table
-from dctcodec.bands.decoder import Decoder, DecoderShape
+from dctcodec.bands.config import from_table
+from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.exact_prior import ExactPrior
 from dctcodec.bands.export import to_integers
-from dctcodec.bands.forecast import ForecastShape
 from dctcodec.bands.order import BANDS, CHANNELS, PARTS, REVEALS
 from dctcodec.bands.partition import PartitionCode, PartitionNetwork
-from dctcodec.bands.prior import PriorNetwork, PriorShape
+from dctcodec.bands.prior import PriorNetwork
 from dctcodec.bands.transform import analyse, coefficients, consistent, dequantise, quantise, synthesise
 from dctcodec.errors import ConfigError
 from dctcodec.exact.layers import Arithmetic
@@ -31,14 +31,11 @@ from dctcodec.tiles import dct_basis, rgb_to_ycbcr
 from dctcodec.train import decoder as decoder_training
 from dctcodec.train import prior as prior_training
 from dctcodec.train.checkpoint import AVERAGE
-from dctcodec.train.export import export_bands
 
 CPU = torch.device("cpu")
 EVERY = tuple(range(len(blocks.KINDS)))
 SQUARES = blocks.kinds_of(("32x32", "16x16", "8x8", "4x4"))
 SETS = [SQUARES, EVERY, (0, 1), (0, 3)]
-SMALL = PriorShape(width=16, blocks=1, forecast=ForecastShape(width=8, coarse=1, fine=1))
-NARROW = DecoderShape(widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1))
 
 
 def partition_of(height: int, width: int, kinds: tuple[int, ...] = EVERY, seed: int = 0) -> torch.Tensor:
@@ -54,17 +51,6 @@ def partition_of(height: int, width: int, kinds: tuple[int, ...] = EVERY, seed: 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).normal(0, 50, shape).astype(np.float32))
-
-
-def edges(height: int, width: int) -> torch.Tensor:
-    """RGB (1, 3, height, width): a gradient on the left half, small black boxes on white on the right one."""
-    random = np.random.default_rng(0)
-    levels = np.tile(np.arange(width) * 0.5, (height, 1))
-    levels[:, width // 2 :] = 255
-    for _ in range(height * width // 500):
-        top, left = random.integers(height), random.integers(width // 2, width)
-        levels[top : top + random.integers(2, 9), left : left + random.integers(2, 9)] = 0
-    return torch.from_numpy(levels.astype(np.float32)).expand(1, 3, -1, -1).contiguous()
 
 
 # --- transforms
@@ -252,17 +238,6 @@ def test_damaged_tables_are_told(name: str):
 # --- the prior
 
 
-def network(kinds: tuple[int, ...], seed: int = 0) -> PriorNetwork:
-    """A fresh network whose layers all say something."""
-    torch.manual_seed(seed)
-    made = PriorNetwork(SMALL, kinds)
-    with torch.no_grad():
-        for name, parameter in made.named_parameters():
-            if any(word in name for word in ("partition", "skip", "paint", "pool")):
-                parameter.normal_(0, 0.05)
-    return made
-
-
 def symbols_of(height: int, width: int, seed: int = 0) -> torch.Tensor:
     """Random symbols, few of the fine ones, extreme now and then."""
     random = np.random.default_rng(seed)
@@ -289,7 +264,7 @@ def distributions(prior: ExactPrior, symbols: torch.Tensor, partition: torch.Ten
 def test_every_arithmetic_and_number_of_threads_gives_the_same(
     kinds: tuple[int, ...], size: tuple[int, int], threads: Callable[[int], None]
 ):
-    tensors, symbols, partition = to_integers(network(kinds)), symbols_of(*size), partition_of(*size, kinds)
+    tensors, symbols, partition = to_integers(small_prior(kinds)), symbols_of(*size), partition_of(*size, kinds)
     first = distributions(ExactPrior(tensors, Arithmetic("float64", CPU)), symbols, partition, 640)
     for kind in ("float32", "int8"):
         for count in (1, 2):
@@ -298,7 +273,7 @@ def test_every_arithmetic_and_number_of_threads_gives_the_same(
 
 
 def test_tiles_at_once_do_not_matter(monkeypatch: pytest.MonkeyPatch):
-    prior = ExactPrior(to_integers(network(SQUARES)), Arithmetic("float32", CPU))
+    prior = ExactPrior(to_integers(small_prior(SQUARES)), Arithmetic("float32", CPU))
     symbols, partition = symbols_of(3, 4), partition_of(3, 4, SQUARES)
     whole = distributions(prior, symbols, partition, 640)
     monkeypatch.setattr("dctcodec.bands.exact_forecast.TILES_AT_ONCE", 5)
@@ -306,7 +281,7 @@ def test_tiles_at_once_do_not_matter(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_float_network_is_the_one_in_integers():
-    made, partition = network(SQUARES), partition_of(3, 4, SQUARES)
+    made, partition = small_prior(SQUARES), partition_of(3, 4, SQUARES)
     symbols = symbols_of(3, 4).clamp(-9, 9)
     exact = distributions(ExactPrior(to_integers(made), Arithmetic("float64", CPU)), symbols, partition, 800)
     with torch.no_grad():
@@ -318,7 +293,7 @@ def test_the_float_network_is_the_one_in_integers():
 
 
 def test_the_partition_matters_to_every_part_of_the_prior():
-    prior = ExactPrior(to_integers(network(SQUARES)), Arithmetic("float32", CPU))
+    prior = ExactPrior(to_integers(small_prior(SQUARES)), Arithmetic("float32", CPU))
     symbols, split = symbols_of(2, 2), partition_of(2, 2, SQUARES[1:2] and SQUARES, seed=1)
     first = distributions(prior, symbols, blocks.whole(2, 2), 640)
     second = distributions(prior, symbols, split, 640)
@@ -347,7 +322,7 @@ def test_networks_of_whole_tiles_begin_those_of_blocks(tmp_path: Path):
 def test_every_weight_that_blocks_add_is_trained():
     torch.manual_seed(0)
     batch = edges(96, 96).to(torch.uint8).expand(2, -1, -1, -1)
-    prior, painter = network(SQUARES), Decoder(NARROW, SQUARES)
+    prior, painter = small_prior(SQUARES), Decoder(NARROW, SQUARES)
     torch.nn.init.normal_(painter.paint.weight, std=0.02)
     for _ in range(3):  # reveals are drawn
         prior_training.loss(prior, batch, len(REVEALS)).backward()
@@ -363,24 +338,12 @@ def test_every_weight_that_blocks_add_is_trained():
 
 @pytest.fixture(scope="module")
 def codec_of_blocks(tmp_path_factory: pytest.TempPathFactory) -> Codec:
-    """A codec with adaptive blocks that nobody trained."""
-    folder, config = (
-        tmp_path_factory.mktemp("blocks"),
-        BandsConfig("blocks", BandsShape(SMALL, NARROW, ("32x32", "16x16", "8x8", "4x4"))),
-    )
-    for name, model in (("prior", network(SQUARES)), ("decoder", Decoder(NARROW, SQUARES))):
-        save_file(
-            {AVERAGE + key: tensor.contiguous() for key, tensor in model.state_dict().items()}, folder / f"{name}.safetensors"
-        )
-    export_bands(folder / "models" / "tiny", config, folder / "prior.safetensors", folder / "decoder.safetensors")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(installed, "_PLACES", (folder / "models",))
-        return Codec("tiny", "cpu")
+    return small_codec(tmp_path_factory.mktemp("blocks"), ("32x32", "16x16", "8x8", "4x4"))
 
 
 @pytest.fixture(scope="module")
 def lines() -> Image.Image:
-    return Image.fromarray(edges(75, 150)[0].permute(1, 2, 0).to(torch.uint8).numpy())
+    return picture_of_edges(75, 150)
 
 
 @pytest.fixture(scope="module")

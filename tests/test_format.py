@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load
+from small_blocks import picture_of_edges, small_codec
 
 from dctcodec import Codec
-
-MODELS = Path(__file__).parents[1] / "models"
 
 # Section 1: the file
 
@@ -99,6 +98,81 @@ def parts_of(band: int) -> list[list[int]]:
     return [[c for c in channels if (U[c] % 2, V[c] % 2) == odd] for odd in ((0, 0), (1, 1), (0, 1), (1, 0))]
 
 
+KINDS = ((32, 32), (32, 16), (16, 32), (16, 16), (16, 8), (8, 16), (8, 8), (4, 4))
+LARGE = 3  # kinds below are of whole tiles
+
+
+def interleaved(basis: np.ndarray, side: int) -> np.ndarray:
+    """The DCTs of the blocks of a side of a unit: a row for each position."""
+    blocks = side // len(basis)
+    rows = np.zeros((side, side), basis.dtype)
+    for position in range(side):
+        block = position % blocks
+        rows[position, block * len(basis) : (block + 1) * len(basis)] = basis[position // blocks]
+    return rows
+
+
+class Blocks:
+    """The transform of a tile's blocks and its inverse, with DCTs `basis[size]`. `settle`: after each transform of a corner."""
+
+    def __init__(self, basis: dict[int, np.ndarray], settle: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.basis, self.settle = basis, settle
+
+    def forward(self, tile: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+        """Coefficients at the positions of a tile (32, 32), whose quadrants have the kinds (4,)."""
+        if kinds[0] < LARGE:
+            return self.unit_forward(tile, kinds[0])
+        result = np.empty_like(tile)
+        for quadrant, kind in enumerate(kinds):
+            row, column = divmod(quadrant, 2)
+            pixels = tile[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+            result[row::2, column::2] = self.unit_forward(pixels, kind)
+        return self.on_corner(result, self.basis[2], self.basis[2])
+
+    def inverse(self, coefficients: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+        if kinds[0] < LARGE:
+            return self.unit_inverse(coefficients, kinds[0])
+        coefficients = self.on_corner(coefficients, self.basis[2].T, self.basis[2].T)
+        result = np.empty_like(coefficients)
+        for quadrant, kind in enumerate(kinds):
+            row, column = divmod(quadrant, 2)
+            unit = self.unit_inverse(coefficients[row::2, column::2], kind)
+            result[16 * row : 16 * row + 16, 16 * column : 16 * column + 16] = unit
+        return result
+
+    def unit_forward(self, pixels: np.ndarray, kind: int) -> np.ndarray:
+        height, width = KINDS[kind]
+        down, across = (interleaved(self.basis[length], len(pixels)) for length in (height, width))
+        coefficients = down @ pixels @ across.T
+        if (height, width) == pixels.shape:
+            return coefficients
+        return self.on_corner(coefficients, self.basis[len(pixels) // height], self.basis[len(pixels) // width])
+
+    def unit_inverse(self, coefficients: np.ndarray, kind: int) -> np.ndarray:
+        height, width = KINDS[kind]
+        side = len(coefficients)
+        if (height, width) != coefficients.shape:
+            coefficients = self.on_corner(coefficients, self.basis[side // height].T, self.basis[side // width].T)
+        down, across = (interleaved(self.basis[length], side) for length in (height, width))
+        return down.T @ coefficients @ across
+
+    def on_corner(self, coefficients: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
+        result = coefficients.copy()
+        corner = result[: len(down), : len(across)]
+        corner[:] = self.settle(down @ corner @ across.T)
+        return result
+
+    def on_tiles(self, transform: Callable, tiles: np.ndarray, partition: np.ndarray) -> np.ndarray:
+        """`forward` or `inverse` of tiles (planes, h, w, 32, 32), partition (4, h, w)."""
+        result = np.empty_like(tiles)
+        for plane, row, column in np.ndindex(tiles.shape[:3]):
+            result[plane, row, column] = transform(tiles[plane, row, column], partition[:, row, column])
+        return result
+
+
+QUADRANT = 2 * (U % 2) + V % 2  # of each channel, in a split tile
+
+
 # Section 3: the prior
 
 
@@ -117,7 +191,9 @@ class Prior:
         up, down = np.maximum(-shift, 0), np.maximum(shift, 0)
         return (np.tensordot(weight, a, 1) + offset[:, None, None]) << up[:, None, None] >> down[:, None, None]
 
-    def __call__(self, known: np.ndarray, odd: np.ndarray, reveal: int, step16: int) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, known: np.ndarray, odd: np.ndarray, reveal: int, step16: int, partition: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Means and scale indices less the skip of the band that this reveal is about, of every tile; symbols yet unknown are 0."""
         tensors = self.tensors
         first, last = ENDS[REVEALS[reveal][0] :][:2]
@@ -130,32 +206,48 @@ class Prior:
         asinh = self.magnitude(s)
         terms = [np.clip(4 * s, -127, 127), np.sign(s) * asinh, asinh, np.where(odd, 16, -16)[None]]
         x = self.layer("input", np.concatenate(terms))
-        for n in range(4):
+        if "partition.kinds" in tensors:
+            kinds = np.concatenate([16 * (partition == kind) for kind in tensors["partition.kinds"][1:]])
+            x = x + np.clip(self.layer("partition.split", asinh * (partition[0] >= LARGE)), -(2**13), 2**13)
+            x = x + np.clip(self.layer("partition.planes", kinds), -(2**13), 2**13)
+        for n in range(len(bias) - 1):
             x = x + self.layer(f"second.{n}", act(self.layer(f"first.{n}", act(x, n))))
             x = np.clip(x, -(2**15), 2**15)
-        y = self.layer("head", act(x, 4), slice(2 * first, 2 * last))
+        y = self.layer("head", act(x, len(bias) - 1), slice(2 * first, 2 * last))
         mean, scale = np.split(y, 2)
         if "forecast.basis" in tensors and REVEALS[reveal][0] >= 2:
-            means, scales = self.forecast(known, REVEALS[reveal][0], step16)
+            means, scales = self.forecast(known, REVEALS[reveal][0], step16, partition)
             mean, scale = mean + means, scale + scales
         return np.clip(mean, -32767, 32767), scale + tensors["scale_offset"]
 
     def magnitude(self, s: np.ndarray) -> np.ndarray:
         return self.tensors["asinh"][np.minimum(abs(s), len(self.tensors["asinh"]) - 1)]
 
-    def scales(self, known: np.ndarray, channels: list[int], scale: np.ndarray) -> np.ndarray:
+    def scales(self, known: np.ndarray, channels: list[int], scale: np.ndarray, partition: np.ndarray) -> np.ndarray:
         """Scale indices of a part's channels, where `known` are the symbols sent before it in each tile, the others 0."""
-        return np.clip(scale + self.layer("skip", self.magnitude(known[:699]), channels), 0, 63)
+        magnitude = self.magnitude(known[:699])
+        more = self.layer("skip", magnitude, channels)
+        for n, kind in enumerate(self.tensors.get("partition.kinds", [])[1:]):
+            is_of_kind = partition[QUADRANT[channels]] == kind
+            more = np.where(is_of_kind, self.layer(f"partition.skips.{n}", magnitude, channels), more)
+        return np.clip(scale + more, 0, 63)
 
-    def forecast(self, known: np.ndarray, band: int, step16: int) -> tuple[np.ndarray, np.ndarray]:
+    def forecast(self, known: np.ndarray, band: int, step16: int, partition: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What is to be added to means and scale indices of a band."""
         tensors = {name[9:]: tensor for name, tensor in self.tensors.items() if name.startswith("forecast.")}
+        kinds = tensors.get("partition.kinds", [])[1:]
         bias = tensors["reveal_bias"][band] + tensors["step_bias"][np.sum(self.tensors["step_bounds"] < step16)]
         bias, d, (h, w) = bias[:, :, None, None], tensors["basis"], known.shape[1:]
         s = np.zeros((3, h, w, 32, 32), np.int64)
         before = slice(0, ENDS[band])
         s[PLANE[before], :, :, U[before], V[before]] = np.clip(known[before], -(2**11), 2**11) * tensors["step"][before, None, None]
-        picture = np.clip((d.T @ s @ d + 2**18) >> 19, -127, 127).swapaxes(2, 3).reshape(3, 32 * h, 32 * w)
+        if len(kinds):
+            basis = {2**n: tensors[f"partition.basis.{2**n}"] for n in range(5)} | {32: d}
+            blocks = Blocks(basis, lambda x: (x + 2**17) >> 18)
+            pixels = (blocks.on_tiles(blocks.inverse, 16 * s, partition) + 2**22) >> 23
+        else:
+            pixels = (d.T @ s @ d + 2**18) >> 19
+        picture = np.clip(pixels, -127, 127).swapaxes(2, 3).reshape(3, 32 * h, 32 * w)
 
         def cells(k: int) -> np.ndarray:
             squares = picture.reshape(3, 32 * h // k, k, 32 * w // k, k)
@@ -169,6 +261,14 @@ class Prior:
         def act(x: np.ndarray) -> np.ndarray:
             return np.clip((x + 8) >> 4, 0, 127)
 
+        def told(scale: str, side: int) -> np.ndarray | int:
+            """What the partition adds, where a quadrant has `side` positions in each direction."""
+            if not len(kinds):
+                return 0
+            grid = partition.reshape(2, 2, h, w).transpose(2, 0, 3, 1).reshape(2 * h, 2 * w)
+            terms = np.stack([16 * (grid == kind) for kind in kinds])
+            return spread(np.clip(self.layer(f"forecast.partition.{scale}", terms), -(2**13), 2**13), side)
+
         def step(n: int, x: np.ndarray) -> np.ndarray:
             hidden = act(self.layer(f"forecast.first.{n}", act(x + bias[n])))
             return np.clip(x + self.layer(f"forecast.second.{n}", hidden), -(2**15), 2**15)
@@ -176,18 +276,19 @@ class Prior:
         def sums(x: np.ndarray) -> np.ndarray:
             return x.reshape(len(x), h, x.shape[1] // h, w, -1).sum((2, 4))
 
-        x, blocks, coarse = self.layer("forecast.coarse", cells(8)), len(bias) - 2, tensors["coarse_blocks"]
+        x, steps, coarse = self.layer("forecast.coarse", cells(8)) + told("coarse", 2), len(bias) - 2, tensors["coarse_blocks"]
         for n in range(coarse):
             x = step(n, x)
-        c = act(x + bias[blocks])
-        x = spread(self.layer("forecast.up", c), 2) + self.layer("forecast.fine", cells(4))
-        for n in range(coarse, blocks):
+        c = act(x + bias[steps])
+        x = spread(self.layer("forecast.up", c), 2) + self.layer("forecast.fine", cells(4)) + told("fine", 4)
+        for n in range(coarse, steps):
             x = step(n, x)
-        f = act(x + bias[blocks + 1])
+        f = act(x + bias[steps + 1])
         painted = spread(np.clip(self.layer("forecast.paint", f), -127, 127), 4)
         q = painted.reshape(3, h, 32, w, 32).swapaxes(2, 3)
         channels = slice(ENDS[band], ENDS[band + 1])
-        means = (d @ q @ d.T)[PLANE[channels], :, :, U[channels], V[channels]]
+        transformed = blocks.on_tiles(blocks.forward, q, partition) if len(kinds) else d @ q @ d.T
+        means = transformed[PLANE[channels], :, :, U[channels], V[channels]]
         means = (means * tensors["step_inverse"][channels, None, None] + 2**30) >> 31
         terms = np.minimum(np.concatenate([(sums(c) + 2) >> 2, (sums(f) + 8) >> 4]), 127)
         return means, self.layer("forecast.pool", terms, channels)
@@ -250,35 +351,88 @@ def take_symbols(coder: Coder, prior: Prior, m: np.ndarray, i: np.ndarray) -> np
     return c + k
 
 
-def read_symbols(file: File, model: bytes, broken_off: bool = False) -> np.ndarray:
+SIZES = np.array([1, 2, 2, 3, 4, 4, 5, 6])
+
+
+def take_partition(coder: Coder, prior: Prior, h: int, w: int, step16: int) -> np.ndarray:
+    """The kind of each quadrant, (4, h, w)."""
+    partition = np.zeros((4, h, w), np.int64)
+    if "partition.kinds" not in prior.tensors:
+        return partition
+    large, small = (
+        [k for k in prior.tensors["partition.kinds"].tolist() if k in numbers] for numbers in (range(LARGE), range(LARGE, 8))
+    )
+    row = np.sum(prior.tensors["partition.bounds"] < step16)
+    fine = np.zeros((2 * h + 1, 2 * w + 1), np.int64)  # sizes of quadrants, a border above and to the left
+    tiles = np.zeros((h + 1, w + 1), np.int64)
+
+    def key(sizes: np.ndarray, y: int, x: int) -> int:
+        return 49 * int(sizes[y + 1, x]) + 7 * int(sizes[y, x + 1]) + int(sizes[y, x])
+
+    def take(table: str, keys: list[int]) -> list[int]:
+        entries = [0] * len(keys)
+        for place in sorted(range(len(keys)), key=keys.__getitem__):
+            counts = prior.tensors[f"partition.{table}"][row][keys[place]]
+            entries[place] = coder.take(edges_of(counts / counts.sum()))
+        return entries
+
+    for diagonal in range(h + w - 1):
+        places = [(y, diagonal - y) for y in range(h) if 0 <= diagonal - y < w]
+        split = []
+        for (y, x), entry in zip(places, take("tiles", [key(tiles, *place) for place in places]), strict=True):
+            partition[:, y, x] = large[entry] if entry < len(large) else small[0]
+            split += [(y, x)] if entry == len(large) else []
+        for quadrant in range(4 if len(small) > 1 else 0):
+            units = [(2 * y + quadrant // 2, 2 * x + quadrant % 2) for y, x in split]
+            entries = take("quadrants", [343 * quadrant + key(fine, *unit) for unit in units])
+            for (y, x), unit, entry in zip(split, units, entries, strict=True):
+                partition[quadrant, y, x] = small[entry]
+                fine[unit[0] + 1, unit[1] + 1] = SIZES[small[entry]]
+        for y, x in places:
+            sizes = SIZES[partition[:, y, x]]
+            tiles[y + 1, x + 1] = (sizes.sum() + 2) // 4
+            fine[2 * y + 1 : 2 * y + 3, 2 * x + 1 : 2 * x + 3] = sizes.reshape(2, 2)
+    return partition
+
+
+def read_symbols(file: File, model: bytes, broken_off: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Symbols (channels, h, w) and kinds of quadrants (4, h, w)."""
     if file.model != hashlib.sha256(model).digest()[:4] or file.step16 == 0:
         raise ValueError("another model's file")
     prior, coder = Prior(model), Coder(file.payload)
     symbols = np.zeros((len(PLANE), -(-file.height // 32), -(-file.width // 32)), np.int64)
     odd = np.indices(symbols.shape[1:]).sum(0) % 2
+    partition = take_partition(coder, prior, *symbols.shape[1:], file.step16)
+    if broken_off and not coder.words and coder.state < 2**32 and "partition.kinds" in prior.tensors:
+        return symbols, 0 * partition
     for reveal, (band, parity) in enumerate(REVEALS):
-        means, bases = prior(symbols, odd, reveal, file.step16)
+        means, bases = prior(symbols, odd, reveal, file.step16, partition)
         for part in parts_of(band):
             rows = np.array(part) - ENDS[band]
-            mean, scale = means[rows], prior.scales(symbols, part, bases[rows])
+            mean, scale = means[rows], prior.scales(symbols, part, bases[rows], partition)
             sent = np.broadcast_to(odd == parity if parity is not None else True, mean.shape)
             if file.grey:
                 sent = sent & (PLANE[part] == 0)[:, None, None]
             m, i = mean[sent], scale[sent]  # NumPy's order of selection is the order of section 2
             taken = take_symbols(coder, prior, m, i)
             if broken_off and not coder.words and coder.state < 2**32:
-                return symbols
+                return symbols, partition
             channel, row, column = np.nonzero(sent)
             symbols[np.array(part)[channel], row, column] = taken
     if not coder.is_empty():
         raise ValueError("data left over")
-    return symbols
+    return symbols, partition
 
 
 # Section 5: the plain reconstruction
 
 
-def reconstruct(file: File, symbols: np.ndarray) -> np.ndarray:
+def dct(size: int) -> np.ndarray:
+    u, x = np.mgrid[:size, :size]
+    return np.where(u == 0, 0.5**0.5, 1) * (2 / size) ** 0.5 * np.cos(np.pi * u * (2 * x + 1) / (2 * size))
+
+
+def reconstruct(file: File, symbols: np.ndarray, partition: np.ndarray) -> np.ndarray:
     h, w = symbols.shape[1:]
     coefficients = np.zeros((3, h, w, 32, 32))
     rings = np.maximum(U, V)
@@ -286,9 +440,8 @@ def reconstruct(file: File, symbols: np.ndarray) -> np.ndarray:
     chroma = np.select([rings <= last for last in (3, 8, 15)], (15, 21, 24))
     scales = file.step16 / 256 * np.where(PLANE == 0, luma, chroma)
     coefficients[PLANE, :, :, U, V] = symbols * scales[:, None, None]
-    u, x = np.mgrid[:32, :32]
-    dct = np.where(u == 0, 0.5**0.5, 1) / 4 * np.cos(np.pi * u * (2 * x + 1) / 64)
-    tiles = dct.T @ coefficients @ dct
+    blocks = Blocks({2**n: dct(2**n) for n in range(6)}, lambda x: x)
+    tiles = blocks.on_tiles(blocks.inverse, coefficients, partition)
     y, cb, cr = tiles.swapaxes(2, 3).reshape(3, 32 * h, 32 * w)[:, : file.height, : file.width]
     y = y + 128
     rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], -1)
@@ -302,23 +455,35 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / max(np.mean((a.astype(float) - b) ** 2), 1e-9)))
 
 
-@pytest.fixture(scope="module", params=["dct-bands", "flagship"])
-def codec(request: pytest.FixtureRequest) -> Codec:
+BLOCKS = {
+    "squares": ("32x32", "16x16", "8x8", "4x4"),
+    "every kind": tuple(f"{height}x{width}" for height, width in KINDS),
+    "one small kind": ("32x32", "16x32", "8x16"),
+}
+"""Models of adaptive blocks, made by the test."""
+
+
+@pytest.fixture(scope="module", params=["dct-bands", "flagship", *BLOCKS])
+def codec(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Codec:
+    if request.param in BLOCKS:
+        return small_codec(tmp_path_factory.mktemp("models"), BLOCKS[request.param])
     return Codec(request.param, device="cpu")
 
 
 def prior_of(codec: Codec) -> bytes:
-    return (MODELS / codec.model.name / "prior.safetensors").read_bytes()
+    return (codec.model.path / "prior.safetensors").read_bytes()
 
 
-def assert_same_symbols(codec: Codec, data: bytes) -> tuple[File, np.ndarray]:
+def assert_same_symbols(codec: Codec, data: bytes) -> tuple[File, np.ndarray, np.ndarray]:
     file = read_file(data)
-    symbols = read_symbols(file, prior_of(codec))
+    symbols, partition = read_symbols(file, prior_of(codec))
     header, expected = codec.symbols(data)
     for name in ("width", "height", "grey", "step16", "seed"):
         assert getattr(header, name) == getattr(file, name)
-    assert np.array_equal(symbols, expected.numpy())
-    return file, symbols
+    assert np.array_equal(symbols, expected[: len(symbols)].numpy())
+    if len(expected) > len(symbols):
+        assert np.array_equal(partition, expected[len(symbols) :].numpy())
+    return file, symbols, partition
 
 
 SMALL = [(70, 50, "RGB", 30), (40, 33, "L", 80), (1, 1, "RGB", 50), (64, 96, "RGB", 95)]
@@ -328,9 +493,9 @@ SMALL = [(70, 50, "RGB", 30), (40, 33, "L", 80), (1, 1, "RGB", 50), (64, 96, "RG
 def test_the_document_suffices(codec, make_picture: Callable[..., Image.Image], width: int, height: int, mode: str, quality: float):
     picture = make_picture(width, height, mode)
     data = codec.encode(picture, quality, seed=2**32 - 1)
-    file, symbols = assert_same_symbols(codec, data)
+    file, symbols, partition = assert_same_symbols(codec, data)
     assert (file.width, file.height, file.grey) == (width, height, mode == "L")
-    plain = reconstruct(file, symbols)
+    plain = reconstruct(file, symbols, partition)
     original, painted = (np.asarray(p.convert("RGB")) for p in (picture, codec.decode(data)))
     assert psnr(plain, painted) > 25
     assert psnr(plain, original) > max(25, psnr(painted, original) - 3)
@@ -342,8 +507,17 @@ def test_the_document_suffices_for_the_beginning_of_a_file(codec, make_picture: 
     for length in (20, 25, 50, 200, len(data) // 2, len(data) - 1):
         there = min(max(length - 25, 0), len(whole.payload))
         words = replace(whole, payload=whole.payload[: there // 4 * 4])
-        symbols = read_symbols(words, prior_of(codec), broken_off=True)
-        assert np.array_equal(symbols, codec.symbols(data[:length], partial=True)[1].numpy())
+        symbols, partition = read_symbols(words, prior_of(codec), broken_off=True)
+        expected = codec.symbols(data[:length], partial=True)[1].numpy()
+        assert np.array_equal(np.concatenate([symbols, partition])[: len(expected)], expected)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_the_document_suffices_for_every_kind_of_block(name: str, tmp_path: Path):
+    codec, boxes = small_codec(tmp_path, BLOCKS[name]), picture_of_edges(130, 260)
+    _, _, partition = assert_same_symbols(codec, codec.encode(boxes, 70))
+    small = {KINDS.index(tuple(map(int, one.split("x")))) for one in BLOCKS[name]} - {1, 2}
+    assert small <= {*np.unique(partition).tolist()}
 
 
 @pytest.mark.parametrize("quality", [1, 49.75, 100])  # 49.75: step16 is one of `step_bounds`
