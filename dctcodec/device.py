@@ -58,6 +58,16 @@ def fast_convolutions(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cpu" and _multiplies_bfloat16())
 
 
+def training_precision(device: torch.device) -> torch.autocast:
+    """A context for training: as `fast_convolutions`, and bfloat16 on a GPU too. A processor that does not multiply bfloat16 itself
+    takes several times as long with it as with float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=trains_in_bfloat16(device))
+
+
+def trains_in_bfloat16(device: torch.device) -> bool:
+    return device.type != "cpu" or _multiplies_bfloat16()
+
+
 @cache
 def _multiplies_bfloat16() -> bool:
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not know them

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dctcodec.data.sets import Images
+from dctcodec.device import training_precision
 from dctcodec.errors import ConfigError
 from dctcodec.evaluate import machine
 from dctcodec.evaluate.source import fingerprint, prepared, test_images
@@ -94,7 +95,7 @@ def whole_set(model: PaperModel, images: Images, chosen: int, samples: int, pilo
 def bound(model: PaperModel, images: Images, batch: int) -> dict[str, Tensor]:
     """The plain bound's parts, nats of each image, one draw of the latents and of each diffusion step."""
     parts = []
-    with torch.autocast(images.seen.device.type, torch.bfloat16):
+    with training_precision(images.seen.device):
         for some in images.split(batch):
             given = model.bound(some.seen, some.target)
             parts.append((given.reconstruction, given.divergence(), model.context_bound(some.seen)))
@@ -111,7 +112,7 @@ def log_weights(model: PaperModel, images: Images, samples: int, batch: int) -> 
     """ln w of `samples` draws of each image, (samples, B)."""
     results = []
     # numbers as in training
-    with tqdm(total=len(images), unit="image", disable=None) as bar, torch.autocast(images.seen.device.type, torch.bfloat16):
+    with tqdm(total=len(images), unit="image", disable=None) as bar, training_precision(images.seen.device):
         for some in images.split(max(1, batch // samples)):
             results.append(model.log_weights(some.seen, samples, batch, some.target))
             bar.update(len(some))

@@ -10,6 +10,7 @@ from dctcodec.bands.config import BandsConfig
 from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.transform import dequantise, synthesise
 from dctcodec.data.photographs import figures_of_sets, training_photos
+from dctcodec.device import training_precision
 from dctcodec.family import TUNES
 from dctcodec.metrics import log_dissimilarity, ms_ssim_db
 from dctcodec.modules import channels_last
@@ -38,7 +39,7 @@ def distortion(
     model: Decoder, original: Tensor, symbols: Tensor, steps: Tensor, tune: str = TUNES[0], partition: Tensor | None = None
 ) -> Tensor:
     """Mean over images (n, 3, H, W) of ln MSE, so that every step weighs alike; for "ms-ssim" mostly of ln(1 - MS-SSIM)."""
-    with torch.autocast(original.device.type, torch.bfloat16):
+    with training_precision(original.device):
         painted = model(symbols, steps, partition=partition)
     squared = torch.log((painted - original).square().mean((1, 2, 3)) + 0.5).mean()
     if tune == TUNES[0]:

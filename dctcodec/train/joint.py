@@ -16,6 +16,7 @@ from dctcodec.bands.prior import PriorNetwork, checkerboard, tiles_of
 from dctcodec.bands.rdo import BITS_WEIGHT, energy, helpful_moves
 from dctcodec.bands.transform import relative_step
 from dctcodec.data.photographs import figures_of_sets, training_photos
+from dctcodec.device import training_precision
 from dctcodec.modules import channels_last
 from dctcodec.search import CURVATURE, SHARE
 from dctcodec.train import decoder, prior
@@ -50,7 +51,7 @@ def round_of_effort(
 ) -> Tensor:
     """Moves of symbols (n, CHANNELS, h, w) that an encoder with this model would make: see `rdo.py`."""
     leaf = symbols.detach().requires_grad_()
-    with torch.autocast(original.device.type, torch.bfloat16):
+    with training_precision(original.device):
         error = (model.decoder(leaf, steps, partition=partition) - original).square().sum()
     (slope,) = torch.autograd.grad(error, leaf)
     column = steps[:, None, None, None]
@@ -64,7 +65,7 @@ def round_of_effort(
 def _distributions(network: PriorNetwork, symbols: Tensor, steps: Tensor, partition: Tensor | None) -> tuple[Tensor, Tensor]:
     """Mean (in 1/16) and scale index of every symbol, (n, CHANNELS, h, w) each."""
     every = torch.arange(len(REVEALS)).expand(len(symbols), -1)
-    with torch.autocast(symbols.device.type, torch.bfloat16):
+    with training_precision(symbols.device):
         outputs = iter(network(symbols, torch.log(steps), every, partition=partition))
     height, width = symbols.shape[2:]
     result, board = torch.zeros(2, *symbols.shape, device=symbols.device), checkerboard(height, width, symbols.device)

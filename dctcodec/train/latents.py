@@ -15,6 +15,7 @@ from dctcodec.bands.config import BandsConfig
 from dctcodec.bands.decoder import LATENTS, Decoder, DecoderShape, Scale
 from dctcodec.bands.transform import dequantise, synthesise
 from dctcodec.data.photographs import figures_of_sets, training_photos
+from dctcodec.device import training_precision
 from dctcodec.modules import channels_last
 from dctcodec.tiles import ycbcr_to_rgb
 from dctcodec.train.checkpoint import load_weights
@@ -75,7 +76,7 @@ def bound(model: LatentTraining, batch: Tensor, steps: Tensor) -> tuple[Tensor, 
     """Negative evidence lower bound less its constants, and divergence, in nats a subpixel, (B,) each."""
     original = batch.float()
     symbols, partition = symbols_of(original, steps, model.decoder.kinds)
-    with torch.autocast(batch.device.type, torch.bfloat16):
+    with training_precision(batch.device):
         painted, divergence = model(original, symbols, steps, partition)
     divergence = divergence / original[0].numel()
     return torch.log((painted - original).square().mean((1, 2, 3)) + 0.5) / 2 + divergence, divergence

@@ -9,15 +9,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from dctcodec.device import trains_in_bfloat16
+
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Approximate U V^T of matrix = U S V^T, (..., m, n), computed in bfloat16."""
+    """Approximate U V^T of matrix = U S V^T, (..., m, n), computed in bfloat16 where training is."""
     a, b, c = _NEWTON_SCHULZ
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = matrix.mT if tall else matrix
-    x = (x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)).bfloat16()
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    x = x.bfloat16() if trains_in_bfloat16(x.device) else x
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x

@@ -17,6 +17,7 @@ from dctcodec.bands.order import BANDS, REVEALS
 from dctcodec.bands.prior import PriorNetwork, checkerboard, code_bits, tiles_of
 from dctcodec.bands.transform import analyse, quantise
 from dctcodec.data.photographs import figures_of_sets, training_photos
+from dctcodec.device import training_precision
 from dctcodec.tiles import TILE
 from dctcodec.train.checkpoint import load_weights, read_weights
 from dctcodec.train.loop import train
@@ -71,7 +72,7 @@ def objective(model: PriorNetwork, symbols: Tensor, steps: Tensor, each: int, pa
     """Estimate, from `each` random reveals of each image, of the bits a pixel of symbols (n, CHANNELS, h, w), times step / 50 so
     that all qualities weigh about alike; and the error of the forecasts, where the model makes them."""
     reveals = random_reveals(len(symbols), each)
-    with torch.autocast(symbols.device.type, torch.bfloat16):
+    with training_precision(symbols.device):
         forecasts = model.forecasts(symbols, torch.log(steps), reveals, partition)
         outputs = model(symbols, torch.log(steps), reveals, forecasts, partition)
     total = symbols.new_zeros(())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dctcodec.data.sets import Images, ImageSet, load
+from dctcodec.device import training_precision
 from dctcodec.errors import ConfigError
 from dctcodec.modules import channels_last
 from dctcodec.train.checkpoint import read_weights
@@ -87,7 +88,7 @@ def loss(model: PaperModel, images: Images, training: Training, part: str = "all
         return _weighted(model, images, training.draws) / values
     some = images[: len(images) // training.prior_images]
     total = images.seen.new_zeros(())
-    with torch.autocast(images.seen.device.type, torch.bfloat16):
+    with training_precision(images.seen.device):
         if part != "prior":
             total = total + model.bound(some.seen, some.target).total(weight).mean()
             if training.paint:
@@ -99,7 +100,7 @@ def loss(model: PaperModel, images: Images, training: Training, part: str = "all
 
 def _weighted(model: PaperModel, images: Images, draws: int) -> Tensor:
     """The importance-weighted bound, mean nats of an image."""
-    with torch.autocast(images.seen.device.type, torch.bfloat16):
+    with training_precision(images.seen.device):
         weights = model.log_weights(images.seen, draws, rows=draws * len(images), target=images.target)
     return importance_bound(weights).mean()
 
