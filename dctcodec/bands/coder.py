@@ -1,4 +1,4 @@
-"""The coder: integers in, bytes out, through constriction's rANS.
+"""The coder: integers in, bytes out, through rANS (`rans.py`).
 
 A symbol s with mean m (in 1/16) and scale index i is sent as its offset from the nearest whole number to m, with the counts
 of table (i, fraction of m). The counts are differences of the model's integer cumulative tables; no exp or erf is computed here.
@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Protocol
 
-import constriction
 import numpy as np
 
+from dctcodec import rans
 from dctcodec.errors import FormatError, ModelError
 
 PHASES = 16
 """Fractions of a symbol that a mean is kept to."""
 ESCAPE_BITS = 17
 """An offset outside its table is sent as the table's last entry, then plainly in this many bits, from -2^16."""
-_ESCAPE_MODEL = constriction.stream.model.Uniform(2**ESCAPE_BITS)
+_ESCAPE_MODEL = rans.Uniform(2**ESCAPE_BITS)
 _ESCAPE_ZERO = 2 ** (ESCAPE_BITS - 1)
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -28,7 +28,7 @@ Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 class Keyed(Protocol):
     """Tables of entries by keys."""
 
-    def model(self, key: int) -> constriction.stream.model.Categorical: ...
+    def model(self, key: int) -> rans.Categorical: ...
 
 
 Plain = tuple[np.ndarray, np.ndarray, Keyed]
@@ -47,7 +47,7 @@ class Tables:
         self._tables = np.split(cumulative, np.cumsum(sizes)[:-1])
         if any(table[0] < 0 or (np.diff(table) < 0).any() for table in self._tables):
             raise ModelError("the model's coding tables are damaged")
-        self._models: dict[int, constriction.stream.model.Categorical] = {}
+        self._models: dict[int, rans.Categorical] = {}
 
     def counts(self, scale: int, phase: int) -> np.ndarray:
         """Counts (2 reach + 2,), int64, all positive, of offsets -reach .. reach and the escape, for a mean `phase` / PHASES
@@ -57,11 +57,11 @@ class Tables:
         inside = np.diff(table[edges])
         return np.append(inside, table[-1] - inside.sum()) + 1
 
-    def model(self, key: int) -> constriction.stream.model.Categorical:
+    def model(self, key: int) -> rans.Categorical:
         """Entropy model of table `key` = scale * PHASES + phase + PHASES / 2."""
         if key not in self._models:
             counts = self.counts(key // PHASES, key % PHASES - PHASES // 2).astype(np.float64)
-            self._models[key] = constriction.stream.model.Categorical(counts / counts.sum(), perfect=False)
+            self._models[key] = rans.Categorical(counts / counts.sum(), perfect=False)
         return self._models[key]
 
     def split(self, mean: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +82,7 @@ def groups(keys: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
 def encode(batches: list[Batch], tables: Tables, first: Sequence[Plain] = ()) -> bytes:
     """Code batches of symbols, as 32-bit words in the order in which `Reader` needs them to take the symbols back. What is `first`
     comes before them."""
-    coder = constriction.stream.stack.AnsCoder()
+    coder = rans.AnsCoder()
     for symbols, mean, scale in reversed(batches):
         centre, keys = tables.split(mean, scale)
         reach = tables.reach[scale]
@@ -127,7 +127,7 @@ class Reader:
         if len(data) % 4:
             raise FormatError("the coded symbols are not whole 32-bit words: the file is damaged")
         try:
-            self._coder = constriction.stream.stack.AnsCoder(np.frombuffer(data, "<u4")[::-1].astype(np.uint32))
+            self._coder = rans.AnsCoder(np.frombuffer(data, "<u4")[::-1].astype(np.uint32))
         except ValueError as error:
             raise FormatError("the coded symbols begin with a zero word: the file is damaged") from error
         self._tables = tables

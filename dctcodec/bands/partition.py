@@ -120,11 +120,11 @@ class Counts:
 
     def model(self, key: int) -> Any:
         """The entropy model of a key."""
-        import constriction  # training has no need of the coder
+        from dctcodec import rans  # training has no need of the coder
 
         if key not in self._models:
             counts = self.counts[key].astype(np.float64)
-            self._models[key] = constriction.stream.model.Categorical(counts / counts.sum(), perfect=False)
+            self._models[key] = rans.Categorical(counts / counts.sum(), perfect=False)
         return self._models[key]
 
     def bits(self, keys: np.ndarray, entries: np.ndarray) -> np.ndarray:

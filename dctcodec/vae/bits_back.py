@@ -14,11 +14,11 @@ import math
 from dataclasses import dataclass
 from itertools import takewhile
 
-import constriction
 import numpy as np
 import torch
 from torch import Tensor
 
+from dctcodec import rans
 from dctcodec.errors import FormatError, ModelError
 from dctcodec.progress import Tick, no_tick
 from dctcodec.vae.exact_diffusion import ExactDiffusion
@@ -40,8 +40,8 @@ INITIAL_BITS = 32
 """Size of the word under the stack."""
 HASH = 2654435761
 _PHILOX_KEY = 0x6269747362616B  # "bitsbak"
-_GROWTH_MODEL = constriction.stream.model.Uniform(GROWTH_UNIT)
-_PLAIN_MODEL = constriction.stream.model.Uniform(PLAIN_LIMIT)
+_GROWTH_MODEL = rans.Uniform(GROWTH_UNIT)
+_PLAIN_MODEL = rans.Uniform(PLAIN_LIMIT)
 
 
 @dataclass(frozen=True)

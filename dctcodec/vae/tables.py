@@ -8,10 +8,10 @@ erf is computed here. Many symbols are coded at once, each with its own row of c
 from collections.abc import Iterator
 from typing import TypeAlias
 
-import constriction
 import numpy as np
 from torch import Tensor
 
+from dctcodec import rans
 from dctcodec.errors import FormatError, ModelError
 from dctcodec.vae.exact_diffusion import PHASE_BITS
 
@@ -21,14 +21,14 @@ PHASES = 2**PHASE_BITS
 REACH_LIMIT = 255
 ESCAPE_BITS = 16
 """A cell outside its table is sent as the table's last entry, then plainly in this many bits, from -2^15."""
-_ESCAPE_MODEL = constriction.stream.model.Uniform(2**ESCAPE_BITS)
+_ESCAPE_MODEL = rans.Uniform(2**ESCAPE_BITS)
 _ESCAPE_ZERO = 2 ** (ESCAPE_BITS - 1)
-_FAMILY = constriction.stream.model.Categorical(perfect=False)
+_FAMILY = rans.Categorical(perfect=False)
 _CHUNK = 4096
-"""Rows that are gathered at a time: they stay in the processor's cache."""
+"""Rows that are computed at a time: they stay in the processor's cache."""
 
 
-Stack: TypeAlias = constriction.stream.stack.AnsCoder
+Stack: TypeAlias = rans.AnsCoder
 
 
 class GaussianTables:
@@ -94,7 +94,7 @@ class GaussianTables:
         entries = np.where(escaped, 2 * reach + 1, offsets + reach).astype(np.int32)
         for number, where in reversed(list(self._by_class(scale))):
             first, rows = self._classes[number]
-            _push(stack, entries[where], rows, (scale[where] - first) * PHASES + phase[where])
+            rans.push_rows(stack, entries[where], rows, (scale[where] - first) * PHASES + phase[where])
 
     def pop(self, stack: Stack, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Take cells, int64 (n,), off the stack."""
@@ -102,7 +102,7 @@ class GaussianTables:
         entries, reach = np.empty(len(mean), np.int64), self.reach[scale]
         for number, where in self._by_class(scale):
             first, rows = self._classes[number]
-            entries[where] = _pop(stack, rows, (scale[where] - first) * PHASES + phase[where])
+            entries[where] = rans.pop_rows(stack, rows, (scale[where] - first) * PHASES + phase[where])
         cells, escaped = entries - reach + centre, entries == 2 * reach + 1
         if escaped.any():
             cells[escaped] = stack.decode(_ESCAPE_MODEL, int(escaped.sum())).astype(np.int64) - _ESCAPE_ZERO
@@ -133,12 +133,12 @@ class GaussianTables:
         entries = cells - centre + self.reach[scale]
         if entries.min(initial=0) < 0 or entries.max(initial=0) > 2 * self.reach[scale]:
             raise FormatError("the coded contexts hold noise that no encoder writes: the file is damaged")
-        _push(stack, entries.astype(np.int32), self.noise_rows(scale), phase)
+        rans.push_rows(stack, entries.astype(np.int32), self.noise_rows(scale), phase)
 
     def pop_noise(self, stack: Stack, mean: np.ndarray, scale: int) -> np.ndarray:
         """Draw noise from the stack."""
         centre, phase = split(mean)
-        return _pop(stack, self.noise_rows(scale), phase) - self.reach[scale] + centre
+        return rans.pop_rows(stack, self.noise_rows(scale), phase) - self.reach[scale] + centre
 
     def noise_bits(self, cells: np.ndarray, mean: np.ndarray, scale: int) -> float:
         """-log2 q of noise."""
@@ -149,11 +149,11 @@ class GaussianTables:
 
     def push_plain(self, stack: Stack, symbols: np.ndarray) -> None:
         """Code tiles onto the stack."""
-        _push(stack, symbols.ravel().astype(np.int32), self._plain, self._plain_keys(len(symbols)))
+        rans.push_rows(stack, symbols.ravel().astype(np.int32), self._plain, self._plain_keys(len(symbols)))
 
     def pop_plain(self, stack: Stack, tiles: int) -> np.ndarray:
         """Take tiles off the stack."""
-        return _pop(stack, self._plain, self._plain_keys(tiles)).reshape(tiles, self.coefficients)
+        return rans.pop_rows(stack, self._plain, self._plain_keys(tiles)).reshape(tiles, self.coefficients)
 
     def _plain_keys(self, tiles: int) -> np.ndarray:
         return np.tile(np.arange(self.coefficients), tiles)
@@ -190,16 +190,6 @@ def split(mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _chunks(count: int) -> list[slice]:
     return [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]
-
-
-def _push(stack: Stack, entries: np.ndarray, rows: np.ndarray, keys: np.ndarray) -> None:
-    for part in reversed(_chunks(len(entries))):
-        stack.encode_reverse(entries[part], _FAMILY, rows[keys[part]])
-
-
-def _pop(stack: Stack, rows: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    parts = [stack.decode(_FAMILY, rows[keys[part]]) for part in _chunks(len(keys))]
-    return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
 
 
 def _bits(rows: np.ndarray, keys: np.ndarray, entries: np.ndarray) -> float:
