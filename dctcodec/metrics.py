@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MS_SSIM_MIN_SIDE = 161  # four halvings of an 11-pixel window
+MS_SSIM_WINDOW = 11
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Of the five scales, fine to coarse (Wang et al. 2003)."""
 NEARLY_EQUAL = 1e-5
 """Of 1 - MS-SSIM: below it two images are equal, and its logarithm need not fall further."""
 
@@ -66,6 +69,53 @@ def log_dissimilarity(first: "Tensor", second: "Tensor") -> "Tensor":
     pair = (pad(picture.contiguous(), (0, right, 0, down), mode="replicate") for picture in (first, second))
     similarities: Tensor = pytorch_msssim.ms_ssim(*pair, data_range=255, size_average=False)
     return (1 - similarities + NEARLY_EQUAL).log()
+
+
+def ms_ssim_scales(side: int) -> int:
+    """How many of the five scales of MS-SSIM an image fits into, whose shorter side has that many pixels; 0 below the window."""
+    sides = [math.ceil(side / 2**scale) for scale in range(len(MS_SSIM_WEIGHTS))]
+    return sum(side >= MS_SSIM_WINDOW for side in sides)
+
+
+def ms_ssim_that_fits(first: "Tensor", second: "Tensor") -> "Tensor":
+    """MS-SSIM of small images float32 (B, C, H, W) in [0, 1], (B,): over the scales that fit, whose weights are scaled to a sum
+    of 1. Where all five fit it is the usual MS-SSIM. Raises ValueError where none fits."""
+    import torch
+    from torch.nn.functional import avg_pool2d
+
+    scales = ms_ssim_scales(min(first.shape[2:]))
+    if not scales:
+        raise ValueError(f"MS-SSIM needs sides of at least {MS_SSIM_WINDOW} pixels")
+    weights = torch.tensor(MS_SSIM_WEIGHTS[:scales], device=first.device)
+    factors = []
+    for scale in range(scales):
+        if scale:
+            padding = [side % 2 for side in first.shape[2:]]
+            first, second = (avg_pool2d(images, 2, padding=padding) for images in (first, second))
+        structure, whole = _ssim(first, second)
+        factors.append(structure if scale < scales - 1 else whole)
+    powers = torch.stack(factors).relu() ** (weights / weights.sum())[:, None, None]
+    return powers.prod(0).mean(1)
+
+
+def _ssim(first: "Tensor", second: "Tensor") -> tuple["Tensor", "Tensor"]:
+    """SSIM without luminance, and with it, means over the positions of a Gaussian window, (B, C) each."""
+    import torch
+    from torch.nn.functional import conv2d
+
+    offsets = torch.arange(MS_SSIM_WINDOW, device=first.device) - MS_SSIM_WINDOW // 2
+    line = torch.exp(-(offsets.float() ** 2) / (2 * 1.5**2))
+    line = line / line.sum()
+
+    def blurred(images: "Tensor") -> "Tensor":
+        planes = images.flatten(0, 1)[:, None]
+        return conv2d(conv2d(planes, line[None, None, :, None]), line[None, None, None]).reshape(*images.shape[:2], -1)
+
+    mean, other = blurred(first), blurred(second)
+    variances = blurred(first**2) - mean**2 + blurred(second**2) - other**2
+    structure = (2 * (blurred(first * second) - mean * other) + 0.03**2) / (variances + 0.03**2)
+    luminance = (2 * mean * other + 0.01**2) / (mean**2 + other**2 + 0.01**2)
+    return structure.mean(2), (luminance * structure).mean(2)
 
 
 def ms_ssim_db(value: float) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_msssim
 import torch
 from click.testing import CliRunner
 from PIL import Image
@@ -169,6 +170,25 @@ def test_different_sizes_are_refused():
     for measure_of in (metrics.psnr, metrics.ms_ssim, metrics.ssimulacra2):
         with pytest.raises(ValueError, match="original"):
             measure_of(photo(8, 8), photo(8, 9))
+
+
+@pytest.mark.parametrize("side", [161, 176])
+def test_ms_ssim_of_small_images_is_the_usual_one_where_all_scales_fit(side: int):
+    torch.manual_seed(0)
+    first = torch.rand(2, 3, side, side + 20)
+    second = (first + 0.2 * torch.randn_like(first)).clamp(0, 1)
+    usual = pytorch_msssim.ms_ssim(first, second, data_range=1, size_average=False)
+    torch.testing.assert_close(metrics.ms_ssim_that_fits(first, second), usual, rtol=1e-4, atol=1e-5)
+
+
+def test_ms_ssim_of_small_images_uses_the_scales_that_fit():
+    assert [metrics.ms_ssim_scales(side) for side in (10, 11, 28, 32, 161)] == [0, 1, 2, 2, 5]
+    first = torch.rand(2, 1, 11, 13)
+    single = pytorch_msssim.ssim(first, 1 - first / 2, data_range=1, size_average=False, nonnegative_ssim=True)
+    torch.testing.assert_close(metrics.ms_ssim_that_fits(first, 1 - first / 2), single, rtol=1e-4, atol=1e-5)
+    assert metrics.ms_ssim_that_fits(first, first).tolist() == pytest.approx([1, 1])
+    with pytest.raises(ValueError, match="at least 11 pixels"):
+        metrics.ms_ssim_that_fits(first[..., :10], first[..., :10])
 
 
 def test_ms_ssim_in_decibels():

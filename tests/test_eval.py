@@ -10,11 +10,11 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from dctcodec import Codec, installed
+from dctcodec import Codec, installed, metrics
 from dctcodec.cli.main import main
 from dctcodec.data.sets import Images
 from dctcodec.errors import DctcodecError, ModelError
-from dctcodec.evaluate import collapse, extra, likelihood
+from dctcodec.evaluate import attack, collapse, extra, likelihood
 from dctcodec.evaluate.source import fingerprint, load
 from dctcodec.evaluate.source import test_images as images_of
 from dctcodec.train.checkpoint import CHECKPOINT
@@ -25,7 +25,7 @@ from dctcodec.vae.network import Latent
 
 PAPER = Path(__file__).parents[1] / "benchmarks" / "paper"
 RECIPES = Path(__file__).parents[1] / "models" / "recipes"
-FIGURES = sorted([*PAPER.glob("likelihood-*.json"), *PAPER.glob("collapse-*.json")])
+FIGURES = sorted([*PAPER.glob("likelihood-*.json"), *PAPER.glob("collapse-*.json"), *PAPER.glob("attack-*.json")])
 
 
 def evaluate(*words: object, code: int = 0) -> str:
@@ -268,6 +268,120 @@ def test_the_gaps_are_those_of_bounds(paper_runs: Path):
     assert gap.collapsed_gap == pytest.approx(gap.log_p - gap.prior_log_likelihood, abs=1e-6)
     plain = sum(part.mean() for part in likelihood.bound(model, images[:6], 100).values())
     assert gap.elbo == pytest.approx(-plain.item(), abs=10)
+
+
+# --- attack
+
+
+def pliable(folder: Path, name: str = "tiny") -> tuple[PaperModel, torch.Tensor]:
+    """A model whose posteriors depend on the image, and grey images: with room to change both ways."""
+    model = load(str(folder / f"{name}.toml"), folder / name)[1].requires_grad_(False)
+    torch.manual_seed(0)
+    for block in (block for blocks in model.vae.blocks for block in blocks):
+        torch.nn.init.normal_(block.posterior[-1].weight[:1], std=10)
+        torch.nn.init.constant_(block.posterior[-1].bias[1:], -2)  # within the bounds of the variance
+        torch.nn.init.normal_(block.inject.weight)
+    torch.nn.init.normal_(model.vae.head[-1].weight)
+    return model, torch.rand(6, 1, 8, 8) * 0.6 + 0.2
+
+
+def test_the_first_latents_are_those_of_the_whole_pass(paper_runs: Path):
+    model, images = pliable(paper_runs)
+    context = attack.shown(model, images)
+    torch.manual_seed(1)
+    _, whole = model.vae.reconstruct(images, context)
+    torch.manual_seed(1)
+    first = model.vae.first_latents(images, context, 2)
+    assert len(first) == 2 and len(whole) == 3
+    assert all(torch.equal(a, b) for one, other in zip(first, whole, strict=False) for a, b in zip(one, other, strict=True))
+
+
+def test_an_attack_keeps_its_radius_and_the_range(paper_runs: Path):
+    model, images = pliable(paper_runs)
+    images[0, 0, 0] = torch.tensor([0.0, 1.0]).repeat(4)
+    start = torch.full_like(images, 0.5)  # beyond the radius
+    attacked = attack.ascend(attack.Objective(model, images, 2), images, start, attack.Settings(0.05, 8, 1))
+    assert (attacked - images).abs().max() <= 0.05 + 1e-6 and attacked.min() >= 0 and attacked.max() <= 1
+
+
+@pytest.mark.parametrize(("name", "count"), [("plain", 1), ("plain", 3), ("tiny", 2)])
+def test_an_attack_beats_random_noise_of_its_radius(paper_runs: Path, name: str, count: int):
+    model, images = pliable(paper_runs, name)
+    objective = attack.Objective(model, images, count)
+    noise = [objective(attack.bounded(images, attack.random_change(images, 0.1), 0.1)) for _ in range(20)]
+    start = attack.random_change(images, 0.1)
+    reached = objective(attack.ascend(objective, images, start, attack.Settings(0.1, 15, 1)))
+    assert (reached > 3 * torch.stack(noise).mean(0)).all()
+
+
+def test_an_attack_forgets_no_better_step(paper_runs: Path):
+    """The objective here has its best value at the start, and every step makes it worse."""
+    images = torch.full((2, 1, 4, 4), 0.5)
+    calls = []
+
+    def objective(attacked: torch.Tensor) -> torch.Tensor:
+        calls.append(attacked.detach())
+        return attacked.flatten(1).sum(1) - 100 * len(calls)
+
+    start = torch.zeros_like(images)
+    assert torch.equal(attack.ascend(objective, images, start, attack.Settings(0.1, 5, 1)), images)
+    assert len(calls) == 5 and not torch.equal(calls[0], calls[1])
+
+
+def test_gradients_of_the_divergence_are_finite_differences(paper_runs: Path):
+    model, images = pliable(paper_runs)
+    for count in (1, 3):
+        objective = attack.Objective(model, images, count)
+        # far enough for the divergence to have a slope; the context keeps its symbols, of which it is a step function
+        point = (images + 0.05 * torch.randn_like(images)).requires_grad_()
+        (gradient,) = torch.autograd.grad(objective(point).sum(), point)
+        way = gradient / gradient.norm() * 2e-3
+        symbols = [model.context.symbols(point.detach() + sign * way) for sign in (1, -1)]
+        assert torch.equal(*symbols)
+        with torch.no_grad():
+            slope = (objective(point + way).double().sum() - objective(point - way).double().sum()) / 2
+        assert slope.item() == pytest.approx((gradient * way).sum().item(), rel=0.01)
+
+
+def test_an_image_that_is_not_changed_has_no_divergence(paper_runs: Path):
+    model, images = pliable(paper_runs)
+    assert attack.Objective(model, images, 3)(images).abs().max() < 1e-4
+
+
+def test_attacks_compare_runs(paper_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(metrics, "MS_SSIM_WINDOW", 7)  # images of 8x8
+    configs = [paper_runs / "tiny.toml", paper_runs / "plain.toml", "--run", paper_runs / "tiny", "--run", paper_runs / "plain"]
+    names = {"--json": "a.json", "--plot": "a.png", "--examples": "b.png"}
+    files = [word for option, name in names.items() for word in (option, tmp_path / name)]
+    words = [*configs, "--data", paper_runs / "data", "--images", 5, "--starts", 2, "--steps", 3, *files]
+    output = evaluate("attack", *words)
+    assert [line.split()[:2] for line in output.splitlines()[1:]] == [
+        ["tiny", "2"], ["tiny", "3"], ["tiny", "4"], ["plain", "1"], ["plain", "2"], ["plain", "3"]
+    ]  # fmt: skip
+    document = json.loads((tmp_path / "a.json").read_text())
+    assert [document[key] for key in ("data", "images", "radius", "steps", "starts")] == ["mnist", 5, 0.1, 3, 2]
+    assert document["machine"]["versions"]["torch"] and document["ms_ssim_scales"] == 1
+    for model in document["models"]:
+        assert model["weights"] == fingerprint(load(str(paper_runs / f"{model['model']}.toml"), paper_runs / model["model"])[1])
+        for row in model["rows"]:
+            assert 0 <= row["attacked"]["mean"] <= 1 + 1e-5 and row["attacked"]["error"] >= 0
+            assert (row["changed_symbols"] is None) == (model["model"] == "plain")
+    assert all(Image.open(tmp_path / name).size[0] > 400 for name in ("a.png", "b.png"))
+
+
+def test_attacks_that_cannot_be_made_are_refused_in_one_line(paper_runs: Path, tmp_path: Path):
+    words = [paper_runs / "tiny.toml", "--run", paper_runs / "tiny", "--data", paper_runs / "data", "--images", 4]
+    for more, message in (
+        (["--layers", 5], "tiny has 4 latent layers"),
+        (["--layers", 1], "give 2 or more"),
+        (["--json", tmp_path / "missing" / "a.json"], "missing"),
+        ([], "MS-SSIM needs sides of at least 11 pixels"),
+    ):
+        output = evaluate("attack", *words, *more, code=1)
+        assert message in output and len(output.strip().splitlines()) == 1, output
+    models = ["vae-mnist", "vae-omniglot", "--data", paper_runs / "data"]
+    assert "different data sets" in evaluate("attack", *models, code=1)
+    assert "0.0<x<=1.0" in evaluate("attack", *words, "--radius", 0, code=2).replace("0<x<=1", "0.0<x<=1.0")
 
 
 # --- mistakes

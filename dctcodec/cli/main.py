@@ -96,7 +96,7 @@ main.add_command(Deferred("app", "dctcodec.cli.app:app", "Encode and compare int
 main.add_command(Deferred("batch", "dctcodec.cli.batch:batch", "Encode, decode or verify whole archives."))
 main.add_command(Deferred("bench", "dctcodec.cli.bench:bench", "Measure against JPEG, WebP, AVIF and JPEG XL."))
 main.add_command(Deferred("train", "dctcodec.cli.train:train", "Train a model."))
-main.add_command(Deferred("eval", "dctcodec.cli.eval:evaluate", "Evaluate the paper's models: likelihood, collapse."))
+main.add_command(Deferred("eval", "dctcodec.cli.eval:evaluate", "Evaluate the paper's models: likelihood, collapse, attack."))
 
 
 @main.command()

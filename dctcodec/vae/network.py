@@ -6,9 +6,10 @@ a context the same network is the VAE baseline.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -66,10 +67,7 @@ class Latent(NamedTuple):
 
     def divergence(self) -> Tensor:
         """KL(posterior, prior) in nats, (B, latent width, side, side)."""
-        mean, log_std = self.posterior()
-        ratio = torch.exp(2 * (log_std - self.prior_log_std))
-        distance = (mean - self.prior_mean) ** 2 * torch.exp(-2 * self.prior_log_std)
-        return (ratio + distance - 1) / 2 + self.prior_log_std - log_std
+        return gaussian_divergence(self.posterior(), (self.prior_mean, self.prior_log_std))
 
     def log_ratio(self) -> Tensor:
         """ln p(z) - ln q(z | x) at the value drawn, (B,)."""
@@ -221,26 +219,54 @@ class HierarchicalVae(nn.Module):
         `values`: of each latent its value, or None for one that is drawn.
         `noise`: torch.randn on the weights' device by default. Features are added up, and parameters of the likelihood computed, in
         float32 under autocast too: to round them to bfloat16 costs 0.007 bits/dim of CIFAR-10 (`models/TRAINING.md`)."""
+        latents: list[Latent] = []
+        for step in self._down(context, batch, encoded, temperature, noise, given, values):
+            features, latent = step
+            latents.append(latent)
+        with torch.autocast(features.device.type, enabled=False):
+            parameters = self.head(features.float())
+        if self.shape.offset and context is not None:
+            parameters = self.likelihood.moved(parameters, context)
+        return parameters, latents
+
+    def first_latents(self, images: Tensor, context: Tensor | None, count: int, noise: Noise | None = None) -> list[Latent]:
+        """The `count` coarsest latents of images, drawn from their posteriors. The finer ones are not computed."""
+        return [latent for _, latent in islice(self._down(context, len(images), self.encoder(images), noise=noise), count)]
+
+    def _down(
+        self,
+        context: Tensor | None,
+        batch: int,
+        encoded: list[Tensor] | None,
+        temperature: float = 1.0,
+        noise: Noise | None = None,
+        given: int | None = None,
+        values: Sequence[Tensor | None] | None = None,
+    ) -> Iterator[tuple[Tensor, Latent]]:
+        """The decoder's features after each block, coarse to fine, and the latent of the block. Arguments as of `top_down`."""
         if (context is not None) != self.shape.context:
             raise ValueError("only a network with a context takes a context's image")
         noise = noise or partial(torch.randn, device=self.start.device)
-        features = self.start.expand(batch, -1, -1, -1)
-        latents: list[Latent] = []
+        features, drawn = self.start.expand(batch, -1, -1, -1), 0
         for number, (scale, blocks) in enumerate(zip(self.shape.scales[::-1], self.blocks, strict=True)):
             if number:
                 features = F.interpolate(self.widen[number - 1](features).float(), size=scale.side, mode="nearest")
             if context is not None:
                 features = features + self.context[number](_pooled(context * 2 - 1, scale.side))
             for block in blocks:
-                known = given is None or len(latents) < given
-                value = values[len(latents)] if values else None
+                known = given is None or drawn < given
+                value = values[drawn] if values else None
                 features, latent = block(features, encoded[-1 - number] if encoded and known else None, temperature, noise, value)
-                latents.append(latent)
-        with torch.autocast(features.device.type, enabled=False):
-            parameters = self.head(features.float())
-        if self.shape.offset and context is not None:
-            parameters = self.likelihood.moved(parameters, context)
-        return parameters, latents
+                drawn += 1
+                yield features, latent
+
+
+def gaussian_divergence(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
+    """KL(first, second) in nats, of each unit, of Gaussians given by mean and log standard deviation."""
+    (mean, log_std), (other_mean, other_log_std) = first, second
+    ratio = torch.exp(2 * (log_std - other_log_std))
+    distance = (mean - other_mean) ** 2 * torch.exp(-2 * other_log_std)
+    return (ratio + distance - 1) / 2 + other_log_std - log_std
 
 
 def _pooled(image: Tensor, side: int) -> Tensor:
