@@ -6,16 +6,15 @@ python benchmarks/scripts/figure_10.py benchmarks/paper/figure-10.png
 import sys
 from pathlib import Path
 
+from paper_results import ATTACKED
 from results import RESULTS, load
 
 from dctcodec.evaluate.figure10 import plot
 
-SETS = ("mnist", "omniglot", "cifar10")
-
 
 def main(path: Path) -> None:
     """Write the plot of the data sets that were measured."""
-    measured = [name for name in SETS if (RESULTS / "paper" / f"attack-{name}.json").exists()]
+    measured = [name for name in ATTACKED if (RESULTS / "paper" / f"attack-{name}.json").exists()]
     path.write_bytes(plot([load(f"paper/attack-{name}") for name in measured]))
 
 

@@ -15,12 +15,14 @@ LIKELIHOODS = {
     "vae-omniglot": "",
 }
 """Models with a row in the table of likelihoods, and the paper's figure, of networks trained for 600 and 8,000 epochs."""
+ATTACKED = ("mnist", "omniglot", "cifar10")
+"""Data sets of figure 10, in the paper's order."""
 TABLE_5 = ("dct-vae-cifar10-bound", "dct-vae-cifar10", "vae-cifar10")
 
 
 def everything() -> str:
     """All tables."""
-    return "\n\n".join([_figure_9(), _likelihoods(), _table_5(), _contexts()]) + "\n"
+    return "\n\n".join([_figure_9(), _likelihoods(), _table_5(), _contexts(), _figure_10()]) + "\n"
 
 
 def _figure_9() -> str:
@@ -105,3 +107,24 @@ def _contexts() -> str:
         seen = f"{row['step']:,.0f}, {row['images']:,.0f}"
         lines.append(f"| `{name}` | {seen} | {row['bound']:.1f} nats{bits} | {row['context']:.1f} nats |")
     return "\n".join(lines)
+
+
+def _figure_10() -> str:
+    """Attacks on the latents, a row for each number of layers that both models have."""
+    measured = [load(f"paper/attack-{name}") for name in ATTACKED if (RESULTS / "paper" / f"attack-{name}.json").exists()]
+    lines = [
+        "**Figure 10**: MS-SSIM of the reconstructions of an image and of its attacked image, against the number of latent layers "
+        "under attack. In brackets: with draws of the latents that are independent, and what they give without an attack.\n",
+        "| data, attacks | layers | VAE | DCT-VAE |\n|---|---|---|---|",
+    ]
+    for document in measured:
+        models = [{row["layers"]: row for row in model["rows"]} for model in document["models"]]
+        attacks = f"{document['data']}, {document['images']} images × {document['starts']}"
+        common = sorted(set.intersection(*map(set, models)))
+        lines += [f"| {attacks} | {layers} | {' | '.join(_attack(model[layers]) for model in models)} |" for layers in common]
+    return "\n".join(lines)
+
+
+def _attack(row: dict) -> str:
+    attacked, apart, unattacked = (row[key] for key in ("attacked", "attacked_apart", "unattacked_apart"))
+    return f"{attacked['mean']:.2f} ± {attacked['error']:.2f} ({apart['mean']:.2f}, {unattacked['mean']:.2f})"

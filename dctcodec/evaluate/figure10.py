@@ -139,13 +139,14 @@ def examples(results: Sequence[tuple[str, Sequence[tuple[Row, Example]]]]) -> by
 
     panels = [(name, *rows[which]) for name, rows in results for which in sorted({0, len(rows) - 1})]
     figure = Figure(figsize=(0.4 + 3.6 * len(panels), 2.7), layout="constrained")
-    for axes, (name, row, example) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    cells = figure.subplots(1, len(panels), squeeze=False)[0]
+    for number, (axes, (name, row, example)) in enumerate(zip(cells, panels, strict=True)):
         lines = [_strip(images[:EXAMPLES]) for images in vars(example).values()]
         height = lines[0].shape[0]
         axes.imshow(np.concatenate(lines), cmap="gray", vmin=0, vmax=1)
-        axes.set_title(f"{name}, {row.layers} layer{'s' * (row.layers > 1)} attacked")
+        axes.set_title(f"{name}\n{row.layers} layer{'s' * (row.layers > 1)} attacked", fontsize=11)
         axes.set_xticks([])
-        axes.set_yticks([height * (line + 0.5) for line in range(len(lines))], _LINES if name == panels[0][0] else [])
+        axes.set_yticks([height * (line + 0.5) for line in range(len(lines))], ["" if number else word for word in _LINES])
     return _png(figure)
 
 
