@@ -18,7 +18,8 @@ from dctcodec.codec import loaded
 from dctcodec.evaluate import figure9
 from dctcodec.evaluate.baselines import JPEG
 from dctcodec.family import Parameters
-from dctcodec.vae.family import tile_noise
+from dctcodec.vae.family import reconstruct_context, tile_noise
+from dctcodec.vae.files import load_model
 
 NAME, BASELINE = "dct-vae-tiny", "vae-tiny"
 CPU = torch.device("cpu")
@@ -313,12 +314,12 @@ def test_figure_9_is_measured_and_drawn(pictures: Path, tmp_path: Path):
     files = ["--json", tmp_path / "paper.json", "--plot", tmp_path / "paper.png"]
     result = dctcodec("bench", "kodak", "--paper", "--data", pictures, "--model", NAME, "--device", "cpu", *files)
     assert result.exit_code == 0, result.stderr
-    assert all(word in result.stdout for word in ("colour.png", "grey.png", "mean", "DCT-VAE", BASELINE))
+    assert all(word in result.stdout for word in ("colour.png", "grey.png", "mean", "DCT-VAE", "bare context", BASELINE))
     document = json.loads((tmp_path / "paper.json").read_text())
     assert document.keys() == {"pictures", "model", "baseline", "machine", "means", "images"}
     assert (document["model"], document["baseline"]) == (NAME, BASELINE)
     figures = {"vae", "dct_vae", "jpeg", "jpeg_equal_bpp", "ratio", "payload_bpp", "bound_bpp", "initial_bpp", "plain_tiles"}
-    figures |= {"encode_seconds", "decode_seconds"}
+    figures |= {"encode_seconds", "decode_seconds", "bare", "bound", "bound_bare"}
     assert [image["image"] for image in document["images"]] == ["colour.png", "grey.png"]
     for image in document["images"]:
         assert image.keys() == figures | {"image"}
@@ -327,12 +328,30 @@ def test_figure_9_is_measured_and_drawn(pictures: Path, tmp_path: Path):
         assert image["ratio"] == pytest.approx(image["dct_vae"]["bpp"] / image["jpeg_equal_bpp"])
         assert image["jpeg_equal_bpp"] <= image["jpeg"]["bpp"]
         assert image["payload_bpp"] < image["dct_vae"]["bpp"]
+        assert image["bare"]["bpp"] == image["dct_vae"]["bpp"] and image["bare"]["psnr"] > 10
+        assert image["bound"] is image["bound_bare"] is None
+    figures -= {"bound", "bound_bare"}
     assert document["means"].keys() == figures | {"payload_over_bound", "worst_payload_over_bound"}
     ratios = [image["ratio"] for image in document["images"]]
     assert document["means"]["ratio"] == pytest.approx(sum(ratios) / 2)
     with Image.open(tmp_path / "paper.png") as grid:
         grid.load()
         assert grid.format == "PNG" and min(grid.size) > 100
+
+
+def test_figure_9_has_the_model_for_the_bound_beside_it(make_picture, tiny: Codec, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(figure9, "_for_the_bound", lambda codec: codec.family.model)
+    image = make_picture(70, 40)
+    row, versions = figure9.measure(tiny, load_model(BASELINE, CPU)[1].vae, tiny.family.model, image, "x")
+    # the same model: the same images
+    assert (row.bound.psnr, row.bound_bare.psnr) == (row.dct_vae.psnr, row.bare.psnr)
+    assert row.bound.bpp == row.bound_bare.bpp > 0
+    symbols = tiny.symbols(tiny.encode(image))[1]
+    shown = tiny.family.context.image(symbols)[0].permute(1, 2, 0).numpy() * 255
+    assert np.abs(np.asarray(versions.bare.crop((0, 0, 32, 32))) - shown).max() <= 0.51
+    assert "DCT-VAE, bound" in figure9.table([row])
+    with pytest.raises(ModelError, match="has no context"):
+        reconstruct_context(load_model(BASELINE, CPU)[1], torch.zeros(3, 32, 32), 0.1, 0)
 
 
 def test_paper_is_for_these_models_only(pictures: Path):

@@ -1,4 +1,8 @@
-"""Figure 9 of the paper on whole images: the VAE's two top latents, DCT-VAE's context as a file, and the JPEG of equal PSNR."""
+"""Figure 9 of the paper on whole images: the VAE's two top latents, DCT-VAE's context as a file, and the JPEG of equal PSNR.
+
+Beside them the bare context, its inverse DCT without the VAE, and a DCT-VAE that was trained for the bound, as the paper's was: it
+has no files, so its rate is -L_vlb.
+"""
 
 import io
 import json
@@ -12,6 +16,7 @@ import click
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from dctcodec import container, metrics
 from dctcodec.codec import Codec
@@ -21,19 +26,29 @@ from dctcodec.evaluate.baselines import JPEG
 from dctcodec.evaluate.kodak import Pictures
 from dctcodec.files import write_output
 from dctcodec.image import normalise, read_image
+from dctcodec.installed import installed
 from dctcodec.vae.bits_back import INITIAL_BITS
-from dctcodec.vae.family import DctVae, reconstruct_top
+from dctcodec.vae.family import DctVae, reconstruct_context, reconstruct_top
 from dctcodec.vae.files import load_model
+from dctcodec.vae.model import PaperModel
 from dctcodec.vae.network import HierarchicalVae
 
 TOP_LATENTS = 2
 GRID_ROWS = 3
 SEED = 0
+_TITLES = {
+    "vae": "VAE",
+    "bare": "bare context",
+    "dct_vae": "DCT-VAE",
+    "jpeg": "JPEG",
+    "bound_bare": "bare context, bound",
+    "bound": "DCT-VAE, bound",
+}
 
 
 @dataclass(frozen=True)
 class Point:
-    """One version of an image. `bpp`: of its file; of the VAE, which has none, the KL of its latents."""
+    """One version of an image. `bpp`: of its file; where it has none, the KL of its latents, or -L_vlb of its context."""
 
     psnr: float
     ms_ssim: float | None
@@ -44,7 +59,8 @@ class Point:
 class Row:
     """An image. `jpeg`: the smallest of at least DCT-VAE's PSNR; `jpeg_equal_bpp`: interpolated to exactly that PSNR, or the
     smallest JPEG there is where DCT-VAE's PSNR lies below it; `bound_bpp`: -L_vlb of the noise drawn; `initial_bpp`: bits under
-    the stack; `plain_tiles`: those coded without the diffusion model, which pay for the first noise."""
+    the stack; `plain_tiles`: those coded without the diffusion model, which pay for the first noise. `bare`: what the context of
+    the file shows without the VAE; `bound`, `bound_bare`: the same two of the model for the bound, None where there is none."""
 
     image: str
     vae: Point
@@ -57,6 +73,9 @@ class Row:
     plain_tiles: int
     encode_seconds: float
     decode_seconds: float
+    bare: Point
+    bound: Point | None = None
+    bound_bare: Point | None = None
 
     @property
     def ratio(self) -> float:
@@ -70,6 +89,7 @@ class Versions:
 
     original: Image.Image
     vae: Image.Image
+    bare: Image.Image
     dct_vae: Image.Image
     jpeg: Image.Image
 
@@ -78,11 +98,11 @@ def run_paper(pictures: Pictures, codec: Codec, baseline: str, json_path: Path |
     """What `dctcodec bench kodak --paper` does. Raises ModelError, ImageError, OutputError."""
     from tqdm import tqdm
 
-    vae = load_model(baseline, codec.device)[1].vae
+    vae, bound = load_model(baseline, codec.device)[1].vae, _for_the_bound(codec)
     rows: list[Row] = []
     shown: list[tuple[Row, Versions]] = []
     for path in tqdm(pictures.paths, unit="picture", disable=None):
-        row, versions = measure(codec, vae, normalise(read_image(path)).convert("RGB"), path.name)
+        row, versions = measure(codec, vae, bound, normalise(read_image(path)).convert("RGB"), path.name)
         rows.append(row)
         shown = [*shown, (row, versions)][:GRID_ROWS]
     click.echo(f"{pictures.description}; VAE: {baseline}, {TOP_LATENTS} top latents, KL; DCT-VAE: {codec.model.name}, file")
@@ -97,7 +117,7 @@ def run_paper(pictures: Pictures, codec: Codec, baseline: str, json_path: Path |
 
 
 @torch.no_grad()
-def measure(codec: Codec, vae: HierarchicalVae, picture: Image.Image, name: str) -> tuple[Row, Versions]:
+def measure(codec: Codec, vae: HierarchicalVae, bound: PaperModel | None, picture: Image.Image, name: str) -> tuple[Row, Versions]:
     """All versions of an RGB image. Times are wall-clock, from pixels in memory to bytes in memory and back."""
     pixels = picture.width * picture.height
     start = time.perf_counter()
@@ -105,7 +125,10 @@ def measure(codec: Codec, vae: HierarchicalVae, picture: Image.Image, name: str)
     encoded = time.perf_counter()
     ours = codec.decode(data)
     decoded = time.perf_counter()
-    coded = _family(codec).prior.code(codec.symbols(data)[1], SEED, measure=True)
+    family, symbols = _family(codec), codec.symbols(data)[1]
+    coded = family.prior.code(symbols, SEED, measure=True)
+    bare = _cropped(family.bare(symbols, picture.size), picture)
+    others = _of_bound(bound, picture, codec) if bound else {}
     top, nats = _top(vae, picture, codec)
     psnr = metrics.psnr(picture, ours)
     jpeg, jpeg_data, equal = jpeg_of_equal_psnr(picture, psnr)
@@ -121,8 +144,10 @@ def measure(codec: Codec, vae: HierarchicalVae, picture: Image.Image, name: str)
         plain_tiles=coded.plain,
         encode_seconds=encoded - start,
         decode_seconds=decoded - encoded,
+        bare=_point(picture, bare, 8 * len(data)),
+        **others,
     )
-    return row, Versions(picture, top, ours, jpeg)
+    return row, Versions(picture, top, bare, ours, jpeg)
 
 
 def jpeg_of_equal_psnr(picture: Image.Image, psnr: float) -> tuple[Image.Image, bytes, float]:
@@ -143,7 +168,7 @@ def jpeg_of_equal_psnr(picture: Image.Image, psnr: float) -> tuple[Image.Image, 
 
 def means(rows: Sequence[Row]) -> dict[str, Any]:
     """Means over the images; `ratio` is the mean of the images' ratios."""
-    versions = {name: _mean_point([getattr(row, name) for row in rows]) for name in ("vae", "dct_vae", "jpeg")}
+    versions = {name: _mean_point([getattr(row, name) for row in rows]) for name in _measured(rows[0])}
     bits = ("jpeg_equal_bpp", "ratio", "payload_bpp", "bound_bpp", "initial_bpp")
     figures = (*bits, "plain_tiles", "encode_seconds", "decode_seconds")
     result: dict[str, Any] = {name: asdict(point) for name, point in versions.items()}
@@ -152,19 +177,26 @@ def means(rows: Sequence[Row]) -> dict[str, Any]:
     return result | {"payload_over_bound": _mean(overheads), "worst_payload_over_bound": max(overheads)}
 
 
+def _measured(row: Row) -> list[str]:
+    """The versions that have a point."""
+    names = ("vae", "bare", "dct_vae", "jpeg", "bound_bare", "bound")
+    return [name for name in names if getattr(row, name) is not None]
+
+
 def table(rows: Sequence[Row]) -> str:
     """A line an image, and their means."""
-    head = f"{'':14}" + "".join(f"{name:>24}" for name in ("VAE", "DCT-VAE", "JPEG")) + f"{'bits':>9}{'payload':>9}{'':>7}"
-    units = f"{'picture':14}" + f"{'PSNR dB MS-SSIM   bpp':>24}" * 3 + f"{'/ JPEG':>9}{'/ -Lvlb':>9}{'s':>7}"
-    lines = [head, units, *(_line(row.image, row) for row in rows)]
+    names = _measured(rows[0])
+    head = f"{'':14}" + "".join(f"{_TITLES[name]:>24}" for name in names) + f"{'bits':>9}{'payload':>9}{'':>7}"
+    units = f"{'picture':14}" + f"{'PSNR dB MS-SSIM   bpp':>24}" * len(names) + f"{'/ JPEG':>9}{'/ -Lvlb':>9}{'s':>7}"
+    lines = [head, units, *(_line(row.image, row, names) for row in rows)]
     mean = means(rows)
-    points = "".join(_figures(Point(**mean[name])) for name in ("vae", "dct_vae", "jpeg"))
+    points = "".join(_figures(Point(**mean[name])) for name in names)
     seconds = mean["encode_seconds"] + mean["decode_seconds"]
     return "\n".join([*lines, f"{'mean':14}{points}{mean['ratio']:>9.3f}{mean['payload_over_bound']:>9.3f}{seconds:>7.1f}"])
 
 
-def _line(name: str, row: Row) -> str:
-    points = "".join(map(_figures, (row.vae, row.dct_vae, row.jpeg)))
+def _line(name: str, row: Row, names: Sequence[str]) -> str:
+    points = "".join(_figures(getattr(row, name)) for name in names)
     seconds = row.encode_seconds + row.decode_seconds
     return f"{name:14}{points}{row.ratio:>9.3f}{row.payload_bpp / row.bound_bpp:>9.3f}{seconds:>7.1f}"
 
@@ -175,14 +207,15 @@ def _figures(point: Point) -> str:
 
 
 def grid(shown: Sequence[tuple[Row, Versions]]) -> bytes:
-    """A PNG with a row of images for each: the original, VAE, DCT-VAE, JPEG, with their figures."""
+    """A PNG with a row of images for each: the original, VAE, bare context, DCT-VAE, JPEG, with their figures."""
     from matplotlib.figure import Figure
 
     width, height = shown[0][1].original.size
-    figure = Figure(figsize=(16, 4.4 * len(shown) * height / width + 0.6 * len(shown)), layout="constrained")
-    cells = figure.subplots(len(shown), 4, squeeze=False)
+    figure = Figure(figsize=(20, 4.4 * len(shown) * height / width + 0.6 * len(shown)), layout="constrained")
+    cells = figure.subplots(len(shown), 5, squeeze=False)
     for line, (row, versions) in zip(cells, shown, strict=True):
-        points = {"original": None, "VAE, 2 latents": row.vae, "DCT-VAE, context": row.dct_vae, "JPEG": row.jpeg}
+        points = {"original": None, "VAE, 2 latents": row.vae, "bare context": row.bare, "DCT-VAE, context": row.dct_vae}
+        points |= {"JPEG": row.jpeg}
         for axes, (title, point), picture in zip(line, points.items(), vars(versions).values(), strict=True):
             figures = f"\n{point.psnr:.1f} dB, MS-SSIM {point.ms_ssim or 0:.2f}, {point.bpp:.2f} bpp" if point else ""
             axes.imshow(np.asarray(picture))
@@ -199,11 +232,30 @@ def _family(codec: Codec) -> DctVae:
     return codec.family
 
 
+def _for_the_bound(codec: Codec) -> PaperModel | None:
+    """The model of the codec's name that was trained for the bound, if there is one."""
+    name = f"{codec.model.name}-bound"
+    return load_model(name, codec.device)[1].eval() if name in {info.name for info in installed()} else None
+
+
 def _top(vae: HierarchicalVae, picture: Image.Image, codec: Codec) -> tuple[Image.Image, float]:
-    rgb = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().to(codec.device)
-    painted, nats = reconstruct_top(vae, rgb, TOP_LATENTS, codec.family.temperature, SEED)
-    pixels = painted[:, : picture.height, : picture.width].clamp(0, 255).round().to(torch.uint8)
-    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()), nats
+    painted, nats = reconstruct_top(vae, _planes(picture, codec), TOP_LATENTS, codec.family.temperature, SEED)
+    return _cropped(painted, picture), nats
+
+
+def _of_bound(model: PaperModel, picture: Image.Image, codec: Codec) -> dict[str, Point]:
+    painted, bare, nats = reconstruct_context(model, _planes(picture, codec), codec.family.temperature, SEED)
+    versions = {"bound": painted, "bound_bare": bare}
+    return {name: _point(picture, _cropped(planes, picture), nats / np.log(2)) for name, planes in versions.items()}
+
+
+def _planes(picture: Image.Image, codec: Codec) -> Tensor:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().to(codec.device)
+
+
+def _cropped(planes: Tensor, picture: Image.Image) -> Image.Image:
+    pixels = planes[:, : picture.height, : picture.width].clamp(0, 255).round().to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
 def _point(original: Image.Image, decoded: Image.Image, bits: float) -> Point:

@@ -17,6 +17,7 @@ from dctcodec.tiles import TILE, pad_to_tiles, tiles_across
 from dctcodec.vae.bits_back import BitsBackPrior
 from dctcodec.vae.exact_diffusion import ExactDiffusion
 from dctcodec.vae.files import load_model
+from dctcodec.vae.model import PaperModel
 from dctcodec.vae.network import HierarchicalVae, Noise
 from dctcodec.vae.rdo import TileOptimiser
 from dctcodec.vae.tables import GaussianTables
@@ -86,6 +87,13 @@ class DctVae(Family):
         width, height = map(tiles_across, size)
         return _picture(torch.cat(images), height, width) * 255
 
+    @torch.no_grad()
+    def bare(self, symbols: Tensor, size: tuple[int, int]) -> Tensor:
+        """What the context alone shows, its inverse DCT or its pixels, without the VAE: RGB (3, at least H, at least W) in [0, 255]
+        of an image of `size`, width and height."""
+        width, height = map(tiles_across, size)
+        return _picture(self.context.image(symbols.to(self.device)), height, width) * 255
+
     def _paint(self, symbols: Tensor, tiles: range, seed: int, temperature: float) -> Tensor:
         noise = tile_noise(tiles, seed, self.device)
         return self.model.vae.generate(self.context.image(symbols), len(symbols), temperature, noise)
@@ -117,6 +125,25 @@ def reconstruct_top(model: HierarchicalVae, rgb: Tensor, given: int, temperature
         images.append(model.likelihood.mean(parameters))
         nats += sum(latent.divergence().sum().item() for latent in latents[:given])
     return _picture(torch.cat(images), height, width) * 255, nats
+
+
+def reconstruct_context(model: PaperModel, rgb: Tensor, temperature: float, seed: int) -> tuple[Tensor, Tensor, float]:
+    """An image from the context of a DCT-VAE, which need not be a codec.
+
+    `rgb`: float32 (3, H, W) in [0, 255]. Latents are drawn from the prior at `temperature`. Returns two images RGB (3, at least H,
+    at least W), the VAE's and what the context alone shows, and -L_vlb of the context in nats. Raises ModelError for the VAE."""
+    context, prior = model.context, model.prior
+    if context is None or prior is None:
+        raise ModelError("the model has no context: give a DCT-VAE")
+    tiles, height, width = _tiles(rgb / 255), tiles_across(rgb.shape[1]), tiles_across(rgb.shape[2])
+    painted, bare, nats = [], [], 0.0
+    for start, part in zip(range(0, len(tiles), CHUNK), tiles.split(CHUNK), strict=True):
+        symbols = context.symbols(part)
+        noise = tile_noise(range(start, start + len(part)), seed, rgb.device)
+        bare.append(context.image(symbols))
+        painted.append(model.vae.generate(bare[-1], len(part), temperature, noise))
+        nats += prior.vlb(symbols).sum().item()
+    return _picture(torch.cat(painted), height, width) * 255, _picture(torch.cat(bare), height, width) * 255, nats
 
 
 def _tiles(rgb: Tensor) -> Tensor:
