@@ -1,6 +1,8 @@
 """Committed results as text: the tables and figures of the paper, for benchmarks/paper/README.md."""
 
-from results import RESULTS, load
+from results import RESULTS, ROOT, load
+
+from dctcodec.train.recipe import read
 
 FIGURE_9 = ("kodim01.png", "kodim13.png", "kodim23.png")
 """Images that have a row of their own: hard, hardest and easy. The JSON file has all."""
@@ -100,13 +102,23 @@ def _contexts() -> str:
     lines = [
         "**Appendix F**: one network with several contexts, after equally many steps from random weights. Held-out images, "
         "plain bound.\n",
-        "| configuration | steps, images | bound | of it the context |\n|---|---|---|---|",
+        "| configuration | context | steps, images | bound | of it the context |\n|---|---|---|---|---|",
     ]
     for name, row in load("paper/contexts")["runs"].items():
         bits = f" ({row['bits_per_dim']:.2f} bits/dim)" if "bits_per_dim" in row else ""
         seen = f"{row['step']:,.0f}, {row['images']:,.0f}"
-        lines.append(f"| `{name}` | {seen} | {row['bound']:.1f} nats{bits} | {row['context']:.1f} nats |")
+        lines.append(f"| `{name}` | {_context_size(name)} | {seen} | {row['bound']:.1f} nats{bits} | {row['context']:.1f} nats |")
     return "\n".join(lines)
+
+
+def _context_size(name: str) -> str:
+    """Symbols of the context of a run, as its recipe has them."""
+    data, stage = name.split("-")
+    shape = read(ROOT / "models" / "recipes" / f"contexts-{data}.toml").stage(stage).config.shape
+    if not shape.context:
+        return "none"
+    channels, size, bits = shape.network.channels, shape.context.size, shape.context.bits
+    return f"{channels}×{size}×{size} = {channels * size**2} symbols of {bits} bits"
 
 
 def _figure_10() -> str:
