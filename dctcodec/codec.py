@@ -15,12 +15,11 @@ from importlib import import_module
 from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from dctcodec import container, installed
-from dctcodec.device import device_of, survive_fork
+from dctcodec.arrays import Place
+from dctcodec.device import as_a_guest, device_of, needing_torch, place
 from dctcodec.errors import FormatError, ModelError
 from dctcodec.family import FAMILIES, TUNES, Family, Parameters
 from dctcodec.image import ImageParts, Source, as_parts, put_together
@@ -40,28 +39,27 @@ R = TypeVar("R")
 
 
 def _as_a_guest(method: Callable[Concatenate["Codec", P], R]) -> Callable[Concatenate["Codec", P], R]:
-    """A method of Codec that works in anybody's process: without the caller's autocast, whose bfloat16 sums would not be exact,
-    and in a forked child too."""
+    """A method of Codec that works in anybody's process."""
 
     @wraps(method)
     def exact(self: "Codec", /, *args: P.args, **options: P.kwargs) -> R:
-        survive_fork()
-        with torch.autocast("cpu", enabled=False), torch.autocast(self.device.type, enabled=False):
+        with as_a_guest():
             return method(self, *args, **options)
 
     return exact
 
 
 class Codec:
-    """A model, loaded. `model`: a name that `dctcodec models` lists; `device`: auto, or one that torch knows: cpu, cuda, cuda:1.
+    """A model, loaded. `model`: a name that `dctcodec models` lists; `device`: auto, cpu, cuda, or cuda:1 for the second one;
+    all but cpu need torch.
 
-    Raises ModelError where the model or the device is not there.
+    Raises ModelError where the model or the device is not there, or torch where it is needed.
     """
 
     def __init__(self, model: str = DEFAULT, device: str = "auto"):
         self.model = installed.find(model)
         self.device = device_of(device)
-        self.family = _family(self.model, self.device)
+        self.family = family_of(self.model, place(self.device))
 
     @property
     def model_id(self) -> int:
@@ -71,7 +69,7 @@ class Codec:
         return self.model.model_id
 
     def __reduce__(self) -> tuple[type["Codec"], tuple[str, str]]:
-        return Codec, (self.model.name, str(self.device))
+        return Codec, (self.model.name, self.device)
 
     def check(self, effort: int, tune: str) -> None:
         """Check the options of a command line before an image is read. Raises ModelError where the model has no search for
@@ -191,13 +189,13 @@ class Codec:
         return put_together(replace(_parts(pixels, replace(file.extra, alpha=None)), alpha=alpha))
 
     @_as_a_guest
-    def symbols(self, data: bytes, partial: bool = False, tick: Tick = no_tick) -> tuple[container.Header, Tensor]:
-        """Header and symbols of a file, int32 on the CPU: the part of decoding that is exact. dct-bands has symbols
+    def symbols(self, data: bytes, partial: bool = False, tick: Tick = no_tick) -> tuple[container.Header, np.ndarray]:
+        """Header and symbols of a file, int32: the part of decoding that is exact. dct-bands has symbols
         (CHANNELS, h, w) on the grid of tiles, dct-vae (tiles, 3, 6, 6)."""
         file = container.parse(data, partial)
         return file.header, self._symbols(file, tick)
 
-    def _symbols(self, file: container.File, tick: Tick) -> Tensor:
+    def _symbols(self, file: container.File, tick: Tick) -> np.ndarray:
         self._check(file.header)
         return self.family.decode(_words(file), file.header.size, _parameters(file.header), file.partial, tick)
 
@@ -218,8 +216,8 @@ class Codec:
         return self.family.code_length(symbols, _parameters(header))
 
     @_as_a_guest
-    def tile_bits(self, data: bytes) -> Tensor | None:
-        """Bits of each tile of 32x32 pixels of a file, float (h, w), up to the rounding of the coder's tables; None for models of
+    def tile_bits(self, data: bytes) -> np.ndarray | None:
+        """Bits of each tile of 32x32 pixels of a file, float64 (h, w), up to the rounding of the coder's tables; None for models of
         a family that does not tell them apart."""
         header, symbols = self.symbols(data)
         return self.family.tile_bits(symbols, _parameters(header))
@@ -269,24 +267,24 @@ def _parts(pixels: Image.Image, extra: container.Extra) -> ImageParts:
     return ImageParts(pixels, alpha, extra.profile, extra.exif, extra.xmp, extra.dpi, extra.text)
 
 
-def _rgb(image: Image.Image) -> Tensor:
+def _rgb(image: Image.Image) -> np.ndarray:
     """RGB float32 (3, H, W) in [0, 255] of an RGB or L image."""
-    pixels = torch.from_numpy(np.array(image.convert("RGB")))
-    return pixels.permute(2, 0, 1).float()
+    return np.array(image.convert("RGB")).transpose(2, 0, 1).astype(np.float32, order="C")
 
 
-def _pixels(rgb: Tensor, grey: bool) -> Image.Image:
+def _pixels(rgb: np.ndarray, grey: bool) -> Image.Image:
     """8-bit image, RGB or L, of RGB float32 (3, H, W), which is overwritten."""
     planes = rgb_to_ycbcr(rgb)[:1] + 128 if grey else rgb
-    pixels = planes.clamp_(0, 255).round_().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return Image.fromarray(pixels[..., 0] if grey else pixels)
+    pixels = np.rint(planes.clip(0, 255, out=planes), out=planes).astype(np.uint8).transpose(1, 2, 0)
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if grey else pixels))
 
 
-def _family(model: ModelInfo, device: torch.device) -> Family:
-    """The loaded networks of a model. Raises ModelError where its family has no codec."""
+def family_of(model: ModelInfo, where: Place) -> Family:
+    """The loaded networks of a model. Raises ModelError where its family has no codec, or needs torch and there is none."""
     target = FAMILIES[model.family].codec
     if target is None:
         raise ModelError(f"the model {model.name} is for evaluation only and has no codec: use it with `dctcodec eval`")
     module, name = target.split(":")
-    family: type[Family] = getattr(import_module(module), name)
-    return family(model, device)
+    with needing_torch(f"the model {model.name}"):
+        family: type[Family] = getattr(import_module(module), name)
+    return family(model, where)

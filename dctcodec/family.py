@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+    import numpy as np
 
+    from dctcodec.arrays import Place
     from dctcodec.installed import ModelInfo
     from dctcodec.progress import Tick
 
@@ -67,7 +67,7 @@ class Parameters:
 
 
 class Family(ABC):
-    """The networks of one model, loaded on a device. Subclasses implement every method."""
+    """The networks of one model, loaded. What goes in and comes out is NumPy arrays. Subclasses implement every method."""
 
     one_quality: ClassVar[bool]
     """Files have no quantisation step."""
@@ -81,8 +81,8 @@ class Family(ABC):
     """Those of TUNES that the model has weights for."""
 
     @abstractmethod
-    def __init__(self, model: ModelInfo, device: torch.device):
-        """Load a model. Raises ModelError where it is damaged."""
+    def __init__(self, model: ModelInfo, place: Place):
+        """Load a model: to the CPU where `place` is None, else to a torch.device. Raises ModelError where it is damaged."""
 
     @abstractmethod
     def step16(self, quality: float | None) -> int:
@@ -90,34 +90,35 @@ class Family(ABC):
         Raises ValueError."""
 
     @abstractmethod
-    def symbols(self, rgb: Tensor, parameters: Parameters, effort: int, tick: Tick) -> Tensor:
-        """int32 symbols on the CPU of RGB float32 (3, H, W) in [0, 255]. `tick` is called where there is `effort`."""
+    def symbols(self, rgb: np.ndarray, parameters: Parameters, effort: int, tick: Tick) -> np.ndarray:
+        """int32 symbols of RGB float32 (3, H, W) in [0, 255]. `tick` is called where there is `effort`.
+        Raises ModelError where `effort` needs torch and there is none."""
 
     @abstractmethod
-    def encode(self, symbols: Tensor, parameters: Parameters, tick: Tick) -> bytes:
+    def encode(self, symbols: np.ndarray, parameters: Parameters, tick: Tick) -> bytes:
         """The payload of symbols. Exact."""
 
     @abstractmethod
-    def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> Tensor:
+    def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> np.ndarray:
         """int32 symbols of a payload, of an image of `size` (width, height) in pixels. Exact. `partial`: the payload is the
         first part of one whose symbols are sent coarse to fine. Raises FormatError."""
 
     @abstractmethod
-    def code_length(self, symbols: Tensor, parameters: Parameters) -> float:
+    def code_length(self, symbols: np.ndarray, parameters: Parameters) -> float:
         """Bits of symbols under the exact model, without the coder's overhead."""
 
     @abstractmethod
-    def coarse(self, symbols: Tensor, bands: int) -> Tensor:
+    def coarse(self, symbols: np.ndarray, bands: int) -> np.ndarray:
         """Symbols of the first `bands` bands, the others as if they had not been sent."""
 
     @abstractmethod
-    def paint(self, symbols: Tensor, size: tuple[int, int], parameters: Parameters, temperature: float) -> Tensor:
+    def paint(self, symbols: np.ndarray, size: tuple[int, int], parameters: Parameters, temperature: float) -> np.ndarray:
         """RGB float32 (3, at least H, at least W), nominally in [0, 255], of symbols of an image of `size` (width, height)."""
 
-    def preview(self, payload: bytes, size: tuple[int, int], parameters: Parameters, scale: int, partial: bool) -> Tensor:
+    def preview(self, payload: bytes, size: tuple[int, int], parameters: Parameters, scale: int, partial: bool) -> np.ndarray:
         """RGB as of `paint` at 1/`scale` of the size, of the bands that this needs. Raises ValueError where the family has none."""
         raise ValueError("the model's files have no previews")
 
-    def tile_bits(self, symbols: Tensor, parameters: Parameters) -> Tensor | None:
-        """Bits of each tile's symbols, float (h, w) on the grid of tiles; None where the family does not tell them apart."""
+    def tile_bits(self, symbols: np.ndarray, parameters: Parameters) -> np.ndarray | None:
+        """Bits of each tile's symbols, float64 (h, w) on the grid of tiles; None where the family does not tell them apart."""
         return None

@@ -2,21 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from functools import cache
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from dctcodec.arrays import Array, permuted, place_of, placed, table
 
 TILE = 32
 """Side of a tile, pixels."""
 STRIP = 2048
 """Tiles of a strip of a large image, about: it bounds memory."""
-_TO_YCBCR = (
-    (0.299, 0.587, 0.114),
-    (-0.168735892, -0.331264108, 0.5),
-    (0.5, -0.418687589, -0.081312411),
+_TO_YCBCR = np.array(
+    [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]],
+    np.float32,
 )
-_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
+_TO_RGB = np.array([[1.0, 0.0, 1.402], [1.0, -0.344136286, -0.714136286], [1.0, 1.772, 0.0]], np.float32)
+_GREY = np.array([128.0, 0.0, 0.0], np.float32)[:, None, None]
 
 
 def tiles_across(pixels: int) -> int:
@@ -39,45 +39,51 @@ def strips_of(size: Sequence[int], reach: int) -> list[tuple[slice, slice]]:
     return strips
 
 
-def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
-    """RGB in [0, 255], float (..., 3, H, W), to Y - 128, Cb, Cr, all centred at 0 (BT.601, full range)."""
-    ycbcr = _mix(rgb, _TO_YCBCR)
-    return ycbcr - ycbcr.new_tensor([128.0, 0.0, 0.0])[:, None, None]
+def scaled(rows: slice, scale: int) -> slice:
+    """Rows of tiles as rows of `scale` positions a tile."""
+    return slice(rows.start * scale, rows.stop * scale)
 
 
-def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
+def rgb_to_ycbcr(rgb: Array) -> Array:
+    """RGB in [0, 255], float32 (..., 3, H, W), to Y - 128, Cb, Cr, all centred at 0 (BT.601, full range)."""
+    return _mix(rgb, _TO_YCBCR) - placed(_GREY, place_of(rgb))
+
+
+def ycbcr_to_rgb(ycbcr: Array) -> Array:
     """Inverse of `rgb_to_ycbcr`, not clamped."""
-    return _mix(ycbcr + ycbcr.new_tensor([128.0, 0.0, 0.0])[:, None, None], _TO_RGB)
+    return _mix(ycbcr + placed(_GREY, place_of(ycbcr)), _TO_RGB)
 
 
-def pad_to_tiles(planes: Tensor) -> Tensor:
+def pad_to_tiles(planes: Array) -> Array:
     """Replicate the right and bottom edges of (B, 3, H, W) until both sides are whole tiles."""
     height, width = planes.shape[-2:]
-    right, bottom = tiles_across(width) * TILE - width, tiles_across(height) * TILE - height
-    return torch.nn.functional.pad(planes, (0, right, 0, bottom), mode="replicate")
+    rows, columns = (np.minimum(np.arange(tiles_across(side) * TILE), side - 1) for side in (height, width))
+    if len(rows) > height:
+        planes = planes[:, :, rows]
+    return planes[:, :, :, columns] if len(columns) > width else planes
 
 
-def to_tiles(planes: Tensor) -> Tensor:
+def to_tiles(planes: Array) -> Array:
     """Planes (B, 3, 32 h, 32 w) as (B, h, w, 3, 32, 32)."""
     batch, _, height, width = planes.shape
-    return planes.reshape(batch, 3, height // TILE, TILE, width // TILE, TILE).permute(0, 2, 4, 1, 3, 5)
+    return permuted(planes.reshape(batch, 3, height // TILE, TILE, width // TILE, TILE), 0, 2, 4, 1, 3, 5)
 
 
-def from_tiles(tiles: Tensor) -> Tensor:
-    """Inverse of `to_tiles`."""
-    batch, h, w = tiles.shape[:3]
-    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, 3, h * TILE, w * TILE)
+def from_tiles(tiles: Array) -> Array:
+    """Inverse of `to_tiles`, for tiles of any side."""
+    batch, h, w, _, side, _ = tiles.shape
+    return permuted(tiles, 0, 3, 1, 4, 2, 5).reshape(batch, 3, h * side, w * side)
 
 
-def _mix(planes: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
-    return torch.einsum("ij,...jhw->...ihw", planes.new_tensor(matrix), planes)
+def _mix(planes: Array, matrix: np.ndarray) -> Array:
+    mixed = placed(matrix, place_of(planes)) @ planes.reshape(*planes.shape[:-2], -1)
+    return mixed.reshape(planes.shape)
 
 
-@cache
-@torch.inference_mode(False)
-def dct_basis(size: int, device: torch.device) -> Tensor:
-    """Orthonormal DCT-II matrix, float32 (size, size), row u = frequency u."""
-    n = torch.arange(size, dtype=torch.float64)
-    basis = torch.cos(math.pi / size * (n[None] + 0.5) * n[:, None]) * math.sqrt(2 / size)
+@table
+def dct_basis(size: int) -> np.ndarray:
+    """`dct_basis(size, place)`: orthonormal DCT-II matrix, float32 (size, size), row u = frequency u."""
+    n = np.arange(size)
+    basis = np.cos(math.pi / size * (n[None] + 0.5) * n[:, None]) * math.sqrt(2 / size)
     basis[0] /= math.sqrt(2)
-    return basis.float().to(device)
+    return basis.astype(np.float32)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -53,12 +54,11 @@ def kodak() -> list[Path]:
 
 @pytest.fixture
 def threads() -> Iterator[Callable[[int], None]]:
-    """`threads(n)` sets torch's number of threads until the test ends."""
-    import torch
+    """`threads(n)` sets the number of threads, torch's too, until the test ends."""
+    from dctcodec.threads import limited
 
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
+    with ExitStack() as stack:
+        yield lambda number: stack.enter_context(limited(number))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from small_blocks import NARROW, SMALL, edges, picture_of_edges, small_codec, small_prior
 
 from dctcodec import Codec, FormatError, ModelError, container
+from dctcodec.arrays import to_numpy
 from dctcodec.bands import blocks, coder
 from dctcodec.bands.choice import choose
 from dctcodec.bands.config import from_table
@@ -20,11 +21,12 @@ from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.exact_prior import ExactPrior
 from dctcodec.bands.export import to_integers
 from dctcodec.bands.order import BANDS, CHANNELS, PARTS, REVEALS
-from dctcodec.bands.partition import PartitionCode, PartitionNetwork
+from dctcodec.bands.partition import PartitionCode
+from dctcodec.bands.partition_network import PartitionNetwork
 from dctcodec.bands.prior import PriorNetwork
 from dctcodec.bands.transform import analyse, coefficients, consistent, dequantise, quantise, synthesise
 from dctcodec.errors import ConfigError
-from dctcodec.exact.layers import Arithmetic
+from dctcodec.exact.planes import Arithmetic
 from dctcodec.family import Parameters
 from dctcodec.metrics import psnr
 from dctcodec.tiles import dct_basis, rgb_to_ycbcr
@@ -38,7 +40,7 @@ SQUARES = blocks.kinds_of(("32x32", "16x16", "8x8", "4x4"))
 SETS = [SQUARES, EVERY, (0, 1), (0, 3)]
 
 
-def partition_of(height: int, width: int, kinds: tuple[int, ...] = EVERY, seed: int = 0) -> torch.Tensor:
+def kinds_of_tiles(height: int, width: int, kinds: tuple[int, ...] = EVERY, seed: int = 0) -> np.ndarray:
     """A random partition (4, height, width) of some kinds."""
     random = np.random.default_rng(seed)
     large, small = blocks.large_kinds(kinds), blocks.small_kinds(kinds)
@@ -46,7 +48,16 @@ def partition_of(height: int, width: int, kinds: tuple[int, ...] = EVERY, seed: 
     if small:
         split = random.random((height, width)) < 0.6
         chosen = np.where(split, random.choice(small, (4, height, width)), chosen)
-    return torch.from_numpy(chosen.astype(np.int64))
+    return chosen.astype(np.int64)
+
+
+def partition_of(height: int, width: int, kinds: tuple[int, ...] = EVERY, seed: int = 0) -> torch.Tensor:
+    """The same as a tensor."""
+    return torch.from_numpy(kinds_of_tiles(height, width, kinds, seed))
+
+
+def integers(made: PriorNetwork) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in to_integers(made).items()}
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -79,10 +90,10 @@ def test_a_flat_tile_is_its_mean_alone():
 
 
 def test_a_whole_tile_is_transformed_as_ever():
-    rgb, whole = noise(1, 3, 70, 100) + 128, blocks.whole(3, 4)[None]
-    assert torch.equal(analyse(rgb, whole), analyse(rgb))
+    rgb, whole = noise(1, 3, 70, 100) + 128, torch.from_numpy(blocks.whole(3, 4))[None]
+    assert torch.allclose(analyse(rgb, whole), analyse(rgb), atol=1e-3)
     symbols = quantise(analyse(rgb), 30.0)
-    assert torch.equal(synthesise(symbols, whole), synthesise(symbols))
+    assert torch.allclose(synthesise(symbols, whole), synthesise(symbols), atol=1e-3)
 
 
 def test_a_blocks_frequency_is_at_its_interleaved_position():
@@ -164,25 +175,25 @@ def test_images_of_a_batch_are_chosen_for_apart():
 # --- the partition's code
 
 
-def partition_tensors(kinds: tuple[int, ...], seed: int = 0) -> dict[str, torch.Tensor]:
+def partition_tensors(kinds: tuple[int, ...], seed: int = 0) -> dict[str, np.ndarray]:
     torch.manual_seed(seed)
     network = PartitionNetwork(kinds)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.03)
     tensors = {"kinds": torch.tensor(kinds), "bounds": network.bounds, "tiles": network.tiles.counts()}
     tensors |= {"quadrants": network.quadrants.counts()} if network.quadrants else {}
-    return {f"partition.{name}": tensor.detach() for name, tensor in tensors.items()}
+    return {f"partition.{name}": tensor.detach().numpy() for name, tensor in tensors.items()}
 
 
 CODES = {kinds: PartitionCode(partition_tensors(kinds)) for kinds in SETS}
 TABLES = coder.Tables(**coder.integer_tables(np.zeros(1), lambda x: 1 / (1 + np.exp(-x))))
 
 
-def sent(code: PartitionCode, partition: torch.Tensor, step16: int) -> bytes:
+def sent(code: PartitionCode, partition: np.ndarray, step16: int) -> bytes:
     return coder.encode([], TABLES, [(entries, now.keys, now.table) for now, _, entries in code.steps(partition, step16)])
 
 
-def received(code: PartitionCode, data: bytes, height: int, width: int, step16: int) -> torch.Tensor:
+def received(code: PartitionCode, data: bytes, height: int, width: int, step16: int) -> np.ndarray:
     reader, partition = coder.Reader(data, TABLES), blocks.whole(height, width)
     for now, take, _ in code.steps(partition, step16):
         take(reader.take_plain(now.keys, now.table))
@@ -191,9 +202,9 @@ def received(code: PartitionCode, data: bytes, height: int, width: int, step16: 
 
 @given(st.sampled_from(SETS), st.integers(1, 9), st.integers(1, 9), st.integers(1, 65535), st.integers(0, 99))
 def test_a_partition_comes_back(kinds: tuple[int, ...], height: int, width: int, step16: int, seed: int):
-    code, partition = CODES[kinds], partition_of(height, width, kinds, seed)
+    code, partition = CODES[kinds], kinds_of_tiles(height, width, kinds, seed)
     data = sent(code, partition, step16)
-    assert torch.equal(received(code, data, height, width, step16), partition)
+    assert np.array_equal(received(code, data, height, width, step16), partition)
     bits = code.tile_bits(partition, step16).sum().item()
     assert bits - 32 <= 8 * len(data) <= bits + 96
 
@@ -207,7 +218,7 @@ def test_any_bytes_are_a_partition_of_the_kinds(data: bytes, kinds: tuple[int, .
 def test_a_partition_of_other_kinds_is_not_sent():
     code = CODES[SQUARES]
     for kind, place in ((1, slice(None)), (0, slice(0, 1)), (9, slice(None))):
-        partition = torch.full((4, 2, 2), SQUARES[1])
+        partition = np.full((4, 2, 2), SQUARES[1])
         partition[place, 1, 1] = kind
         with pytest.raises(ValueError, match="partition"):
             code.check(partition)
@@ -222,7 +233,8 @@ def test_the_trained_model_of_a_partition_is_the_one_in_integers():
         partitions = torch.stack([partition_of(4, 6, kinds, seed) for seed in range(2)])
         steps = torch.tensor([20.0, 120.0])
         whole = sum(
-            CODES[kinds].tile_bits(one, round(16 * step)).sum() for one, step in zip(partitions, steps.tolist(), strict=True)
+            CODES[kinds].tile_bits(one.numpy(), round(16 * step)).sum()
+            for one, step in zip(partitions, steps.tolist(), strict=True)
         )
         assert network.bits(partitions, steps).item() == pytest.approx(whole.item(), rel=1e-2)
 
@@ -230,7 +242,7 @@ def test_the_trained_model_of_a_partition_is_the_one_in_integers():
 @pytest.mark.parametrize("name", ["tiles", "quadrants", "kinds"])
 def test_damaged_tables_are_told(name: str):
     tensors = partition_tensors(SQUARES)
-    tensors[f"partition.{name}"] = torch.zeros_like(tensors[f"partition.{name}"])
+    tensors[f"partition.{name}"] = np.zeros_like(tensors[f"partition.{name}"])
     with pytest.raises(ModelError, match="damaged"):
         PartitionCode(tensors)
 
@@ -238,15 +250,15 @@ def test_damaged_tables_are_told(name: str):
 # --- the prior
 
 
-def symbols_of(height: int, width: int, seed: int = 0) -> torch.Tensor:
+def symbols_of(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Random symbols, few of the fine ones, extreme now and then."""
     random = np.random.default_rng(seed)
     values = random.integers(-4, 5, (len(CHANNELS), height, width)) * (random.random((len(CHANNELS), height, width)) < 0.2)
     values[random.random(values.shape) < 0.0005] = 32767
-    return torch.from_numpy(values.astype(np.int32))
+    return values.astype(np.int32)
 
 
-def distributions(prior: ExactPrior, symbols: torch.Tensor, partition: torch.Tensor, step16: int) -> torch.Tensor:
+def distributions(prior: ExactPrior, symbols: np.ndarray, partition: np.ndarray, step16: int) -> np.ndarray:
     """Mean and scale of every symbol in each reveal, put together."""
     found = []
     for reveal, now in enumerate(REVEALS):
@@ -255,8 +267,8 @@ def distributions(prior: ExactPrior, symbols: torch.Tensor, partition: torch.Ten
         for part, channels in enumerate(PARTS[now.band]):
             rows = [channel - now.start for channel in channels]
             scale[rows] = prior.scales(symbols, now.band, part, scale[rows], partition)
-        found.append(torch.stack([mean, scale]).cpu())
-    return torch.cat(found, 1)
+        found.append(np.stack([to_numpy(mean), to_numpy(scale)]))
+    return np.concatenate(found, 1)
 
 
 @pytest.mark.parametrize("kinds", [SQUARES, EVERY])
@@ -264,37 +276,40 @@ def distributions(prior: ExactPrior, symbols: torch.Tensor, partition: torch.Ten
 def test_every_arithmetic_and_number_of_threads_gives_the_same(
     kinds: tuple[int, ...], size: tuple[int, int], threads: Callable[[int], None]
 ):
-    tensors, symbols, partition = to_integers(small_prior(kinds)), symbols_of(*size), partition_of(*size, kinds)
-    first = distributions(ExactPrior(tensors, Arithmetic("float64", CPU)), symbols, partition, 640)
-    for kind in ("float32", "int8"):
+    tensors, symbols, partition = integers(small_prior(kinds)), symbols_of(*size), kinds_of_tiles(*size, kinds)
+    first = distributions(ExactPrior(tensors, Arithmetic("float64")), symbols, partition, 640)
+    for route in (Arithmetic("float32"), Arithmetic("graph"), Arithmetic("float32", CPU)):
         for count in (1, 2):
             threads(count)
-            assert torch.equal(distributions(ExactPrior(tensors, Arithmetic(kind, CPU)), symbols, partition, 640), first)
+            assert np.array_equal(distributions(ExactPrior(tensors, route), symbols, partition, 640), first)
 
 
 def test_tiles_at_once_do_not_matter(monkeypatch: pytest.MonkeyPatch):
-    prior = ExactPrior(to_integers(small_prior(SQUARES)), Arithmetic("float32", CPU))
-    symbols, partition = symbols_of(3, 4), partition_of(3, 4, SQUARES)
+    prior = ExactPrior(integers(small_prior(SQUARES)), Arithmetic("graph"))
+    symbols, partition = symbols_of(3, 4), kinds_of_tiles(3, 4, SQUARES)
     whole = distributions(prior, symbols, partition, 640)
     monkeypatch.setattr("dctcodec.bands.exact_forecast.TILES_AT_ONCE", 5)
-    assert torch.equal(distributions(prior, symbols, partition, 640), whole)
+    assert np.array_equal(distributions(prior, symbols, partition, 640), whole)
 
 
 def test_the_float_network_is_the_one_in_integers():
-    made, partition = small_prior(SQUARES), partition_of(3, 4, SQUARES)
-    symbols = symbols_of(3, 4).clamp(-9, 9)
-    exact = distributions(ExactPrior(to_integers(made), Arithmetic("float64", CPU)), symbols, partition, 800)
+    made, partition = small_prior(SQUARES), kinds_of_tiles(3, 4, SQUARES)
+    symbols = symbols_of(3, 4).clip(-9, 9)
+    exact = distributions(ExactPrior(integers(made), Arithmetic("float64")), symbols, partition, 800)
     with torch.no_grad():
         pairs = made(
-            symbols[None].float(), torch.log(torch.tensor([50.0])), torch.arange(len(REVEALS))[None], partition=partition[None]
+            torch.from_numpy(symbols)[None].float(),
+            torch.log(torch.tensor([50.0])),
+            torch.arange(len(REVEALS))[None],
+            partition=torch.from_numpy(partition)[None],
         )
-    difference = (torch.cat([torch.stack(pair) for pair in pairs], 1) - exact).abs()
+    difference = abs(torch.cat([torch.stack(pair) for pair in pairs], 1).numpy() - exact)
     assert difference.max() <= 3 and difference.mean() < 0.25
 
 
 def test_the_partition_matters_to_every_part_of_the_prior():
-    prior = ExactPrior(to_integers(small_prior(SQUARES)), Arithmetic("float32", CPU))
-    symbols, split = symbols_of(2, 2), partition_of(2, 2, SQUARES[1:2] and SQUARES, seed=1)
+    prior = ExactPrior(integers(small_prior(SQUARES)), Arithmetic("graph"))
+    symbols, split = symbols_of(2, 2), kinds_of_tiles(2, 2, SQUARES[1:2] and SQUARES, seed=1)
     first = distributions(prior, symbols, blocks.whole(2, 2), 640)
     second = distributions(prior, symbols, split, 640)
     assert (first[0] != second[0]).any() and (first[1] != second[1]).any()
@@ -310,12 +325,13 @@ def test_networks_of_whole_tiles_begin_those_of_blocks(tmp_path: Path):
     told, told_painter = PriorNetwork(SMALL, SQUARES), Decoder(NARROW, SQUARES)
     prior_training.expand_prior(told, tmp_path / "prior.safetensors")
     decoder_training.expand_weights(told_painter, tmp_path / "decoder.safetensors")
-    symbols, whole, step = symbols_of(2, 3).clamp(-9, 9)[None].float(), blocks.whole(2, 3)[None], torch.tensor([40.0])
+    symbols, whole = (torch.from_numpy(values)[None] for values in (symbols_of(2, 3).clip(-9, 9), blocks.whole(2, 3)))
+    symbols, step = symbols.float(), torch.tensor([40.0])
     every = torch.arange(len(REVEALS))[None]
     with torch.no_grad():
         pairs = zip(plain(symbols, torch.log(step), every), told(symbols, torch.log(step), every, partition=whole), strict=True)
         assert all(torch.equal(one, other) for first, second in pairs for one, other in zip(first, second, strict=True))
-        assert torch.equal(painter(symbols, step), told_painter(symbols, step, partition=whole))
+        assert torch.allclose(painter(symbols, step), told_painter(symbols, step, partition=whole), atol=1e-2)
     assert all(torch.equal(skip.weight, plain.skip.weight) for skip in told.partition.skips)
 
 
@@ -353,9 +369,9 @@ def data(codec_of_blocks: Codec, lines: Image.Image) -> bytes:
 
 def test_a_file_has_its_partition(codec_of_blocks: Codec, lines: Image.Image, data: bytes):
     header, symbols = codec_of_blocks.symbols(data)
-    pixels = torch.from_numpy(np.array(lines)).permute(2, 0, 1)[None].float()
+    pixels = np.array(lines).transpose(2, 0, 1)[None].astype(np.float32)
     _, partition = blocks.unpacked(symbols)
-    assert torch.equal(partition, choose(pixels, torch.tensor([header.step]), SQUARES)[0]) and (partition > 0).any()
+    assert np.array_equal(partition, choose(pixels, np.array([header.step], np.float32), SQUARES)[0]) and (partition > 0).any()
     assert 0 <= 8 * len(data) - codec_of_blocks.code_length(data) < 8 * 28 + 64 + 0.01 * codec_of_blocks.code_length(data)
     assert codec_of_blocks.tile_bits(data).sum() == pytest.approx(codec_of_blocks.code_length(data), rel=0.05)
     back = codec_of_blocks.decode(data)
@@ -382,16 +398,16 @@ def test_a_preview_knows_the_blocks(codec_of_blocks: Codec, lines: Image.Image, 
     family, (header, symbols) = codec_of_blocks.family, codec_of_blocks.symbols(data)
     small = family.preview(container.parse(data).payload, header.size, Parameters(header.step16), 4, False)
     coded, partition = blocks.unpacked(symbols)
-    whole = synthesise(dequantise(coded[None].float(), header.step), partition[None])
+    whole = synthesise(dequantise(coded[None].astype(np.float32), header.step), partition[None])
     assert small.shape == (3, whole.shape[2] // 4, whole.shape[3] // 4)
-    assert (rgb_to_ycbcr(small[None])[:, 0].mean() - whole[:, 0].mean()).abs() < 2
+    assert abs(rgb_to_ycbcr(small[None])[:, 0].mean() - whole[:, 0].mean()) < 2
 
 
 def test_effort_knows_the_blocks(codec_of_blocks: Codec, lines: Image.Image, data: bytes):
     searched = codec_of_blocks.encode(lines, quality=60, effort=3)
     _, first = blocks.unpacked(codec_of_blocks.symbols(data)[1])
     _, second = blocks.unpacked(codec_of_blocks.symbols(searched)[1])
-    assert torch.equal(first, second) and searched != data
+    assert np.array_equal(first, second) and searched != data
     weight = 1 / 5 * codec_of_blocks.symbols(data)[0].step ** 2
 
     def cost(file: bytes) -> float:
@@ -426,5 +442,5 @@ def test_strips_of_a_large_image_do_not_matter(codec_of_blocks: Codec, lines: Im
     symbols, back = codec_of_blocks.symbols(data)[1], codec_of_blocks.decode(data, temperature=0.5)
     monkeypatch.setattr("dctcodec.tiles.STRIP", 6)
     assert codec_of_blocks.encode(tall, quality=60) == data
-    assert torch.equal(codec_of_blocks.symbols(data)[1], symbols)
+    assert np.array_equal(codec_of_blocks.symbols(data)[1], symbols)
     assert np.abs(np.asarray(codec_of_blocks.decode(data, temperature=0.5), int) - np.asarray(back, int)).max() <= 1

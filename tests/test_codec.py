@@ -29,10 +29,10 @@ def mean_difference(first: Image.Image, second: Image.Image) -> float:
     return np.abs(pixels(first) - pixels(second)).mean()
 
 
-def symbols_of(image: Image.Image, quality: float) -> torch.Tensor:
+def symbols_of(image: Image.Image, quality: float) -> np.ndarray:
     """The symbols that a file must hold, from the image alone."""
-    rgb = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float()
-    return transform.quantise(transform.analyse(rgb[None]), step_of_quality(quality))[0].int()
+    rgb = np.array(image.convert("RGB")).transpose(2, 0, 1).astype(np.float32)
+    return transform.quantise(transform.analyse(rgb[None]), step_of_quality(quality))[0].astype(np.int32)
 
 
 @settings(max_examples=12)
@@ -40,7 +40,7 @@ def symbols_of(image: Image.Image, quality: float) -> torch.Tensor:
 def test_any_size_and_mode_comes_back(codec, make_picture, width: int, height: int, mode: str, quality: float):
     image = make_picture(width, height, mode)
     data = codec.encode(image, quality)
-    assert torch.equal(codec.symbols(data)[1], symbols_of(image, quality))
+    assert np.array_equal(codec.symbols(data)[1], symbols_of(image, quality))
     back = codec.decode(data)
     assert (back.size, back.mode) == (image.size, mode)
 
@@ -64,7 +64,7 @@ def test_noise_and_extremes_come_back(codec):
     random = np.random.default_rng(0)
     image = Image.fromarray(random.integers(0, 2, (64, 40, 3), dtype=np.uint8) * 255)
     for quality in (1, 100):
-        assert torch.equal(codec.symbols(codec.encode(image, quality))[1], symbols_of(image, quality))
+        assert np.array_equal(codec.symbols(codec.encode(image, quality))[1], symbols_of(image, quality))
 
 
 @pytest.mark.parametrize("mode", ["P", "CMYK", "I;16", "1", "LA"])
@@ -80,8 +80,8 @@ def test_the_header_says_what_was_asked_for(codec, crop):
     assert header.step == step_of_quality(33)
     assert header.model_id == codec.model.model_id
     chroma = [channel.plane > 0 for channel in transform.CHANNELS]
-    assert symbols[chroma].count_nonzero() == 0 and symbols.count_nonzero() > 0
-    assert (symbols.dtype, symbols.device.type) == (torch.int32, "cpu")
+    assert not symbols[chroma].any() and symbols.any()
+    assert symbols.dtype == np.int32
 
 
 def test_better_quality_takes_more_bytes_and_is_closer(codec, crop):
@@ -105,7 +105,7 @@ def test_threads_and_other_calls_in_between_make_no_difference(codec, crop, make
     assert codec.encode(make_picture(60, 50, "L"), 20) == other
     codec.decode(other, temperature=1)
     assert codec.encode(crop, 60) == data
-    assert torch.equal(codec.symbols(data)[1], symbols_of(crop, 60))
+    assert np.array_equal(codec.symbols(data)[1], symbols_of(crop, 60))
     assert np.abs(pixels(codec.decode(data)) - pixels(picture)).max() <= 1
 
 
@@ -128,10 +128,10 @@ def test_a_codec_loaded_again_gives_the_same_bytes_and_pixels(codec, crop):
 def test_cuda_reads_and_writes_the_same_symbols(codec, crop):
     there = Codec(device="cuda")
     data = codec.encode(crop, 60)
-    assert torch.equal(there.symbols(data)[1], codec.symbols(data)[1])
-    assert np.abs(pixels(there.decode(data)) - pixels(codec.decode(data))).max() <= 4  # the processor may paint in bfloat16
+    assert np.array_equal(there.symbols(data)[1], codec.symbols(data)[1])
+    assert np.abs(pixels(there.decode(data)) - pixels(codec.decode(data))).max() <= 4
     theirs = there.encode(crop, 60)
-    assert torch.equal(there.symbols(theirs)[1], codec.symbols(theirs)[1])
+    assert np.array_equal(there.symbols(theirs)[1], codec.symbols(theirs)[1])
 
 
 def test_the_seed_changes_nothing_but_the_texture(codec, crop):
@@ -193,7 +193,7 @@ def test_models_and_devices_that_are_not_there_are_refused(codec, make_picture):
 def test_the_top_level_functions_do_the_same(codec, crop):
     data = dctcodec.encode(crop, quality=40, seed=3)
     assert codec.symbols(data)[0].seed == 3
-    assert torch.equal(codec.symbols(data)[1], symbols_of(crop, 40))
+    assert np.array_equal(codec.symbols(data)[1], symbols_of(crop, 40))
     assert mean_difference(dctcodec.decode(data, temperature=0.5), codec.decode(data, 0.5)) < 1
 
 
@@ -221,6 +221,6 @@ def test_strips_of_a_large_image_do_not_matter(model, mode, make_picture, monkey
     monkeypatch.setattr(tiles, "STRIP", 6)
     assert [rows for _, rows in tiles.strips_of((13, 3), 2)][:2] == [slice(0, 4), slice(0, 6)]
     assert codec.encode(image, 70) == data
-    assert torch.equal(codec.symbols(data)[1], symbols)
-    assert torch.allclose(codec.tile_bits(data), bits)
+    assert np.array_equal(codec.symbols(data)[1], symbols)
+    assert np.allclose(codec.tile_bits(data), bits)
     assert np.abs(pixels(codec.decode(data, temperature=1)) - back).max() <= 1

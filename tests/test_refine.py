@@ -44,7 +44,7 @@ def refiner(codec, image: Image.Image, step: float, tuned: bool = False) -> tupl
     rgb = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float()
     symbols = transform.quantise(transform.analyse(rgb[None]), step)[0].int()
     parameters = Parameters(round(16 * step), tune=TUNES[tuned])
-    return SymbolOptimiser(codec.family.decoder, codec.family.prior, rgb, parameters), symbols
+    return SymbolOptimiser(codec.family.torch_decoder(TUNES[0]), codec.family.prior, rgb.numpy(), parameters), symbols
 
 
 def cost(codec, image: Image.Image, data: bytes) -> float:
@@ -159,7 +159,7 @@ def _gain_by_ms_ssim(codec, image) -> float:
 def test_tune_says_how_a_file_is_painted(codec, crop, files, tmp_path: Path):
     data = codec.encode(crop, QUALITY, tune="ms-ssim")
     header, symbols = codec.symbols(data)
-    assert header.tuned and torch.equal(symbols, codec.symbols(files[0])[1])
+    assert header.tuned and np.array_equal(symbols, codec.symbols(files[0])[1])
     assert np.any(np.array(codec.decode(data)) != np.array(codec.decode(files[0])))
     assert codec.decode(codec.encode(crop.crop((0, 0, 20, 9)), 30, effort=1, tune="ms-ssim")).size == (20, 9)
     crop.save(tmp_path / "a.png")

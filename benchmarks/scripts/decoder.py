@@ -6,6 +6,7 @@ python benchmarks/scripts/decoder.py --data KODAK --json benchmarks/decoder.json
 from pathlib import Path
 
 import click
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
@@ -25,8 +26,8 @@ TEMPERATURE = 0.5
 def plain(codec: Codec, file: bytes) -> Image.Image:
     """The inverse DCT of a file's symbols at their nominal values."""
     header, symbols = codec.symbols(file)
-    rgb = ycbcr_to_rgb(synthesise(dequantise(symbols[None].float(), header.step)))[0, :, : header.height, : header.width]
-    return Image.fromarray(rgb.clamp(0, 255).round().byte().permute(1, 2, 0).numpy())
+    rgb = ycbcr_to_rgb(synthesise(dequantise(symbols[None].astype(np.float32), header.step)))[0, :, : header.height, : header.width]
+    return Image.fromarray(rgb.clip(0, 255).round().astype(np.uint8).transpose(1, 2, 0))
 
 
 def measure(codec: Codec, path: Path, quality: float) -> dict[str, float]:

@@ -3,15 +3,17 @@
     python benchmarks/scripts/exactness.py --data KODAK --json benchmarks/exactness.json
 
 For every image and quality: code length of the symbols under the float network as trained and under the shipped integers, and
-the size of the file; and whether int8, float32, float64 (and CUDA, where there is one) give the same distributions bit for bit.
+the size of the file; and whether NumPy, onnxruntime and torch (on CUDA too, where there is one) give the same distributions,
+bit for bit.
 """
 
 import math
 from pathlib import Path
 
 import click
+import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.numpy import load_file
 from tqdm import tqdm
 
 from dctcodec.bands.exact_prior import ExactPrior
@@ -21,7 +23,7 @@ from dctcodec.bands.prior import PriorNetwork
 from dctcodec.codec import Codec
 from dctcodec.container import parse
 from dctcodec.evaluate import machine, report
-from dctcodec.exact.layers import Arithmetic
+from dctcodec.exact.planes import Arithmetic
 from dctcodec.family import PRIOR
 from dctcodec.image import read_image
 from dctcodec.installed import DEFAULT
@@ -31,26 +33,26 @@ from dctcodec.train.prior import reveal_bits
 QUALITIES = (10.0, 50.0, 90.0)
 
 
-def float_bits(network: PriorNetwork, symbols: torch.Tensor, step: float) -> float:
+def float_bits(network: PriorNetwork, symbols: np.ndarray, step: float) -> float:
     """Code length in bits of int32 symbols (CHANNELS, h, w) under the float network."""
-    floats = symbols.float()
+    floats = torch.from_numpy(symbols).float()
     outputs = network(floats[None], torch.tensor([math.log(step)]), torch.arange(len(REVEALS))[None])
     return sum(reveal_bits(floats, reveal, *output).item() for reveal, output in enumerate(outputs))
 
 
 def arithmetics() -> dict[str, Arithmetic]:
     """Every arithmetic that this machine can run."""
-    kinds = ["float64", "float32", "int8"]
-    found = {kind: Arithmetic(kind, torch.device("cpu")) for kind in kinds}
+    found = {f"{kind} by NumPy": Arithmetic(kind) for kind in ("float64", "float32")}
+    found |= {"float32 by onnxruntime": Arithmetic("graph"), "float32 by torch": Arithmetic("float32", torch.device("cpu"))}
     if torch.cuda.is_available():
         found["float64 on " + torch.cuda.get_device_name()] = Arithmetic("float64", torch.device("cuda"))
     return found
 
 
-def agree(priors: list[MaskedPrior], symbols: torch.Tensor, step16: int) -> bool:
+def agree(priors: list[MaskedPrior], symbols: np.ndarray, step16: int) -> bool:
     """Whether all priors give every symbol the same distribution."""
-    first, *others = (torch.stack(prior.parameters(symbols, step16)) for prior in priors)
-    return all(torch.equal(first, other) for other in others)
+    first, *others = (np.stack(prior.parameters(symbols, step16)) for prior in priors)
+    return all(np.array_equal(first, other) for other in others)
 
 
 @click.command()

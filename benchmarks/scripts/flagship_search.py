@@ -25,8 +25,9 @@ from dctcodec.bands import prior
 from dctcodec.bands.config import BandsShape
 from dctcodec.bands.decoder import INPUT_GAIN, Block, Conditioning
 from dctcodec.bands.order import BANDS, REVEALS
-from dctcodec.bands.prior import checkerboard, code_bits, symbol_features
+from dctcodec.bands.prior import code_bits, symbol_features
 from dctcodec.bands.transform import analyse, dequantise, quantise, relative_step, synthesise
+from dctcodec.bands.units import checkerboard
 from dctcodec.data.photographs import Photos, centre_crops, photo_files
 from dctcodec.evaluate import machine
 from dctcodec.exact.quantised import Conditioning as Biases

@@ -10,13 +10,13 @@ interleaved in the same way. The DCs of the blocks of a quadrant, or of a tile t
 means of the four quadrants do, so that position 0 is the tile's mean in every partition. Each of these is orthonormal.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from dctcodec.arrays import Array, Place, cast, copied, library, permuted, placed, table
 from dctcodec.bands.order import CHANNELS
 from dctcodec.errors import ModelError
 from dctcodec.tiles import TILE, dct_basis
@@ -51,145 +51,155 @@ def large_kinds(kinds: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(kind for kind in kinds if kind < LARGE)
 
 
-def whole(height: int, width: int) -> Tensor:
+def whole(height: int, width: int) -> np.ndarray:
     """The partition (4, height, width) of tiles that all are one block."""
-    return torch.zeros(QUADRANTS, height, width, dtype=torch.int64)
+    return np.zeros((QUADRANTS, height, width), np.int64)
 
 
-def quadrant_of_channels() -> Tensor:
-    """The quadrant of a split tile that each channel belongs to, int64 (CHANNELS,)."""
-    return torch.tensor([2 * (channel.u % 2) + channel.v % 2 for channel in CHANNELS])
+@table
+def quadrant_of_channels() -> np.ndarray:
+    """`quadrant_of_channels(place)`: the quadrant of a split tile that each channel belongs to, int64 (CHANNELS,)."""
+    return np.array([2 * (channel.u % 2) + channel.v % 2 for channel in CHANNELS])
 
 
-def quadrant_map(partition: Tensor) -> Tensor:
+def quadrant_map(partition: Array) -> Array:
     """Kinds (..., 4, h, w) of a partition as a grid of quadrants, (..., 2 h, 2 w)."""
     height, width = partition.shape[-2:]
-    grid = partition.unflatten(-3, (2, 2)).movedim(-2, -4).movedim(-1, -2)
-    return grid.reshape(*partition.shape[:-3], 2 * height, 2 * width)
+    grid = partition.reshape(-1, 2, 2, height, width)
+    return permuted(grid, 0, 3, 1, 4, 2).reshape(*partition.shape[:-3], 2 * height, 2 * width)
 
 
-def planes(partition: Tensor, kinds: tuple[int, ...]) -> Tensor:
+def of_tiles(partition: Array) -> Array:
+    """Kinds (..., 4, h, w) of a partition as those of tiles, one after another: (tiles, 4)."""
+    return library(partition).moveaxis(partition, -3, -1).reshape(-1, QUADRANTS)
+
+
+def planes(partition: Array, kinds: Sequence[int]) -> Array:
     """Float (B, n, 2 h, 2 w) of 0 and 1 on the grid of quadrants: which are of each of the kinds after the first."""
     grid = quadrant_map(partition)
-    return torch.stack([grid == kind for kind in kinds[1:]], 1).float()
+    return cast(library(grid).stack([grid == kind for kind in kinds[1:]], 1), "float32")
 
 
-def packed(symbols: Tensor, partition: Tensor | None) -> Tensor:
+def packed(symbols: Array, partition: Array | None) -> Array:
     """Symbols (CHANNELS, h, w) of an image and its partition as one tensor, int32 (CHANNELS + 4, h, w); without one the symbols."""
-    return symbols if partition is None else torch.cat([symbols, partition.to(symbols.dtype)])
+    return symbols if partition is None else library(symbols).concatenate([symbols, cast(partition, "int32")])
 
 
-def unpacked(symbols: Tensor) -> tuple[Tensor, Tensor | None]:
+def unpacked(symbols: Array) -> tuple[Array, Array | None]:
     """The inverse of `packed`, the partition int64."""
     coded, partition = symbols[: len(CHANNELS)], symbols[len(CHANNELS) :]
-    return coded, partition.to(torch.int64) if len(partition) else None
+    return coded, cast(partition, "int64") if len(partition) else None
 
 
 class Matrices(NamedTuple):
     """The matrices of all blocks' transforms. `interleaved[side, block]`: the DCTs of the blocks of a side of 32 or 16 pixels;
     `dcs[k]`: the DCT of k blocks' DCs; `settled`: what is made of a product with two of those, the identity for floats."""
 
-    interleaved: dict[tuple[int, int], Tensor]
-    dcs: dict[int, Tensor]
-    settled: Callable[[Tensor], Tensor]
+    interleaved: dict[tuple[int, int], Array]
+    dcs: dict[int, Array]
+    settled: Callable[[Array], Array]
 
 
 @cache
-@torch.inference_mode(False)
-def float_matrices(device: torch.device) -> Matrices:
+def float_matrices(place: Place) -> Matrices:
     """Orthonormal, float32."""
-    return matrices_of(lambda size: dct_basis(size, device), _as_it_is)
+    return matrices_of(lambda size: dct_basis(size, None), _as_it_is, place)
 
 
-def matrices_of(basis: Callable[[int], Tensor], settled: Callable[[Tensor], Tensor]) -> Matrices:
-    """The matrices, made of the DCTs of sizes 1 to 32 that `basis` gives."""
+def matrices_of(basis: Callable[[int], np.ndarray], settled: Callable[[Array], Array], place: Place) -> Matrices:
+    """The matrices at a place, made of the DCTs of sizes 1 to 32 that `basis` gives."""
     sides = {(TILE if kind < LARGE else QUADRANT, length) for kind, lengths in enumerate(KINDS) for length in lengths}
-    interleaved = {(side, block): _interleaved(basis(block), side) for side, block in sides}
-    return Matrices(interleaved, {side // block: basis(side // block) for side, block in sides}, settled)
+    interleaved = {(side, block): placed(_interleaved(basis(block), side), place) for side, block in sides}
+    return Matrices(interleaved, {side // block: placed(basis(side // block), place) for side, block in sides}, settled)
 
 
-def _as_it_is(values: Tensor) -> Tensor:
+def _as_it_is(values: Array) -> Array:
     return values
 
 
-def _interleaved(basis: Tensor, side: int) -> Tensor:
+def _interleaved(basis: np.ndarray, side: int) -> np.ndarray:
     """The DCTs of the blocks of a side: rows frequency * k + number of the block, for k blocks."""
     block = len(basis)
     count = side // block
-    return torch.block_diag(*[basis] * count).reshape(count, block, side).transpose(0, 1).reshape(side, side)
+    diagonal = np.kron(np.eye(count, dtype=basis.dtype), basis)
+    return np.ascontiguousarray(diagonal.reshape(count, block, side).swapaxes(0, 1).reshape(side, side))
 
 
-def forward(tiles: Tensor, partition: Tensor, matrices: Matrices, side: int = TILE) -> Tensor:
+def forward(tiles: Array, partition: Array, matrices: Matrices, side: int = TILE) -> Array:
     """Coefficients (n, 3, side, side) of the first positions of tiles (n, 3, 32, 32), `partition` (n, 4). `side` is even, at least
     SMALLEST_SIDE."""
     parts, rows = [], []
     for kind in range(LARGE):
-        where = (partition[:, 0] == kind).nonzero()[:, 0]
+        where = library(partition).where(partition[:, 0] == kind)[0]
         if len(where):
             parts.append(_unit_forward(tiles[where], kind, matrices, side))
             rows.append(where)
-    where = (partition[:, 0] >= LARGE).nonzero()[:, 0]
+    where = library(partition).where(partition[:, 0] >= LARGE)[0]
     if len(where):
         parts.append(_split_forward(tiles[where], partition[where], matrices, side))
         rows.append(where)
     return _in_order(parts, rows)
 
 
-def inverse(coefficients: Tensor, partition: Tensor, matrices: Matrices) -> Tensor:
+def inverse(coefficients: Array, partition: Array, matrices: Matrices) -> Array:
     """The inverse of `forward`, coefficients at further positions 0: tiles (n, 3, 32, 32)."""
     parts, rows = [], []
     for kind in range(LARGE):
-        where = (partition[:, 0] == kind).nonzero()[:, 0]
+        where = library(partition).where(partition[:, 0] == kind)[0]
         if len(where):
             parts.append(_unit_inverse(coefficients[where], kind, matrices))
             rows.append(where)
-    where = (partition[:, 0] >= LARGE).nonzero()[:, 0]
+    where = library(partition).where(partition[:, 0] >= LARGE)[0]
     if len(where):
         parts.append(_split_inverse(coefficients[where], partition[where], matrices))
         rows.append(where)
     return _in_order(parts, rows)
 
 
-def _in_order(parts: list[Tensor], rows: list[Tensor]) -> Tensor:
+def _in_order(parts: list[Array], rows: list[Array]) -> Array:
     """Parts that hold the items of these rows, put together."""
-    return parts[0] if len(parts) == 1 else torch.cat(parts)[torch.cat(rows).argsort()]
+    if len(parts) == 1:
+        return parts[0]
+    xp = library(parts[0])
+    return xp.concatenate(parts)[xp.concatenate(rows).argsort()]
 
 
-def _split_forward(tiles: Tensor, partition: Tensor, matrices: Matrices, side: int) -> Tensor:
-    quadrants = tiles.reshape(-1, 3, 2, QUADRANT, 2, QUADRANT).permute(0, 2, 4, 1, 3, 5).reshape(-1, 3, QUADRANT, QUADRANT)
+def _split_forward(tiles: Array, partition: Array, matrices: Matrices, side: int) -> Array:
+    quadrants = permuted(tiles.reshape(-1, 3, 2, QUADRANT, 2, QUADRANT), 0, 2, 4, 1, 3, 5)
+    quadrants = quadrants.reshape(-1, 3, QUADRANT, QUADRANT)
     kinds = partition.reshape(-1)
     coefficients = _by_kind(quadrants, kinds, lambda one, kind: _unit_forward(one, kind, matrices, side // 2))
-    coefficients = coefficients.reshape(-1, 2, 2, 3, side // 2, side // 2).permute(0, 3, 4, 1, 5, 2).reshape(-1, 3, side, side)
+    coefficients = permuted(coefficients.reshape(-1, 2, 2, 3, side // 2, side // 2), 0, 3, 4, 1, 5, 2).reshape(-1, 3, side, side)
     return _on_corner(coefficients, matrices.dcs[2], matrices.dcs[2], matrices)
 
 
-def _split_inverse(coefficients: Tensor, partition: Tensor, matrices: Matrices) -> Tensor:
+def _split_inverse(coefficients: Array, partition: Array, matrices: Matrices) -> Array:
     side = coefficients.shape[-1]
     coefficients = _on_corner(coefficients, matrices.dcs[2].T, matrices.dcs[2].T, matrices)
-    quadrants = coefficients.reshape(-1, 3, side // 2, 2, side // 2, 2).permute(0, 3, 5, 1, 2, 4)
+    quadrants = permuted(coefficients.reshape(-1, 3, side // 2, 2, side // 2, 2), 0, 3, 5, 1, 2, 4)
     quadrants = quadrants.reshape(-1, 3, side // 2, side // 2)
     tiles = _by_kind(quadrants, partition.reshape(-1), lambda one, kind: _unit_inverse(one, kind, matrices))
-    return tiles.reshape(-1, 2, 2, 3, QUADRANT, QUADRANT).permute(0, 3, 1, 4, 2, 5).reshape(-1, 3, TILE, TILE)
+    return permuted(tiles.reshape(-1, 2, 2, 3, QUADRANT, QUADRANT), 0, 3, 1, 4, 2, 5).reshape(-1, 3, TILE, TILE)
 
 
-def _by_kind(items: Tensor, kinds: Tensor, made: Callable[[Tensor, int], Tensor]) -> Tensor:
+def _by_kind(items: Array, kinds: Array, made: Callable[[Array, int], Array]) -> Array:
     parts, rows = [], []
     for kind in range(LARGE, len(KINDS)):
-        where = (kinds == kind).nonzero()[:, 0]
+        where = library(kinds).where(kinds == kind)[0]
         if len(where):
             parts.append(made(items[where], kind))
             rows.append(where)
     return _in_order(parts, rows)
 
 
-def _unit_forward(pixels: Tensor, kind: int, matrices: Matrices, side: int) -> Tensor:
+def _unit_forward(pixels: Array, kind: int, matrices: Matrices, side: int) -> Array:
     """Of whole tiles, or of quadrants: (n, 3, s, s) to (n, 3, side, side)."""
     down, across, corner = _unit_matrices(pixels.shape[-1], kind, matrices)
     coefficients = down[:side] @ pixels @ across[:side].T
     return coefficients if corner is None else _on_corner(coefficients, *corner, matrices)
 
 
-def _unit_inverse(coefficients: Tensor, kind: int, matrices: Matrices) -> Tensor:
+def _unit_inverse(coefficients: Array, kind: int, matrices: Matrices) -> Array:
     side = coefficients.shape[-1]
     down, across, corner = _unit_matrices(TILE if kind < LARGE else QUADRANT, kind, matrices)
     if corner is not None:
@@ -197,15 +207,15 @@ def _unit_inverse(coefficients: Tensor, kind: int, matrices: Matrices) -> Tensor
     return down[:side].T @ coefficients @ across[:side]
 
 
-def _unit_matrices(size: int, kind: int, matrices: Matrices) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+def _unit_matrices(size: int, kind: int, matrices: Matrices) -> tuple[Array, Array, tuple[Array, Array] | None]:
     height, width = KINDS[kind]
     corner = None if (height, width) == (size, size) else (matrices.dcs[size // height], matrices.dcs[size // width])
     return matrices.interleaved[size, height], matrices.interleaved[size, width], corner
 
 
-def _on_corner(coefficients: Tensor, down: Tensor, across: Tensor, matrices: Matrices) -> Tensor:
+def _on_corner(coefficients: Array, down: Array, across: Array, matrices: Matrices) -> Array:
     """The lowest positions times a matrix from both sides."""
     height, width = len(down), len(across)
-    result = coefficients.clone()
+    result = copied(coefficients)
     result[..., :height, :width] = matrices.settled(down @ coefficients[..., :height, :width] @ across.T)
     return result

@@ -7,9 +7,9 @@ once; the quadrants of a tile count as if all four were of one kind.
 from functools import cache
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from dctcodec.arrays import Array, Place, cast, library, permuted, place_of, placed
 from dctcodec.bands import blocks
 from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.transform import coded_places, relative_step, rounding_offset
@@ -29,64 +29,65 @@ class Bits(NamedTuple):
     """`symbols`: float (kinds, CHANNELS, LEVELS), of each kind in `blocks.KINDS`; `tile`: float (LARGE + 1,), of each large kind
     and of splitting; `quadrant`: float (kinds,), of each small kind."""
 
-    symbols: Tensor
-    tile: Tensor
-    quadrant: Tensor
+    symbols: Array
+    tile: Array
+    quadrant: Array
 
 
 @cache
-@torch.inference_mode(False)
-def plain_bits() -> Bits:
+def plain_bits(place: Place) -> Bits:
     """The same for all kinds and frequencies."""
-    magnitudes = torch.sinh(torch.arange(LEVELS, dtype=torch.float32) / 8)
-    lengths = torch.where(
-        magnitudes < 0.5, magnitudes.new_zeros(()), FIRST_BITS + BITS_AN_OCTAVE * torch.log2(magnitudes.clamp_min(1))
+    magnitudes = np.sinh(np.arange(LEVELS, dtype=np.float32) / 8)
+    bits = FIRST_BITS + BITS_AN_OCTAVE * np.log2(np.maximum(magnitudes, 1))
+    lengths = np.where(magnitudes < 0.5, 0, bits).astype(np.float32)
+    symbols = np.broadcast_to(lengths, (len(blocks.KINDS), len(CHANNELS), LEVELS))
+    tile, quadrant = (
+        np.full(n, value, np.float32) for n, value in ((blocks.LARGE + 1, SPLIT_BITS), (len(blocks.KINDS), KIND_BITS))
     )
-    tile = torch.full((blocks.LARGE + 1,), SPLIT_BITS, dtype=torch.float32)
-    return Bits(
-        lengths.expand(len(blocks.KINDS), len(CHANNELS), -1), tile, torch.full((len(blocks.KINDS),), KIND_BITS, dtype=torch.float32)
-    )
+    return Bits(*(placed(values, place) for values in (symbols, tile, quadrant)))
 
 
-@torch.no_grad()
-def choose(rgb: Tensor, step: Tensor, kinds: tuple[int, ...], bits: Bits | None = None) -> Tensor:
-    """The partition of images: `rgb` float32 (B, 3, H, W) in [0, 255], `step` (B,) in pixel levels; int64 (B, 4, h, w)."""
-    bits, device = bits or plain_bits(), rgb.device
+def choose(rgb: Array, step: Array, kinds: tuple[int, ...], bits: Bits | None = None) -> Array:
+    """The partition of images: `rgb` float32 (B, 3, H, W) in [0, 255], `step` (B,) in pixel levels; int64 (B, 4, h, w). Arrays of
+    torch should need no gradient."""
+    xp, place = library(rgb), place_of(rgb)
+    bits = bits or plain_bits(place)
     height, width = (tiles_across(side) for side in rgb.shape[2:])
-    tiles = to_tiles(pad_to_tiles(rgb_to_ycbcr(rgb))).flatten(0, 2)
-    steps = step.repeat_interleave(height * width)
-    costs = {kind: _costs(tiles, steps, kind, bits.symbols[kind].to(device)) for kind in kinds}
+    tiles = to_tiles(pad_to_tiles(rgb_to_ycbcr(rgb))).reshape(-1, 3, TILE, TILE)
+    steps = xp.broadcast_to(step[:, None], (len(rgb), height * width)).reshape(-1)
+    costs = {kind: _costs(tiles, steps, kind, bits.symbols[kind]) for kind in kinds}
     large, small = blocks.large_kinds(kinds), blocks.small_kinds(kinds)
-    options = [costs[kind].sum(1) + bits.tile[kind].item() / SLOPE for kind in large]
-    labels = torch.tensor(large, device=device)[:, None].expand(-1, blocks.QUADRANTS)
+    options = [costs[kind].sum(1) + float(bits.tile[kind]) / SLOPE for kind in large]
+    labels = placed(np.array(large), place)[:, None]
     if not small:
-        chosen = labels[torch.stack(options).argmin(0)]
+        chosen = xp.broadcast_to(labels[xp.stack(options).argmin(0)], (len(tiles), blocks.QUADRANTS))
     else:
-        quadrants, which = torch.stack([costs[kind] + bits.quadrant[kind].item() / SLOPE for kind in small]).min(0)
-        options.append(quadrants.sum(1) + bits.tile[blocks.LARGE].item() / SLOPE)
-        tile = torch.stack(options).argmin(0)
-        whole = labels[tile.clamp_max(len(large) - 1)]
-        chosen = torch.where((tile < len(large))[:, None], whole, torch.tensor(small, device=device)[which])
-    return chosen.reshape(len(rgb), height, width, blocks.QUADRANTS).permute(0, 3, 1, 2)
+        quadrants = xp.stack([costs[kind] + float(bits.quadrant[kind]) / SLOPE for kind in small])
+        options.append(xp.amin(quadrants, 0).sum(1) + float(bits.tile[blocks.LARGE]) / SLOPE)
+        tile = xp.stack(options).argmin(0)
+        whole = labels[xp.clip(tile, None, len(large) - 1)]
+        chosen = xp.where((tile < len(large))[:, None], whole, placed(np.array(small), place)[quadrants.argmin(0)])
+    return permuted(chosen.reshape(len(rgb), height, width, blocks.QUADRANTS), 0, 3, 1, 2)
 
 
-def _costs(tiles: Tensor, steps: Tensor, kind: int, lengths: Tensor) -> Tensor:
+def _costs(tiles: Array, steps: Array, kind: int, lengths: Array) -> Array:
     """Distortion + weight * bits of the quadrants of tiles (n, 3, 32, 32) of one kind, over step^2, up to what is the same for all
     kinds: (n, 4). `lengths`: (CHANNELS, LEVELS)."""
-    places = _places(tiles.device)
-    partition = torch.full((len(tiles), blocks.QUADRANTS), kind, device=tiles.device)
-    scaled = blocks.forward(tiles, partition, blocks.float_matrices(tiles.device)).flatten(1)
-    scaled = scaled.mul_(places.inverse_step).div_(steps[:, None]).abs_()
-    row, place = (scaled >= places.threshold).nonzero(as_tuple=True)  # few: the others become 0
-    magnitude, channel = scaled[row, place], places.channel[place]
-    symbols = torch.floor(magnitude + (1 - places.threshold)[place])
-    level = torch.round(8 * torch.asinh(symbols)).clamp_max(LEVELS - 1).to(torch.int64)
-    cost = symbols * (symbols - 2 * magnitude) * places.weight[place]
-    cost += (lengths[channel, level] - lengths[channel, 0]) / SLOPE
-    result = torch.zeros(blocks.QUADRANTS, dtype=torch.float32, device=tiles.device)
-    result.index_add_(0, blocks.quadrant_of_channels().to(tiles.device), lengths[:, 0] / SLOPE)
-    result = result.repeat(len(tiles))
-    return result.index_add_(0, row * blocks.QUADRANTS + places.quadrant[place], cost).reshape(-1, blocks.QUADRANTS)
+    xp, place = library(tiles), place_of(tiles)
+    places = _places(place)
+    partition = placed(np.full((len(tiles), blocks.QUADRANTS), kind), place)
+    scaled = blocks.forward(tiles, partition, blocks.float_matrices(place)).reshape(len(tiles), -1)
+    scaled = abs(scaled * places.inverse_step / steps[:, None])
+    row, position = xp.where(scaled >= places.threshold)  # few: the others become 0
+    magnitude, channel = scaled[row, position], places.channel[position]
+    symbols = xp.floor(magnitude + (1 - places.threshold)[position])
+    level = cast(xp.clip(xp.round(8 * xp.arcsinh(symbols)), None, LEVELS - 1), "int64")
+    cost = symbols * (symbols - 2 * magnitude) * places.weight[position]
+    cost = cost + (lengths[channel, level] - lengths[channel, 0]) / SLOPE
+    quadrant = blocks.quadrant_of_channels(place)
+    empty = xp.bincount(quadrant, lengths[:, 0] / SLOPE, blocks.QUADRANTS)
+    sums = xp.bincount(row * blocks.QUADRANTS + places.quadrant[position], cost, len(tiles) * blocks.QUADRANTS)
+    return cast(empty + sums.reshape(-1, blocks.QUADRANTS), "float32")
 
 
 class _Places(NamedTuple):
@@ -94,23 +95,23 @@ class _Places(NamedTuple):
     the scaled coefficient from which its symbol is not 0; the squared error, mean over RGB, of a symbol's change by 1, over step^2;
     the quadrant of a split tile that it is of."""
 
-    channel: Tensor
-    inverse_step: Tensor
-    threshold: Tensor
-    weight: Tensor
-    quadrant: Tensor
+    channel: Array
+    inverse_step: Array
+    threshold: Array
+    weight: Array
+    quadrant: Array
 
 
 @cache
-@torch.inference_mode(False)
-def _places(device: torch.device) -> _Places:
-    cpu, size = torch.device("cpu"), 3 * TILE**2
-    coded, step = coded_places(cpu), relative_step(cpu).flatten()
-    colours = (
-        ycbcr_to_rgb(torch.eye(3, dtype=torch.float32)[..., None]) - ycbcr_to_rgb(torch.zeros(3, 3, 1, dtype=torch.float32))
-    ).square().sum((0, 2)) / 3
+def _places(place: Place) -> _Places:
+    coded, step = coded_places(None), relative_step(None).flatten()
+    one = np.eye(3, dtype=np.float32)[..., None]
+    colours = np.square(ycbcr_to_rgb(one) - ycbcr_to_rgb(np.zeros_like(one))).sum((0, 2)) / 3
     weight = colours[[channel.plane for channel in CHANNELS]] * step**2
-    values = (torch.arange(len(CHANNELS)), 1 / step, 1 - rounding_offset(cpu).flatten(), weight, blocks.quadrant_of_channels())
-    tables = [torch.zeros(size, dtype=value.dtype).index_copy(0, coded, value) for value in values]
-    tables[2] = tables[2].masked_fill(tables[1] == 0, 1)
-    return _Places(*(table.to(device) for table in tables))
+    threshold = 1 - rounding_offset(None).flatten()
+    values = (np.arange(len(CHANNELS)), 1 / step, threshold, weight, blocks.quadrant_of_channels(None))
+    tables = [np.zeros(3 * TILE**2, value.dtype) for value in values]
+    tables[2][:] = 1
+    for whole, value in zip(tables, values, strict=True):
+        whole[coded] = value
+    return _Places(*(placed(whole, place) for whole in tables))

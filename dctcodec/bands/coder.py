@@ -104,19 +104,23 @@ def encode(batches: list[Batch], tables: Tables, first: Sequence[Plain] = ()) ->
 
 def code_length(batches: list[Batch], tables: Tables) -> float:
     """Code length of the batches under the tables' counts, in bits, without the coder's overhead."""
-    total = 0.0
-    for symbols, mean, scale in batches:
-        centre, keys = tables.split(mean, scale)
-        order, runs = groups(keys)
-        for key, start, stop in runs:
-            where = order[start:stop]
-            counts = tables.counts(key // PHASES, key % PHASES - PHASES // 2)
-            reach = len(counts) // 2 - 1
-            offsets = symbols[where] - centre[where]
-            escaped = np.abs(offsets) > reach
-            chosen = counts[np.where(escaped, -1, offsets + reach)]
-            total += -np.log2(chosen / counts.sum()).sum() + ESCAPE_BITS * escaped.sum()
-    return float(total)
+    return float(sum(lengths(*batch, tables).sum() for batch in batches))
+
+
+def lengths(symbols: np.ndarray, mean: np.ndarray, scale: np.ndarray, tables: Tables) -> np.ndarray:
+    """The length of each symbol of a batch under the tables' counts, in bits, float64 (n,)."""
+    result = np.empty(len(symbols))
+    centre, keys = tables.split(mean, scale)
+    order, runs = groups(keys)
+    for key, start, stop in runs:
+        where = order[start:stop]
+        counts = tables.counts(key // PHASES, key % PHASES - PHASES // 2)
+        reach = len(counts) // 2 - 1
+        offsets = symbols[where] - centre[where]
+        escaped = np.abs(offsets) > reach
+        chosen = counts[np.where(escaped, -1, offsets + reach)]
+        result[where] = np.log2(counts.sum()) - np.log2(chosen) + ESCAPE_BITS * escaped
+    return result
 
 
 class Reader:

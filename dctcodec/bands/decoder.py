@@ -8,7 +8,7 @@ it knows, no coefficient leaves its symbol by more than half a step. Float arith
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,19 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dctcodec.arrays import Place
 from dctcodec.bands.blocks import QUADRANT, planes
 from dctcodec.bands.transform import consistent, dequantise, synthesise
+from dctcodec.bands.units import INPUT_GAIN, LATENTS, PAINTED_SCALES, noise_of
 from dctcodec.configuration import Count
 from dctcodec.device import fast_convolutions
-from dctcodec.modules import ModuleList, start_at_zero
-from dctcodec.tiles import TILE, strips_of, ycbcr_to_rgb
-
-SCALES = (32, 16, 8, 4)
-"""Pixels per feature at each scale, coarse to fine."""
-INPUT_GAIN = 1 / 64
-LATENTS = 8
-"""Channels of the latent of a scale."""
-
+from dctcodec.modules import ModuleList, built_alike, channels_last, start_at_zero
+from dctcodec.tiles import TILE, scaled, strips_of, ycbcr_to_rgb
 
 Draw = Callable[..., Tensor]
 """The latent of a scale, from its features."""
@@ -136,8 +131,10 @@ class Decoder(nn.Module):
         super().__init__()
         self.shape, self.kinds = shape, kinds
         above, told = (None, *shape.widths[:-1]), len(kinds[1:])
-        self.scales = ModuleList(Scale(*sizes, told) for sizes in zip(SCALES, above, shape.widths, shape.blocks, strict=True))
-        self.paint = nn.Conv2d(shape.widths[-1], 3 * SCALES[-1] ** 2, 3, padding=1)
+        self.scales = ModuleList(
+            Scale(*sizes, told) for sizes in zip(PAINTED_SCALES, above, shape.widths, shape.blocks, strict=True)
+        )
+        self.paint = nn.Conv2d(shape.widths[-1], 3 * PAINTED_SCALES[-1] ** 2, 3, padding=1)
         start_at_zero(self.paint)
 
     def forward(self, symbols: Tensor, step: Tensor, draw: Draw | None = None, partition: Tensor | None = None) -> Tensor:
@@ -171,7 +168,7 @@ class Decoder(nn.Module):
     @property
     def _reach(self) -> int:
         """Rows of tiles on either side that the finest scale takes in: two 3x3 layers a block, and what paints."""
-        return -(-SCALES[-1] * (2 * self.shape.blocks[-1] + 1) // TILE)
+        return -(-PAINTED_SCALES[-1] * (2 * self.shape.blocks[-1] + 1) // TILE)
 
     def _painted(
         self,
@@ -184,17 +181,37 @@ class Decoder(nn.Module):
         outer: slice,
     ) -> Tensor:
         """RGB of the tile rows `inner` of a strip `outer`, from the features above the finest scale."""
-        part, above = image[:, :, _scaled(outer, TILE)], above[:, :, _scaled(outer, TILE // SCALES[-2])]
+        part, above = image[:, :, scaled(outer, TILE)], above[:, :, scaled(outer, TILE // PAINTED_SCALES[-2])]
         blocks = None if partition is None else partition[:, :, outer]
         kinds = None if blocks is None else planes(blocks, self.kinds)
         features = self.scales[-1](above, part, kinds, torch.log(step), draw)
-        rows = _scaled(inner, TILE)
-        residual = F.pixel_shuffle(self.paint(F.silu(features)), SCALES[-1]).float()[:, :, rows]
+        rows = scaled(inner, TILE)
+        residual = F.pixel_shuffle(self.paint(F.silu(features)), PAINTED_SCALES[-1]).float()[:, :, rows]
         with torch.autocast(image.device.type, enabled=False):
             # the residual grows with the quantisation error; the root keeps its scale near one for all steps
-            scaled = residual * (4 * step[:, None, None, None].sqrt())
-            added = consistent(scaled, step, None if blocks is None else blocks[:, :, inner])
+            wanted = residual * (4 * step[:, None, None, None].sqrt())
+            added = consistent(wanted, step, None if blocks is None else blocks[:, :, inner])
             return ycbcr_to_rgb(part[:, :, rows] / INPUT_GAIN + added)
+
+
+@torch.inference_mode(False)  # effort needs gradients by way of the weights
+def loaded(shape: Mapping[str, Sequence[int]], kinds: tuple[int, ...], weights: Mapping[str, np.ndarray], place: Place) -> Decoder:
+    """A decoder with weights, on a torch.device or, for None, the CPU. `shape`: of a DecoderShape. Raises RuntimeError where the
+    weights are not of the shape."""
+    with built_alike():
+        decoder = Decoder(DecoderShape(**{name: tuple(values) for name, values in shape.items()}), kinds)  # type: ignore[arg-type]
+        decoder.load_state_dict({name: torch.from_numpy(values).float() for name, values in weights.items()})
+    decoder.requires_grad_(False)
+    return channels_last(decoder.eval(), place or "cpu")
+
+
+def painted(
+    decoder: Decoder, symbols: np.ndarray, step: float, temperature: float, seed: int, partition: np.ndarray | None = None
+) -> np.ndarray:
+    """`reconstruct` of arrays, where the decoder is."""
+    device = decoder.paint.weight.device
+    told = None if partition is None else torch.from_numpy(partition).to(device)
+    return reconstruct(decoder, torch.from_numpy(symbols).to(device), step, temperature, seed, told).cpu().numpy()
 
 
 @torch.no_grad()
@@ -208,21 +225,10 @@ def reconstruct(
 
     def draw(scale: Scale, features: Tensor, rows: slice = slice(0, symbols.shape[1])) -> Tensor:
         size = tuple(length * TILE // scale.pixels for length in symbols.shape[1:])
-        noise = _noise(seed, scale.pixels, size)[:, :, _scaled(rows, TILE // scale.pixels)].to(features.device)
+        noise = torch.from_numpy(noise_of(seed, scale.pixels, size))[:, :, scaled(rows, TILE // scale.pixels)].to(features.device)
         return scale.latent.sigma(features) * temperature * noise
 
     steps = torch.full((1,), step, dtype=torch.float32, device=symbols.device)
     with fast_convolutions(symbols.device):
         kinds = None if partition is None else partition[None]
         return decoder(symbols[None].float(), steps, draw if temperature > 0 else None, kinds)[0]
-
-
-def _scaled(rows: slice, scale: int) -> slice:
-    """Rows of tiles as rows of `scale` positions a tile."""
-    return slice(rows.start * scale, rows.stop * scale)
-
-
-def _noise(seed: int, pixels: int, size: tuple[int, ...]) -> Tensor:
-    """Standard normal (1, LATENTS, h, w) of size (h, w) from a counter-based generator on the CPU."""
-    generator = np.random.Generator(np.random.Philox(key=[seed, pixels]))
-    return torch.from_numpy(generator.standard_normal((1, LATENTS, *size), dtype=np.float32))

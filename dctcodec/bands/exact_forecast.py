@@ -6,18 +6,18 @@ reach 2^53.
 """
 
 import math
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from dctcodec.bands import blocks, forecast
-from dctcodec.bands.forecast import COARSE, FINE, IMAGE_GAIN, PAINT_GAIN, POOL_GAIN
+from dctcodec.arrays import Array, cast, library, placed, zeros, zeros_like
+from dctcodec.bands import blocks, units
 from dctcodec.bands.order import BANDS, CHANNELS
-from dctcodec.bands.prior import MEAN_BITS
 from dctcodec.bands.transform import STEP_BITS
-from dctcodec.exact.layers import STREAM_LIMIT, Arithmetic, Layer, activation, convolved, stored
-from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS
-from dctcodec.tiles import TILE, strips_of
+from dctcodec.bands.units import COARSE, FINE, IMAGE_GAIN, MEAN_BITS, PAINT_GAIN, POOL_GAIN
+from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS, STREAM_LIMIT
+from dctcodec.exact.planes import Arithmetic, Operations, stored
+from dctcodec.tiles import TILE, from_tiles, strips_of, to_tiles
 
 BASIS_BITS = 9
 """The shipped basis is round(2^9 of the orthonormal DCT's)."""
@@ -25,7 +25,7 @@ INVERSE_BITS = 12
 """The shipped inverse of a frequency's relative step is round(2^12 / it)."""
 KNOWN_LIMIT = 2**11
 """Symbols beyond this are taken as this."""
-TOLD_LIMIT = int(forecast.TOLD_LIMIT * 2**STREAM_BITS)
+TOLD_LIMIT = int(units.TOLD_LIMIT * 2**STREAM_BITS)
 """What a partition adds to a stream, or each of two such things, is limited to this."""
 SMALLER_SIDES = (1, 2, 4, 8, 16)
 """Of the DCTs, shipped like that of 32, that those of blocks are made of."""
@@ -34,17 +34,13 @@ FRACTION_BITS = 4
 TILES_AT_ONCE = 1024
 """Their blocks' transforms take memory."""
 
-_ROWS_OF_BYTES = {4: torch.int32, 8: torch.int64}
-
 
 class ExactForecast:
     """The forecast's network. `tensors` as `export.to_integers` makes them, names that begin with `forecast.`."""
 
-    def __init__(self, tensors: dict[str, Tensor], arithmetic: Arithmetic):
-        self.device, self.operand, self._float = arithmetic.device, arithmetic.operand, arithmetic.dtype
+    def __init__(self, tensors: dict[str, np.ndarray], arithmetic: Arithmetic):
+        self._arithmetic, self._place = arithmetic, arithmetic.place
         tensors = {name.removeprefix("forecast."): t for name, t in tensors.items() if name.startswith("forecast.")}
-        for part in ("weight", "offset", "shift"):  # outputs in the order of `_doubled`
-            tensors[f"up.{part}"] = torch.cat([tensors[f"up.{part}"][place::4] for place in range(4)])
         self._coarse, self._fine, self._up, self._paint, self._pool = (
             stored(tensors, name, arithmetic) for name in ("coarse", "fine", "up", "paint", "pool")
         )
@@ -54,21 +50,23 @@ class ExactForecast:
         # rows of tiles on either side that the forecast of a tile depends on: two 3x3 layers a block, and what paints
         reach = 2 * self._coarse_blocks * COARSE + (2 * (layers - self._coarse_blocks) + 1) * FINE
         self._reach = -(-reach // TILE)
-        self._bias = tensors["reveal_bias"].to(self.device, arithmetic.dtype)
-        self._step_bias = tensors["step_bias"].to(self.device, arithmetic.dtype)
-        self._basis, self._step, self._inverse = (
-            tensors[name].to(self.device, torch.float64) for name in ("basis", "step", "step_inverse")
+        self._bias, self._step_bias = (arithmetic.put(tensors[name]) for name in ("reveal_bias", "step_bias"))
+        self._basis = placed(tensors["basis"].astype(np.float64), self._place)
+        self._step, self._inverse = (
+            placed(tensors[name].astype(np.float64)[:, None, None], self._place) for name in ("step", "step_inverse")
         )
-        if "partition.kinds" in tensors:
-            self._kinds = tensors["partition.kinds"].tolist()
+        self._kinds: list[int] = tensors["partition.kinds"].tolist() if "partition.kinds" in tensors else []
+        shapes: dict[str, tuple[int | str, ...]] = {"image": (3, "height", "width"), "bias": (*self._bias.shape[1:], 1, 1)}
+        if self._kinds:
             names = {COARSE: "coarse", FINE: "fine"}
             self._told = {pixels: stored(tensors, f"partition.{name}", arithmetic) for pixels, name in names.items()}
-            bases = {TILE: self._basis} | {
-                size: tensors[f"partition.basis.{size}"].to(self.device, torch.float64) for size in SMALLER_SIDES
-            }
-            self._matrices = blocks.matrices_of(bases.__getitem__, _settled)
+            bases = {size: tensors[f"partition.basis.{size}"].astype(np.float64) for size in SMALLER_SIDES}
+            bases[TILE] = tensors["basis"].astype(np.float64)
+            self._matrices = blocks.matrices_of(bases.__getitem__, _settled, self._place)
+            shapes["told"] = (len(self._kinds) - 1, "down", "across")
+        self._run = arithmetic.program(self._network, shapes)
 
-    def __call__(self, symbols: Tensor, band: int, step_row: int, partition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def __call__(self, symbols: np.ndarray, band: int, step_row: int, partition: np.ndarray | None = None) -> tuple[Array, Array]:
         """What the symbols (CHANNELS, h, w), int32, of the bands before `band` say of it: int32 (n, h, w) each, to be added to
         means in 1/16 symbols and to scale indices of its n channels. `partition`: int64 (4, h, w), where there are kinds of
         blocks. Large grids are done in strips, for the memory."""
@@ -77,155 +75,115 @@ class ExactForecast:
             kinds = None if partition is None else partition[:, outer]
             means, scales = self._forecast(symbols[:, outer], band, step_row, kinds)
             parts.append((means[:, inner], scales[:, inner]))
-        means, scales = (torch.cat(strips, 1) for strips in zip(*parts, strict=True))
+        means, scales = (library(strips[0]).concatenate(strips, 1) for strips in zip(*parts, strict=True))
         return means, scales
 
-    def _forecast(self, symbols: Tensor, band: int, step_row: int, partition: Tensor | None) -> tuple[Tensor, Tensor]:
-        bias, (h, w) = self._bias[band] + self._step_bias[step_row], symbols.shape[1:]
-        kinds = None if partition is None else partition.to(self.device).flatten(1).T
-        image = self._picture(symbols, band, kinds)
-        stream = self._coarse(_cells(image, COARSE))
-        if partition is not None:
-            stream += self._biases(partition, COARSE)
+    def _forecast(self, symbols: np.ndarray, band: int, step_row: int, partition: np.ndarray | None) -> tuple[Array, Array]:
+        kinds = None if partition is None else placed(partition, self._place)
+        known = placed(symbols[: BANDS[band].start].clip(-KNOWN_LIMIT, KNOWN_LIMIT), self._place)
+        bias = (self._bias[band] + self._step_bias[step_row])[..., None, None]
+        told = {} if kinds is None else {"told": self._arithmetic.put(blocks.planes(kinds[None], self._kinds)[0])}
+        image = self._arithmetic.put(self._picture(known, kinds))
+        painted, *pooled = self._run(image=image, bias=bias, **told)
+        scales = self._pool(library(painted).concatenate(pooled), BANDS[band])
+        return self._coefficients(painted, band, kinds), cast(scales, "int32")
+
+    def _network(self, run: Operations, image: Any, bias: Any, told: Any = None) -> tuple[Any, Any, Any]:
+        """What is painted, (3, 32 h, 32 w), and the mean activations of both scales, (width, h, w) each."""
+        stream = self._received(run, image, told, COARSE)
         for number in range(self._coarse_blocks):
-            stream = self._block(number, stream, bias, w * TILE // COARSE)
-        coarse = activation(stream, bias[-2])
-        stream = _doubled(self._up(coarse), w * TILE // COARSE).add_(self._fine(_cells(image, FINE)))
-        if partition is not None:
-            stream += self._biases(partition, FINE)
+            stream = self._block(run, number, stream, bias)
+        coarse = run.activation(stream, bias[len(self._blocks)])
+        stream = run.spread(run.layer(self._up, coarse), COARSE // FINE) + self._received(run, image, told, FINE)
         for number in range(self._coarse_blocks, len(self._blocks)):
-            stream = self._block(number, stream, bias, w * TILE // FINE)
-        fine = activation(stream, bias[-1])
-        painted = self._convolved(self._paint, fine, w * TILE // FINE).clamp_(-ACTIVATION_MAX, ACTIVATION_MAX).to(self.operand)
-        pooled = torch.cat([_pooled(coarse, h, TILE // COARSE), _pooled(fine, h, TILE // FINE)], 1)
-        scales = self._pool(pooled, BANDS[band]).T.to(torch.int32).reshape(-1, h, w)
-        return self._coefficients(_tile_rows(painted, w), band, kinds).reshape(-1, h, w), scales
+            stream = self._block(run, number, stream, bias)
+        fine = run.activation(stream, bias[len(self._blocks) + 1])
+        painted = run.clamp(run.spread(run.convolved(self._paint, fine), FINE), ACTIVATION_MAX)
+        return painted, run.pooled(coarse, TILE // COARSE, POOL_GAIN), run.pooled(fine, TILE // FINE, POOL_GAIN)
 
-    def _biases(self, partition: Tensor, pixels: int) -> Tensor:
-        """What a partition adds to the stream of a scale of so many pixels a feature: (positions, width)."""
-        grid, side = blocks.quadrant_map(partition.to(self.device)), blocks.QUADRANT // pixels
-        operand = torch.stack([grid == kind for kind in self._kinds[1:]], -1).flatten(0, 1) * 2**ACTIVATION_BITS
-        added = self._told[pixels](operand.to(self.operand)).clamp(-TOLD_LIMIT, TOLD_LIMIT)
-        squares = added.reshape(*grid.shape, -1, side, side).permute(0, 3, 1, 4, 2)
-        return squares.reshape(-1, squares.shape[-1])
+    def _received(self, run: Operations, image: Any, told: Any, pixels: int) -> Any:
+        """What the image, and the blocks, add to the stream of a scale of so many pixels a feature."""
+        stream = run.celled(self._coarse if pixels == COARSE else self._fine, image, pixels)
+        if told is None:
+            return stream
+        added = run.clamp(run.layer(self._told[pixels], told * 2.0**ACTIVATION_BITS), TOLD_LIMIT)
+        return stream + run.spread(added, blocks.QUADRANT // pixels)
 
-    def _picture(self, symbols: Tensor, band: int, kinds: Tensor | None) -> Tensor:
-        """The inverse DCT of the symbols before a band, in 1/16 of IMAGE_GAIN steps: (3, 32 h, 32 w). `kinds`: of the quadrants of
-        each tile, (tiles, 4)."""
-        known, (h, w) = slice(0, BANDS[band].start), symbols.shape[1:]
+    def _block(self, run: Operations, number: int, stream: Any, bias: Any) -> Any:
+        first, second = self._blocks[number]
+        hidden = run.convolved(first, run.activation(stream, bias[number]))
+        return run.clamp(stream + run.convolved(second, run.activation(hidden, 0.0)), STREAM_LIMIT)
+
+    def _picture(self, known: Array, kinds: Array | None) -> Array:
+        """The inverse DCT of the symbols of the first channels (n, h, w), in 1/16 of IMAGE_GAIN steps: (3, 32 h, 32 w). `kinds`: of
+        the quadrants of each tile, (4, h, w)."""
+        count, h, w = known.shape
+        bits = 2 * BASIS_BITS + STEP_BITS - ACTIVATION_BITS - math.log2(IMAGE_GAIN)
         if kinds is not None:
-            return _joined(self._blocks_pixels(symbols[known].flatten(1).T.to(self.device), known, kinds), h, w)
-        side, places = _places(known)
-        matrices = torch.zeros(h * w, 3 * side**2, dtype=torch.float64, device=self.device)
-        values = symbols[known].to(self.device).clamp(-KNOWN_LIMIT, KNOWN_LIMIT)
-        matrices[:, places] = values.flatten(1).T * self._step[known]
-        across = matrices.reshape(-1, side) @ self._basis[:side]
-        tiles = self._basis[:side].T @ across.reshape(-1, side, TILE)
-        pixels = _rescaled(tiles, 2 * BASIS_BITS + STEP_BITS - ACTIVATION_BITS - math.log2(IMAGE_GAIN))
-        return _joined(pixels.clamp_(-ACTIVATION_MAX, ACTIVATION_MAX).to(self.operand), h, w)
+            flat = (known * self._step[:count]).reshape(count, -1).T
+            tiles = self._blocks_pixels(flat, slice(0, count), blocks.of_tiles(kinds), bits)
+            return from_tiles(tiles.reshape(1, h, w, 3, TILE, TILE))[0]
+        side, (plane, u, v) = _places(slice(0, count))
+        matrices = zeros((3, h, side, w, side), "float64", self._place)
+        matrices[plane, :, u, :, v] = known * self._step[:count]
+        across = (matrices.reshape(-1, side) @ self._basis[:side]).reshape(3 * h, side, w * TILE)
+        pixels = _rescaled(self._basis[:side].T @ across, bits).clip(-ACTIVATION_MAX, ACTIVATION_MAX)
+        return pixels.reshape(3, h * TILE, w * TILE)
 
-    def _blocks_pixels(self, symbols: Tensor, known: slice, kinds: Tensor) -> Tensor:
-        """The same of tiles of blocks, symbols (tiles, n): (tiles, 3, TILE, TILE)."""
-        side, places = _places(known, blocks.SMALLEST_SIDE)
-        pixels = symbols.new_empty(len(symbols), 3, TILE, TILE, dtype=self.operand)
-        for start in range(0, len(symbols), TILES_AT_ONCE):
+    def _blocks_pixels(self, values: Array, known: slice, kinds: Array, bits: float) -> Array:
+        """The same of tiles of blocks, symbols times steps (tiles, n): (tiles, 3, TILE, TILE)."""
+        side, (plane, u, v) = _places(known, blocks.SMALLEST_SIDE)
+        pixels = zeros_like(values, (len(values), 3, TILE, TILE))
+        for start in range(0, len(values), TILES_AT_ONCE):
             part = slice(start, start + TILES_AT_ONCE)
-            values = symbols[part].clamp(-KNOWN_LIMIT, KNOWN_LIMIT) * self._step[known]
-            matrices = values.new_zeros(len(values), 3 * side**2)
-            matrices[:, places] = values * 2**FRACTION_BITS
-            tiles = blocks.inverse(matrices.reshape(-1, 3, side, side), kinds[part], self._matrices)
-            tiles = _rescaled(tiles, 2 * BASIS_BITS + FRACTION_BITS + STEP_BITS - ACTIVATION_BITS - math.log2(IMAGE_GAIN))
-            pixels[part] = tiles.clamp_(-ACTIVATION_MAX, ACTIVATION_MAX)
+            matrices = zeros_like(values, (len(values[part]), 3, side, side))
+            matrices[:, plane, u, v] = values[part] * 2**FRACTION_BITS
+            tiles = _rescaled(blocks.inverse(matrices, kinds[part], self._matrices), FRACTION_BITS + bits)
+            pixels[part] = tiles.clip(-ACTIVATION_MAX, ACTIVATION_MAX)
         return pixels
 
-    def _blocks_coefficients(self, tiles: Tensor, band: int, kinds: Tensor) -> Tensor:
-        """`_coefficients` of tiles of blocks (tiles, 3, TILE, TILE), in 2^(-2 BASIS_BITS): (tiles, n)."""
-        side, places = _places(BANDS[band], blocks.SMALLEST_SIDE)
-        parts = [
-            blocks.forward(some.double(), those, self._matrices, side).reshape(-1, 3 * side**2)[:, places]
-            for some, those in zip(tiles.split(TILES_AT_ONCE), kinds.split(TILES_AT_ONCE), strict=True)
-        ]
-        return torch.cat(parts)
-
-    def _coefficients(self, rows: Tensor, band: int, kinds: Tensor | None) -> Tensor:
-        """The DCT of tiles whose rows are given, (tiles * 3 * TILE, TILE): a band's channels, in 1/16 symbols, int32 (n, tiles)."""
-        shift = 2 * BASIS_BITS + INVERSE_BITS + ACTIVATION_BITS - MEAN_BITS - math.log2(PAINT_GAIN)
+    def _coefficients(self, painted: Array, band: int, kinds: Array | None) -> Array:
+        """The DCT of what is painted, (3, 32 h, 32 w): a band's channels, in 1/16 symbols, int32 (n, h, w)."""
+        h, w = (length // TILE for length in painted.shape[1:])
         if kinds is not None:
-            chosen = self._blocks_coefficients(rows.reshape(-1, 3, TILE, TILE), band, kinds)
-            return _rescaled(chosen * self._inverse[BANDS[band]], shift).to(torch.int32).T
-        side, places = _places(BANDS[band])
-        rows = rows.to(self._float)
-        across = rows @ self._basis[:side].T.to(rows.dtype)  # at most 127 * 32 * 2^7: exact in float32
-        matrices = self._basis[:side] @ across.double().reshape(-1, TILE, side)
-        chosen = matrices.reshape(-1, 3 * side**2)[:, places]
-        return _rescaled(chosen * self._inverse[BANDS[band]], shift).to(torch.int32).T
+            chosen = self._blocks_coefficients(painted, band, blocks.of_tiles(kinds)).T.reshape(-1, h, w)
+        else:
+            side, (plane, u, v) = _places(BANDS[band])
+            basis = self._basis[:side]
+            # at most 127 * 32 * 2^7: exact in float32
+            down = self._arithmetic.put(basis) @ painted.reshape(3 * h, TILE, w * TILE)
+            matrices = cast(down.reshape(-1, TILE), "float64") @ basis.T
+            chosen = matrices.reshape(3, h, side, w, side)[plane, :, u, :, v]
+        shift = 2 * BASIS_BITS + INVERSE_BITS + ACTIVATION_BITS - MEAN_BITS - math.log2(PAINT_GAIN)
+        return cast(_rescaled(chosen * self._inverse[BANDS[band]], shift), "int32")
 
-    def _block(self, number: int, stream: Tensor, bias: Tensor, width: int) -> Tensor:
-        first, second = self._blocks[number]
-        hidden = activation(self._convolved(first, activation(stream, bias[number]), width))
-        return self._convolved(second, hidden, width).add_(stream).clamp_(-STREAM_LIMIT, STREAM_LIMIT)
+    def _blocks_coefficients(self, painted: Array, band: int, kinds: Array) -> Array:
+        """The DCT of tiles of blocks, in 2^(-2 BASIS_BITS): (tiles, n)."""
+        side, (plane, u, v) = _places(BANDS[band], blocks.SMALLEST_SIDE)
+        tiles = to_tiles(painted[None]).reshape(-1, 3, TILE, TILE)
+        starts = range(0, len(tiles), TILES_AT_ONCE)
+        parts = [(tiles[start : start + TILES_AT_ONCE], kinds[start : start + TILES_AT_ONCE]) for start in starts]
+        chosen = [blocks.forward(cast(some, "float64"), those, self._matrices, side)[:, plane, u, v] for some, those in parts]
+        return library(painted).concatenate(chosen)
 
-    def _convolved(self, layer: Layer, activations: Tensor, width: int) -> Tensor:
-        return convolved(layer, activations.to(self.operand).reshape(-1, width, activations.shape[1]))
 
-
-def _places(channels: slice, even_from: int | None = None) -> tuple[int, list[int]]:
+def _places(channels: slice, even_from: int | None = None) -> tuple[int, tuple[list[int], list[int], list[int]]]:
     """The side of the smallest square matrix of frequencies that holds some channels, even and no less than `even_from` where that
-    is given, and where each is among 3 such matrices."""
+    is given, and the plane, row and column of each."""
     chosen = CHANNELS[channels]
     side = 1 + max(max(channel.u, channel.v) for channel in chosen)
     if even_from:
         side = max(side + side % 2, even_from)
-    return side, [(channel.plane * side + channel.u) * side + channel.v for channel in chosen]
+    return side, ([c.plane for c in chosen], [c.u for c in chosen], [c.v for c in chosen])
 
 
-def _joined(tiles: Tensor, height: int, width: int) -> Tensor:
-    """Tiles (height * width, ...) of three planes as planes (3, 32 height, 32 width)."""
-    planes = tiles.reshape(height, width, 3, TILE, TILE).permute(2, 0, 3, 1, 4)
-    return planes.reshape(3, height * TILE, width * TILE)
-
-
-def _settled(product: Tensor) -> Tensor:
+def _settled(product: Array) -> Array:
     """A product with two of the integer matrices, in the unit that it was in before."""
     return _rescaled(product, 2 * BASIS_BITS)
 
 
-def _rescaled(whole: Tensor, bits: float) -> Tensor:
+def _rescaled(whole: Array, bits: float) -> Array:
     """floor(x / 2^bits + 1/2), in place."""
-    return whole.mul_(2.0**-bits).add_(0.5).floor_()
-
-
-def _cells(image: Tensor, side: int) -> Tensor:
-    """The pixels of cells of `side` x `side`: (3, H, W) to (positions, 3 * side^2)."""
-    height, width = (length // side for length in image.shape[1:])
-    rows = _whole_rows(image, side)
-    cells = rows.reshape(3, height, side, width, -1).permute(1, 3, 0, 2, 4)
-    return cells.reshape(height * width, -1).view(image.dtype)
-
-
-def _whole_rows(pixels: Tensor, side: int) -> Tensor:
-    """Bytes seen so that the `side` pixels of a cell's row move as one; other numbers as they are."""
-    return pixels.contiguous().view(_ROWS_OF_BYTES[side]) if pixels.dtype == torch.int8 else pixels
-
-
-def _doubled(rows: Tensor, width: int) -> Tensor:
-    """Positions on a grid of `width` to those of one twice as fine: (positions, 4 n), ordered by (row, column, n) of the square, to
-    (4 positions, n)."""
-    grid = rows.reshape(-1, width, 2, rows.shape[1] // 2)
-    return grid.permute(0, 2, 1, 3).reshape(4 * len(rows), -1)
-
-
-def _tile_rows(cells: Tensor, tiles_across: int) -> Tensor:
-    """Rows of tiles from `_cells` of side FINE: (positions, 3 * FINE^2) to (tiles * 3 * TILE, TILE)."""
-    rows = _whole_rows(cells, FINE)
-    grid = rows.reshape(-1, TILE // FINE, tiles_across, TILE // FINE, 3, FINE, rows.shape[1] // (3 * FINE))
-    return grid.permute(0, 2, 4, 1, 5, 3, 6).reshape(-1, rows.shape[1] * TILE // (3 * FINE**2)).view(cells.dtype)
-
-
-def _pooled(activations: Tensor, tiles_down: int, side: int) -> Tensor:
-    """Mean of the `side` x `side` positions of each tile, times POOL_GAIN: (positions, n) to (tiles, n)."""
-    height = tiles_down * side
-    across = len(activations) // height // side
-    columns = activations.reshape(tiles_down, side, -1).sum(1)
-    mean = columns.reshape(tiles_down, across, side, -1).sum(2) * (POOL_GAIN / side**2)
-    return torch.floor(mean + 0.5).clamp_max(ACTIVATION_MAX).flatten(0, 1)
+    whole *= 2.0**-bits
+    whole += 0.5
+    return library(whole).floor(whole, out=whole)

@@ -8,12 +8,13 @@ from torch import Tensor
 from dctcodec.bands.exact_forecast import BASIS_BITS, INVERSE_BITS, SMALLER_SIDES
 from dctcodec.bands.forecast import Forecast
 from dctcodec.bands.order import REVEALS
-from dctcodec.bands.prior import ASINH_GAIN, HEAD_GAIN, LOG_SCALE_MIN, MEAN_BITS, SCALE_BITS, PartitionInput, PriorNetwork
+from dctcodec.bands.prior import HEAD_GAIN, PartitionInput, PriorNetwork
 from dctcodec.bands.transform import STEP_BITS, relative_step
+from dctcodec.bands.units import ASINH_GAIN, LOG_SCALE_MIN, MEAN_BITS, SCALE_BITS
 from dctcodec.errors import ExportError
 from dctcodec.exact.export import layer_tensors
-from dctcodec.exact.layers import EXACT_LIMIT
-from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS, Conditioning, ExactConv
+from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, EXACT_LIMIT, STREAM_BITS
+from dctcodec.exact.quantised import Conditioning, ExactConv
 from dctcodec.tiles import TILE, dct_basis
 
 STEP_ROWS = 64
@@ -63,7 +64,7 @@ def _forecast(network: Forecast) -> dict[str, Tensor]:
 
 
 def _basis(size: int) -> Tensor:
-    return torch.round(dct_basis(size, torch.device("cpu")).double() * 2**BASIS_BITS).to(torch.int16)
+    return torch.round(torch.from_numpy(dct_basis(size, None)).double() * 2**BASIS_BITS).to(torch.int16)
 
 
 def _blocks(network: PriorNetwork | Forecast) -> dict[str, Tensor]:

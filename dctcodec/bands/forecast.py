@@ -18,23 +18,11 @@ from torch import Tensor, nn
 from dctcodec.bands.blocks import QUADRANT, planes
 from dctcodec.bands.order import BANDS, CHANNELS
 from dctcodec.bands.transform import coefficients, dequantise, relative_step, synthesise
+from dctcodec.bands.units import COARSE, FINE, IMAGE_GAIN, PAINT_GAIN, POOL_GAIN, TOLD_LIMIT
 from dctcodec.configuration import Count
 from dctcodec.exact.quantised import Conditioning, ExactConv, activation, on_grid
 from dctcodec.modules import ModuleList
 from dctcodec.tiles import TILE
-
-FIRST_BAND = 2
-"""Bands from this one are forecast; before it there is too little to paint."""
-COARSE, FINE = 8, 4
-"""Pixels a feature, of the two scales."""
-IMAGE_GAIN = 0.5
-"""The painted image, in steps, enters this much smaller."""
-PAINT_GAIN = 0.5
-"""What is painted is this many steps a unit."""
-TOLD_LIMIT = 32.0
-"""What a partition adds to the stream, or each of two such things, is limited to this."""
-POOL_GAIN = 4
-"""Mean activations of a tile enter this much larger."""
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from dctcodec.arrays import to_numpy
 from dctcodec.bands import blocks, coder
 from dctcodec.bands.exact_prior import ExactPrior
 from dctcodec.bands.order import BANDS, CHANNELS, PARTS, REVEALS
 from dctcodec.bands.partition import PartitionCode
-from dctcodec.bands.prior import checkerboard, code_bits, tiles_of
+from dctcodec.bands.units import checkerboard, tiles_of
 from dctcodec.progress import Tick, no_tick
 
 
@@ -19,17 +18,17 @@ class Part(NamedTuple):
     """Symbols that are coded together: some channels, in order, of the tiles (h, w) that are True."""
 
     channels: list[int]
-    tiles: Tensor
+    tiles: np.ndarray
 
-    def flat(self, values: Tensor) -> Tensor:
+    def flat(self, values: np.ndarray) -> np.ndarray:
         """Values (channels of the part, h, w) of its symbols, one after another."""
         return values.flatten() if self.tiles.all() else values[:, self.tiles].flatten()
 
-    def of(self, symbols: Tensor) -> Tensor:
+    def of(self, symbols: np.ndarray) -> np.ndarray:
         """Its symbols among all (CHANNELS, h, w)."""
         return self.flat(symbols[self.channels])
 
-    def put(self, symbols: Tensor, values: Tensor) -> None:
+    def put(self, symbols: np.ndarray, values: np.ndarray) -> None:
         """Inverse of `of`."""
         block = symbols[self.channels]
         block[:, self.tiles] = values.reshape(len(self.channels), -1)
@@ -43,13 +42,13 @@ class MaskedPrior:
     def __init__(self, network: ExactPrior, tables: coder.Tables, partition: PartitionCode | None = None):
         self.network, self.tables, self.partition = network, tables, partition
 
-    def code_length(self, symbols: Tensor, step16: int, grey: bool = False) -> float:
+    def code_length(self, symbols: np.ndarray, step16: int, grey: bool = False) -> float:
         """Code length in bits of symbols under the exact model, without the coder's overhead."""
         symbols, partition = blocks.unpacked(symbols)
-        bits = self._partition_bits(symbols, partition, step16).sum().item()
-        return bits + coder.code_length(self._batches(symbols, step16, grey, partition), self.tables)
+        bits = self._partition_bits(symbols, partition, step16).sum()
+        return float(bits) + coder.code_length(self._batches(symbols, step16, grey, partition), self.tables)
 
-    def encode(self, symbols: Tensor, step16: int, grey: bool = False, tick: Tick = no_tick) -> bytes:
+    def encode(self, symbols: np.ndarray, step16: int, grey: bool = False, tick: Tick = no_tick) -> bytes:
         """Code symbols; `step16`: the step in 1/16; `grey`: the chroma is zero and not sent; `tick` is called after each reveal.
         Raises ValueError for a partition that the model does not have."""
         symbols, partition = blocks.unpacked(symbols)
@@ -69,13 +68,13 @@ class MaskedPrior:
         tick: Tick = no_tick,
         partial: bool = False,
         bands: int = len(BANDS),
-    ) -> Tensor:
+    ) -> np.ndarray:
         """Symbols on the CPU, of tiles (height, width). Raises FormatError for bytes that `encode` did not make.
 
         `partial`: `data` is but the first words; symbols of parts that are not there as a whole are 0, and so is the partition.
         `bands`: stop after so many."""
         reader = coder.Reader(data, self.tables)
-        symbols = torch.zeros(REVEALS[-1].stop, height, width, dtype=torch.int32)
+        symbols = np.zeros((REVEALS[-1].stop, height, width), np.int32)
         partition = None
         if self.partition:
             partition = blocks.whole(height, width)
@@ -84,7 +83,7 @@ class MaskedPrior:
             if partial and reader.exhausted():
                 return blocks.packed(symbols, blocks.whole(height, width))
         for part, mean, scale in self._distributions(symbols, step16, grey, partition, tick, bands):
-            taken = torch.from_numpy(reader.take(mean, scale))
+            taken = reader.take(mean, scale)
             if partial and reader.exhausted():
                 return blocks.packed(symbols, partition)
             part.put(symbols, taken)
@@ -92,42 +91,42 @@ class MaskedPrior:
             reader.finish()
         return blocks.packed(symbols, partition)
 
-    def parameters(self, symbols: Tensor, step16: int, grey: bool = False) -> tuple[Tensor, Tensor]:
+    def parameters(self, symbols: np.ndarray, step16: int, grey: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Mean (in 1/16) and scale index that each symbol is coded with, int32 (CHANNELS, h, w) each; 0 where it is not sent."""
         symbols, partition = blocks.unpacked(symbols)
-        parameters = torch.zeros(2, *symbols.shape, dtype=torch.int32)
+        parameters = np.zeros((2, *symbols.shape), np.int32)
         for part, *values in self._distributions(symbols, step16, grey, partition):
             for parameter, value in zip(parameters, values, strict=True):
-                part.put(parameter, torch.from_numpy(value))
-        return tuple(parameters)
+                part.put(parameter, value)
+        return parameters[0], parameters[1]
 
-    def tile_bits(self, symbols: Tensor, step16: int, grey: bool = False) -> Tensor:
-        """Bits of each tile's symbols, float (h, w), before the coder's tables are rounded."""
+    def tile_bits(self, symbols: np.ndarray, step16: int, grey: bool = False) -> np.ndarray:
+        """Bits of each tile's symbols, float64 (h, w), under the exact model."""
         symbols, partition = blocks.unpacked(symbols)
         bits = self._partition_bits(symbols, partition, step16)
         for part, mean, scale in self._distributions(symbols, step16, grey, partition):
-            lengths = code_bits(part.of(symbols), torch.from_numpy(mean), torch.from_numpy(scale))
+            lengths = coder.lengths(part.of(symbols), mean, scale, self.tables)
             bits[part.tiles] += lengths.reshape(len(part.channels), -1).sum(0)
         return bits
 
-    def _partition_bits(self, symbols: Tensor, partition: Tensor | None, step16: int) -> Tensor:
-        """Bits of each tile's part of the partition, float (h, w)."""
+    def _partition_bits(self, symbols: np.ndarray, partition: np.ndarray | None, step16: int) -> np.ndarray:
+        """Bits of each tile's part of the partition, float64 (h, w)."""
         if not self.partition or partition is None:
-            return torch.zeros(symbols.shape[1:], dtype=torch.float32)
+            return np.zeros(symbols.shape[1:])
         return self.partition.tile_bits(partition, step16)
 
     def _batches(
-        self, symbols: Tensor, step16: int, grey: bool, partition: Tensor | None, tick: Tick = no_tick
+        self, symbols: np.ndarray, step16: int, grey: bool, partition: np.ndarray | None, tick: Tick = no_tick
     ) -> list[coder.Batch]:
         distributions = self._distributions(symbols, step16, grey, partition, tick)
-        return [(part.of(symbols).numpy(), mean, scale) for part, mean, scale in distributions]
+        return [(part.of(symbols), mean, scale) for part, mean, scale in distributions]
 
     def _distributions(
         self,
-        symbols: Tensor,
+        symbols: np.ndarray,
         step16: int,
         grey: bool,
-        partition: Tensor | None,
+        partition: np.ndarray | None,
         tick: Tick = no_tick,
         bands: int = len(BANDS),
     ) -> Iterator[tuple[Part, np.ndarray, np.ndarray]]:
@@ -143,9 +142,9 @@ class MaskedPrior:
             tiles = tiles_of(now, board)
             for number_of_part, channels in enumerate(PARTS[now.band]):
                 rows = [channel - now.start for channel in channels]
-                part_scale = self.network.scales(symbols, now.band, number_of_part, scale[rows], partition).cpu()
+                part_scale = to_numpy(self.network.scales(symbols, now.band, number_of_part, scale[rows], partition))
                 sent = [place for place, channel in enumerate(channels) if not grey or CHANNELS[channel].plane == 0]
                 part = Part([channels[place] for place in sent], tiles)
-                part_mean = mean[[rows[place] for place in sent]].cpu()
-                yield part, part.flat(part_mean).numpy(), part.flat(part_scale[sent]).numpy()
+                part_mean = to_numpy(mean[[rows[place] for place in sent]])
+                yield part, part.flat(part_mean), part.flat(part_scale[sent])
             tick(1 / len(REVEALS))

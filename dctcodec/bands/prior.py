@@ -17,30 +17,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dctcodec.bands import blocks
-from dctcodec.bands.forecast import FIRST_BAND, TOLD_LIMIT, Forecast, Forecasts, ForecastShape, known_before
-from dctcodec.bands.order import CHANNELS, PARTS, REVEALS, Reveal
-from dctcodec.bands.partition import PartitionNetwork
+from dctcodec.bands.forecast import Forecast, Forecasts, ForecastShape, known_before
+from dctcodec.bands.order import CHANNELS, REVEALS
+from dctcodec.bands.partition_network import PartitionNetwork
+from dctcodec.bands.units import (
+    ASINH_GAIN,
+    FEATURES,
+    FIRST_BAND,
+    INPUT_CHANNELS,
+    LINEAR_GAIN,
+    LOG_SCALE_MIN,
+    MEAN_BITS,
+    MEAN_LIMIT,
+    SCALE_BITS,
+    SCALES,
+    TOLD_LIMIT,
+    checkerboard,
+    sent_before,
+)
 from dctcodec.configuration import Count
-from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX, Conditioning, ExactConv, activation, nearest
+from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX
+from dctcodec.exact.quantised import Conditioning, ExactConv, activation, nearest
 from dctcodec.modules import ModuleList
 
-MEAN_BITS = 4
-MEAN_LIMIT = 2**15 - 1
-"""A mean is an integer in units of 1/16 symbol, within +-MEAN_LIMIT."""
-SCALES = 64
-SCALE_BITS = 3
-LOG_SCALE_MIN = -3.25
-"""Scale i of the table is exp(LOG_SCALE_MIN + i / 2^SCALE_BITS), in symbols; i < SCALES."""
-LINEAR_GAIN = 4
-"""A symbol s enters as LINEAR_GAIN * s, as ASINH_GAIN * asinh(s) and as the magnitude of that, in 1/16 and clamped to +-127. The
-magnitudes tell scales: from signed values alone a unit must be spent on each, and there are more symbols than units."""
-FEATURES = 3
-ASINH_GAIN = 16
 MIXTURE = ((0.7, 0.7), (0.3, 1.5))
 """(weight, width) of the two logistics whose sum a symbol is coded with, widths in units of the scale: heavier tails and a
 sharper peak than one logistic. The best of a grid on held-out photographs: 1.0 % fewer bits there, before any retraining."""
-INPUT_CHANNELS = REVEALS[-1].start
-"""Symbols of the last reveal are seen by no other."""
 HEAD_GAIN = 4.0
 """The network's raw outputs are this much smaller than means (symbols) and log-scales."""
 
@@ -60,25 +62,6 @@ def symbol_features(symbols: Tensor) -> Tensor:
     linear = (symbols * LINEAR_GAIN).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
     magnitude = torch.floor(torch.asinh(symbols.abs()) * ASINH_GAIN + 0.5).clamp_max(ACTIVATION_MAX)
     return torch.cat([linear, magnitude * symbols.sign(), magnitude], 1) / 2**ACTIVATION_BITS
-
-
-def sent_before() -> Tensor:
-    """Which symbols of its tile are known when a channel is sent: float (CHANNELS, INPUT_CHANNELS) of 0 and 1."""
-    order = torch.empty(len(CHANNELS), dtype=torch.int64)
-    for position, part in enumerate(part for band in PARTS for part in band):
-        order[list(part)] = position
-    return (order[None, :INPUT_CHANNELS] < order[:, None]).float()
-
-
-def checkerboard(height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Parity (row + column) mod 2 of each tile, int64 (height, width)."""
-    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
-    return (rows[:, None] + columns[None]) % 2
-
-
-def tiles_of(reveal: Reveal, board: Tensor) -> Tensor:
-    """Which tiles of a checkerboard (height, width) a reveal sends: bool, of its shape."""
-    return torch.ones_like(board, dtype=torch.bool) if reveal.parity is None else board == reveal.parity
 
 
 def visibility(reveal: int, height: int, width: int, device: torch.device | None = None) -> Tensor:
@@ -120,11 +103,11 @@ class PriorNetwork(nn.Module):
         self.head = ExactConv(width, 2 * len(CHANNELS), 1, gain=0.1)
         # a tile has more scales than the stream has channels: each also depends on every magnitude that is known of its tile
         self.skip = ExactConv(INPUT_CHANNELS, len(CHANNELS), 1, gain=0.0)
-        self.register_buffer("sent_before", sent_before(), persistent=False)
+        self.register_buffer("sent_before", torch.from_numpy(sent_before()).float(), persistent=False)
         self.conditioning = Conditioning(len(REVEALS), shape.blocks + 1, width)
         self.forecast = Forecast(shape.forecast, kinds) if shape.forecast else None
         self.partition = PartitionInput(kinds, width) if kinds else None
-        self.register_buffer("quadrants", blocks.quadrant_of_channels(), persistent=False)
+        self.register_buffer("quadrants", blocks.quadrant_of_channels(torch.device("cpu")), persistent=False)
 
     def forward(
         self,

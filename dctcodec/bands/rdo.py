@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,10 +62,10 @@ class SymbolOptimiser:
     blocks. The search does not change it."""
 
     def __init__(
-        self, decoder: Decoder, prior: "MaskedPrior", rgb: Tensor, parameters: Parameters, partition: Tensor | None = None
+        self, decoder: Decoder, prior: "MaskedPrior", rgb: np.ndarray, parameters: Parameters, partition: np.ndarray | None = None
     ):
         self.partition = partition
-        self.decoder, self.prior, self.rgb = decoder, prior, rgb
+        self.decoder, self.prior, self.rgb = decoder, prior, torch.from_numpy(rgb).to(decoder.paint.weight.device)
         self.step16, self.step, self.grey = parameters.step16, parameters.step, parameters.grey
         self.tuned = parameters.tune != TUNES[0]
         self.weight = BITS_WEIGHT * self.step**2
@@ -72,19 +73,20 @@ class SymbolOptimiser:
         self.exchange = 0.0  # squared error that 1 of ln(1 - MS-SSIM) is worth; the first state tells it
         self.generator = torch.Generator().manual_seed(0)
 
-    def optimise(self, symbols: Tensor, rounds: int, tick: Tick) -> Tensor:
+    def optimise(self, symbols: np.ndarray, rounds: int, tick: Tick) -> np.ndarray:
         """Symbols int32 (CHANNELS, h, w) of no higher cost than those given."""
-        best, curvature = self._state(symbols.float()), CURVATURE
+        best, curvature = self._state(torch.from_numpy(symbols).float()), CURVATURE
         tick(1 / (rounds + 1))
         for left in reversed(range(rounds)):
             state = self._state(best.symbols + self._moves(best, curvature), sloped=left > 0)
             best, factor = (state, AFTER_SUCCESS) if state.cost < best.cost else (best, AFTER_FAILURE)
             curvature *= factor
             tick(1 / (rounds + 1))
-        return best.symbols.int()
+        return best.symbols.int().numpy()
 
     def _state(self, symbols: Tensor, sloped: bool = True) -> State:
-        mean, scale = self.prior.parameters(packed(symbols.int(), self.partition), self.step16, self.grey)
+        parameters = self.prior.parameters(packed(symbols.int().numpy(), self.partition), self.step16, self.grey)
+        mean, scale = map(torch.from_numpy, parameters)
         bits = code_bits(symbols, mean, scale)
         if self.grey:
             bits = bits * _luma()
@@ -117,7 +119,7 @@ class SymbolOptimiser:
     def _window_errors(self, symbols: Tensor, inner: Window, outer: Window) -> list[Tensor]:
         """The error of the `inner` tiles where the `outer` ones are painted, which have these symbols; then, if it is another, the
         squared error."""
-        partition = None if self.partition is None else self.partition[None, :, *outer].to(symbols.device)
+        partition = None if self.partition is None else torch.from_numpy(self.partition[None, :, *outer]).to(symbols.device)
         with fast_convolutions(symbols.device):
             steps = torch.full((1,), self.step, dtype=torch.float32, device=symbols.device)
             painted = self.decoder(symbols[None], steps, partition=partition)[0]

@@ -6,12 +6,9 @@ arithmetic of the *encoder* (which decides the symbols) and of the *decoder* (wh
 it.
 """
 
-from functools import cache
+import numpy as np
 
-import torch
-from torch import Tensor
-from torch.nn.functional import avg_pool2d
-
+from dctcodec.arrays import Array, library, permuted, place_of, table, zeros_like
 from dctcodec.bands import blocks
 from dctcodec.bands.order import BANDS, CHANNELS
 from dctcodec.tiles import TILE, dct_basis, from_tiles, pad_to_tiles, rgb_to_ycbcr, to_tiles
@@ -28,7 +25,7 @@ SYMBOL_LIMIT = 32767
 """Symbols lie in [-SYMBOL_LIMIT, SYMBOL_LIMIT]."""
 
 
-def analyse(rgb: Tensor, partition: Tensor | None = None) -> Tensor:
+def analyse(rgb: Array, partition: Array | None = None) -> Array:
     """DCT coefficients of an RGB image.
 
     `rgb`: float32 (B, 3, H, W) in [0, 255], any H, W >= 1; `partition`: int64 (B, 4, h, w), of the tiles into blocks, None for
@@ -38,116 +35,137 @@ def analyse(rgb: Tensor, partition: Tensor | None = None) -> Tensor:
     return coefficients(pad_to_tiles(rgb_to_ycbcr(rgb)), partition)
 
 
-def coefficients(planes: Tensor, partition: Tensor | None = None) -> Tensor:
+def coefficients(planes: Array, partition: Array | None = None) -> Array:
     """DCT coefficients (B, CHANNELS, h, w) of planes (B, 3, 32 h, 32 w): those that are coded, in coding order."""
-    flat = _forward(to_tiles(planes), partition).flatten(3)
-    return flat[..., coded_places(planes.device)].permute(0, 3, 1, 2)
+    plane, u, v = _coded()
+    return permuted(_forward(planes, partition)[:, plane, :, u, :, v], 1, 0, 2, 3)
 
 
-def synthesise(coded: Tensor, partition: Tensor | None = None) -> Tensor:
+def synthesise(coded: Array, partition: Array | None = None) -> Array:
     """Inverse of `coefficients` up to the frequencies that are not coded: (B, CHANNELS, h, w) to the YCbCr planes
     (B, 3, 32 h, 32 w), centred at 0."""
-    batch, _, h, w = coded.shape
-    full = coded.new_zeros(batch, h, w, 3 * TILE * TILE)
-    full[..., coded_places(coded.device)] = coded.permute(0, 2, 3, 1)
-    return from_tiles(_inverse(full.reshape(batch, h, w, 3, TILE, TILE), partition))
+    return _inverse(_placed(coded, TILE), partition)
 
 
-def synthesise_reduced(coded: Tensor, side: int, partition: Tensor | None = None) -> Tensor:
+def synthesise_reduced(coded: Array, side: int, partition: Array | None = None) -> Array:
     """`synthesise` at a lower resolution: tiles of `side` x `side` pixels, from the frequencies below `side` alone; where there is
     a partition, from means of pixels."""
     if partition is not None:
-        return avg_pool2d(synthesise(coded, partition), TILE // side)
+        planes, scale = synthesise(coded, partition), TILE // side
+        batch, _, height, width = planes.shape
+        return planes.reshape(batch, 3, height // scale, scale, width // scale, scale).sum(5).sum(3) / scale**2
+    return _inverse_whole(_placed(coded, side) * (side / TILE), dct_basis(side, place_of(coded)))
+
+
+def _coded(side: int = TILE) -> tuple[list[int], list[int], list[int]]:
+    """Plane, row and column of each channel whose frequencies are below `side`."""
+    coded = [channel for channel in CHANNELS if max(channel.u, channel.v) < side]
+    return [c.plane for c in coded], [c.u for c in coded], [c.v for c in coded]
+
+
+def _placed(coded: Array, side: int) -> Array:
+    """Coefficients (B, CHANNELS, h, w) at their positions, (B, 3, h, side, w, side), zeros where nothing is coded."""
     batch, _, h, w = coded.shape
-    full = coded.new_zeros(batch, h, w, 3 * TILE * TILE)
-    full[..., coded_places(coded.device)] = coded.permute(0, 2, 3, 1)
-    corner = full.reshape(batch, h, w, 3, TILE, TILE)[..., :side, :side] * (side / TILE)
-    basis = dct_basis(side, coded.device)
-    tiles = basis.T @ corner @ basis
-    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, 3, h * side, w * side)
+    full = zeros_like(coded, (batch, 3, h, side, w, side))
+    some = coded if side == TILE else coded[:, [max(channel.u, channel.v) < side for channel in CHANNELS]]
+    plane, u, v = _coded(side)
+    full[:, plane, :, u, :, v] = permuted(some, 1, 0, 2, 3)
+    return full
 
 
-def _forward(tiles: Tensor, partition: Tensor | None) -> Tensor:
-    """Coefficients of tiles (B, h, w, 3, 32, 32) at all positions."""
-    if partition is None:
-        basis = dct_basis(TILE, tiles.device)
-        return basis @ tiles @ basis.T
-    kinds = partition.permute(0, 2, 3, 1).flatten(0, 2)
-    return blocks.forward(tiles.flatten(0, 2), kinds, blocks.float_matrices(tiles.device)).reshape(tiles.shape)
+def _forward(planes: Array, partition: Array | None) -> Array:
+    """Coefficients of planes (B, 3, 32 h, 32 w) at all positions, (B, 3, h, 32, w, 32)."""
+    batch, _, height, width = planes.shape
+    h, w = height // TILE, width // TILE
+    if partition is not None:
+        matrices = blocks.float_matrices(place_of(planes))
+        flat = blocks.forward(to_tiles(planes).reshape(-1, 3, TILE, TILE), blocks.of_tiles(partition), matrices)
+        return permuted(flat.reshape(batch, h, w, 3, TILE, TILE), 0, 3, 1, 4, 2, 5)
+    basis = dct_basis(TILE, place_of(planes))
+    down = basis @ planes.reshape(batch, 3, h, TILE, width)
+    return (down.reshape(-1, TILE) @ basis.T).reshape(batch, 3, h, TILE, w, TILE)
 
 
-def _inverse(coefficients: Tensor, partition: Tensor | None) -> Tensor:
+def _inverse(coefficients: Array, partition: Array | None) -> Array:
     """The inverse of `_forward`."""
     if partition is None:
-        basis = dct_basis(TILE, coefficients.device)
-        return basis.T @ coefficients @ basis
-    kinds = partition.permute(0, 2, 3, 1).flatten(0, 2)
-    tiles = blocks.inverse(coefficients.flatten(0, 2), kinds, blocks.float_matrices(coefficients.device))
-    return tiles.reshape(coefficients.shape)
+        return _inverse_whole(coefficients, dct_basis(TILE, place_of(coefficients)))
+    batch, _, h, _, w, _ = coefficients.shape
+    flat = permuted(coefficients, 0, 2, 4, 1, 3, 5).reshape(-1, 3, TILE, TILE)
+    tiles = blocks.inverse(flat, blocks.of_tiles(partition), blocks.float_matrices(place_of(flat)))
+    return from_tiles(tiles.reshape(batch, h, w, 3, TILE, TILE))
 
 
-def consistent(added: Tensor, step: Tensor, partition: Tensor | None = None) -> Tensor:
+def _inverse_whole(coefficients: Array, basis: Array) -> Array:
+    """The inverse DCT of (B, 3, h, side, w, side) by one basis of that side: planes (B, 3, side h, side w)."""
+    batch, _, h, side, w, _ = coefficients.shape
+    across = (coefficients.reshape(-1, side) @ basis).reshape(batch, 3, h, side, w * side)
+    return (basis.T @ across).reshape(batch, 3, h * side, w * side)
+
+
+def consistent(added: Array, step: Array, partition: Array | None = None) -> Array:
     """What may be added to an image of dequantised symbols without contradicting them: no coefficient moves by more than half a
     step. `added`: YCbCr planes (B, 3, 32 h, 32 w); `step`: the images' (B,), pixel levels; `partition`: as for `analyse`.
 
     Each DCT coefficient, coded or not, is clamped to half a step of its frequency. Then a tile of which that took a share of the
     energy is not like those that what is added was learned from: the rest of it is multiplied by the square of the share that is
     left."""
-    most = _steps(added.device) * step[:, None, None, None, None, None] / 2
-    wanted = _forward(to_tiles(added), partition)
-    allowed = wanted.clamp(-most, most)
+    most = _steps(place_of(added))[:, None, :, None, :] * step[:, None, None, None, None, None] / 2
+    wanted = _forward(added, partition)
+    allowed = library(added).clip(wanted, -most, most)
     left = (_norm(allowed) + 1e-6) / (_norm(wanted) + 1e-6)  # 1 where nothing is added, so that a new network learns
-    return from_tiles(_inverse(allowed * left**4, partition))
+    return _inverse(allowed * left**4, partition)
 
 
-def _norm(tiles: Tensor) -> Tensor:
-    """Root of a tile's energy, (B, h, w, 1, 1, 1)."""
-    return torch.linalg.vector_norm(tiles, dim=(-3, -2, -1), keepdim=True)
+def _norm(coefficients: Array) -> Array:
+    """Root of a tile's energy, (B, 1, h, 1, w, 1)."""
+    if isinstance(coefficients, np.ndarray):
+        energy = np.einsum("bphuwv,bphuwv->bhw", coefficients, coefficients)
+        return np.sqrt(energy)[:, None, :, None, :, None]
+    return library(coefficients).linalg.vector_norm(coefficients, dim=(1, 3, 5), keepdim=True)
 
 
-def quantise(coefficients: Tensor, step: Tensor | float) -> Tensor:
+def quantise(coefficients: Array, step: Array | float) -> Array:
     """Symbols of coefficients: round with a dead zone. `step` in pixel levels, a number or (B, 1, 1, 1).
     Returns whole numbers as float32 of the shape of `coefficients`."""
-    scaled = coefficients / (step * relative_step(coefficients.device))
-    symbols = scaled.sign() * torch.floor(scaled.abs() + rounding_offset(coefficients.device))
-    return symbols.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+    xp, place = library(coefficients), place_of(coefficients)
+    scaled = coefficients / (step * relative_step(place))
+    symbols = xp.sign(scaled) * xp.floor(abs(scaled) + rounding_offset(place))
+    return xp.clip(symbols, -SYMBOL_LIMIT, SYMBOL_LIMIT)
 
 
-def dequantise(symbols: Tensor, step: Tensor | float) -> Tensor:
+def dequantise(symbols: Array, step: Array | float) -> Array:
     """Coefficients at the symbols' nominal values, symbol * step; the decoder network does the rest."""
-    return symbols * (step * relative_step(symbols.device))
+    return symbols * (step * relative_step(place_of(symbols)))
 
 
-@cache
-@torch.inference_mode(False)
-def coded_places(device: torch.device) -> Tensor:
-    """Index of each channel in a tile's flattened (plane, u, v)."""
-    return torch.tensor([(c.plane * TILE + c.u) * TILE + c.v for c in CHANNELS], device=device)
+@table
+def coded_places() -> np.ndarray:
+    """`coded_places(place)`: index of each channel in a tile's flattened (plane, u, v)."""
+    return np.array([(c.plane * TILE + c.u) * TILE + c.v for c in CHANNELS])
 
 
-@cache
-@torch.inference_mode(False)
-def rounding_offset(device: torch.device) -> Tensor:
-    """Each channel's, (CHANNELS, 1, 1)."""
+@table
+def rounding_offset() -> np.ndarray:
+    """`rounding_offset(place)`: each channel's, float32 (CHANNELS, 1, 1)."""
     offsets = [offset for offset, band in zip(ROUNDING_OFFSETS, BANDS, strict=True) for _ in CHANNELS[band]]
-    return torch.tensor(offsets, dtype=torch.float32, device=device)[:, None, None]
+    return np.array(offsets, np.float32)[:, None, None]
 
 
-@cache
-@torch.inference_mode(False)
-def relative_step(device: torch.device) -> Tensor:
-    """Each channel's step over the image's, (CHANNELS, 1, 1), multiples of 2^-STEP_BITS."""
-    return _steps(device).flatten()[coded_places(device)][:, None, None]
+@table
+def relative_step() -> np.ndarray:
+    """`relative_step(place)`: each channel's step over the image's, float32 (CHANNELS, 1, 1), multiples of 2^-STEP_BITS."""
+    steps: np.ndarray = _steps(None)
+    return steps.flatten()[coded_places(None)][:, None, None]
 
 
-@cache
-@torch.inference_mode(False)
-def _steps(device: torch.device) -> Tensor:
-    """Each frequency's step over the image's, (3, 32, 32), multiples of 2^-STEP_BITS; beyond its table's last ring it is that
-    ring's."""
-    steps = torch.empty(3, TILE, TILE, dtype=torch.float32)
-    for plane, table in enumerate((LUMA_STEPS, CHROMA_STEPS, CHROMA_STEPS)):
-        steps[plane] = table[-1][1]
-        for last, step in reversed(table):
+@table
+def _steps() -> np.ndarray:
+    """`_steps(place)`: each frequency's step over the image's, float32 (3, 32, 32), multiples of 2^-STEP_BITS; beyond its table's
+    last ring it is that ring's."""
+    steps = np.empty((3, TILE, TILE), np.float32)
+    for plane, table_of_plane in enumerate((LUMA_STEPS, CHROMA_STEPS, CHROMA_STEPS)):
+        steps[plane] = table_of_plane[-1][1]
+        for last, step in reversed(table_of_plane):
             steps[plane, : last + 1, : last + 1] = step
-    return steps.to(device) / 2**STEP_BITS
+    return steps / np.float32(2**STEP_BITS)

@@ -15,6 +15,7 @@ from dctcodec.batch.job import Action, failed
 from dctcodec.batch.manifest import Outcome
 from dctcodec.batch.tasks import Task
 from dctcodec.limits import free_memory
+from dctcodec.threads import limited
 
 BASE_MEMORY = 300 << 20
 """Bytes that a worker needs with a model loaded."""
@@ -159,11 +160,5 @@ def _context() -> BaseContext:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute with one thread in this process."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with limited(1):
         yield
-    finally:
-        torch.set_num_threads(before)

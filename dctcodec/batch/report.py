@@ -45,6 +45,5 @@ def _document(row: Row, account: Account, work: Encode) -> dict[str, Any]:
     codec = codec_for(data)
     image, figures = measured(original, data, lambda file: normalise(codec.decode(file, 0)), None, row["seconds"])
     bits = codec.tile_bits(data)
-    tiles = None if bits is None else bits.numpy()
-    version = Version("dctcodec", f"model {codec.model.name}", data, image, figures, tile_bits=tiles)
+    version = Version("dctcodec", f"model {codec.model.name}", data, image, figures, tile_bits=bits)
     return shown(Comparison(row["source"], original, (version,)), limit=LIMIT // len(account.hardest))

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from dctcodec.cli.messages import about, failure_message, named, say
+from dctcodec.cli.messages import about, failure_message, missing_package, named, say
 from dctcodec.cli.options import decode_options, encode_options
 from dctcodec.container import parse
 from dctcodec.encoding import Encoding
@@ -36,7 +36,7 @@ class Deferred(click.Command):
         except ModuleNotFoundError as error:
             if str(error.name).startswith("dctcodec"):
                 raise
-            raise DctcodecError(f"this command needs the package {error.name}: pip install {error.name}") from error
+            raise DctcodecError(missing_package(error)) from error
 
 
 class Commands(click.Group):
@@ -63,6 +63,10 @@ class Commands(click.Group):
         except OSError as error:
             sys.stdout = None  # else the interpreter tries again to flush it at exit, and complains
             _fail(str(error))
+        except ModuleNotFoundError as error:
+            if str(error.name).startswith("dctcodec"):
+                raise
+            _fail(missing_package(error))
         except (DctcodecError, MemoryError, RuntimeError) as error:
             _fail(failure_message(error))
 

@@ -46,3 +46,10 @@ def say(kind: str, message: str) -> None:
         tqdm.tqdm.write(line, file=sys.stderr)
     else:
         click.echo(line, err=True)
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """One line that says what to install."""
+    package = str(error.name).split(".")[0]
+    wanted = "'dctcodec[torch]'" if package in ("torch", "pytorch_msssim") else package
+    return f"this command needs the package {package}: pip install {wanted}"

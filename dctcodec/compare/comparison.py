@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from PIL import Image
 
 from dctcodec import container
@@ -20,6 +19,7 @@ from dctcodec.compare.contenders import Contender
 from dctcodec.compare.search import Search
 from dctcodec.compare.version import Figures, Version, measured
 from dctcodec.family import TUNES
+from dctcodec.threads import limited
 
 RATES = (0.5, 1.5)
 """Further points of a rate-distortion curve, as multiples of the size of the file that is compared."""
@@ -124,7 +124,7 @@ def _with_bits_and_points(
 def with_bits(version: Version, codec: Codec) -> Version:
     """A version of dctcodec with the bits of its tiles, where its model tells them apart."""
     bits = codec.tile_bits(version.data)
-    return version if bits is None else replace(version, tile_bits=bits.numpy())
+    return version if bits is None else replace(version, tile_bits=bits)
 
 
 def _our_points(
@@ -195,10 +195,6 @@ def _in_order(points: Sequence[Figures]) -> tuple[Figures, ...]:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """torch computes with one thread in each thread of ours."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    """Measures compute with one thread in each thread of ours."""
+    with limited(1):
         yield
-    finally:
-        torch.set_num_threads(before)

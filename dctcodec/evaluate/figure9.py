@@ -125,7 +125,7 @@ def measure(codec: Codec, vae: HierarchicalVae, bound: PaperModel | None, pictur
     encoded = time.perf_counter()
     ours = codec.decode(data)
     decoded = time.perf_counter()
-    family, symbols = _family(codec), codec.symbols(data)[1]
+    family, symbols = _family(codec), torch.from_numpy(codec.symbols(data)[1])
     coded = family.prior.code(symbols, SEED, measure=True)
     bare = _cropped(family.bare(symbols, picture.size), picture)
     others = _of_bound(bound, picture, codec) if bound else {}
@@ -250,7 +250,7 @@ def _of_bound(model: PaperModel, picture: Image.Image, codec: Codec) -> dict[str
 
 
 def _planes(picture: Image.Image, codec: Codec) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().to(codec.device)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().to(_family(codec).device)
 
 
 def _cropped(planes: Tensor, picture: Image.Image) -> Image.Image:

@@ -45,7 +45,7 @@ class Setting:
             "model": self.codec.model.name,
             "effort": self.effort,
             "tune": self.tune,
-            "device": self.codec.device.type,
+            "device": self.codec.device.partition(":")[0],
             "torch": torch.__version__,
             "sha256": {"model": digest(self.codec.model.path), "code": digest(CODE)},
         }

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from dctcodec.errors import ExportError, ModelError
-from dctcodec.exact.layers import EXACT_LIMIT, STREAM_LIMIT, prove_bound
-from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX, ExactConv, weight_exponent
+from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, EXACT_LIMIT, STREAM_LIMIT
+from dctcodec.exact.planes import prove_bound
+from dctcodec.exact.quantised import ExactConv, weight_exponent
 
 
 def layer_tensors(name: str, conv: ExactConv, output_bits: int | Tensor, gain: float = 1.0) -> dict[str, Tensor]:
@@ -30,7 +31,7 @@ def _kernel_first(weight: Tensor, kernel: int) -> Tensor:
 
 def _prove(name: str, weight: Tensor, offset: Tensor, shift: Tensor) -> None:
     try:
-        prove_bound(weight, offset)
+        prove_bound(weight.numpy(), offset.numpy())
     except ModelError as error:
         raise ExportError(f"layer {name}: its sums leave the exact range; train with smaller weights") from error
     largest = (weight.long().abs().sum(1) * ACTIVATION_MAX + offset.long().abs()) * torch.exp2(-shift)

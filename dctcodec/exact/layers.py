@@ -1,27 +1,21 @@
-"""Layers in exact integer arithmetic: the same numbers on every machine.
+"""Layers of dct-vae in exact integer arithmetic, on torch: the same numbers on every machine. `planes.py` has those of
+dct-bands.
 
 Every tensor holds whole numbers. Products are sums of at most 2^12 terms whose partial sums stay below 2^24 (proved for the
 actual weights at export, and again when the model is loaded), so the order of summation cannot matter: float64 (the
 reference), float32 and int8 kernels give the same bits. Rescaling is floor((sum + 2^(k-1)) / 2^k), exact in all of them.
 """
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dctcodec.errors import ModelError
-from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS
+from dctcodec.exact.planes import prove_bound
 
-STREAM_LIMIT = 2**15
-PART = 4096
-"""Positions whose patches are made at once."""
 TRIAL_ROWS = 1024
 """Rows on which an int8 kernel is tried at most; more differ only in how they are split."""
-EXACT_LIMIT = 2**24
-"""Whole numbers up to here are exact in float32."""
-_TO_ACTIVATION = STREAM_BITS - ACTIVATION_BITS
 
 
 class Layer:
@@ -32,7 +26,7 @@ class Layer:
     """
 
     def __init__(self, weight: Tensor, offset: Tensor, shift: Tensor, arithmetic: "Arithmetic"):
-        prove_bound(weight, offset)
+        prove_bound(weight.numpy(), offset.numpy())
         self.arithmetic = arithmetic
         self.weight = arithmetic.prepare(weight)
         self.offset = offset.to(arithmetic.device, arithmetic.dtype)
@@ -43,13 +37,6 @@ class Layer:
         sums = self.arithmetic.product(activations, self.weight[:, rows])
         sums = sums.to(self.arithmetic.dtype) if out is None else out.copy_(sums)
         return sums.add_(self.offset[rows]).mul_(self.scale[rows]).floor_()
-
-
-def prove_bound(weight: Tensor, offset: Tensor) -> None:
-    """Raise ModelError unless no partial sum of the layer can reach 2^24."""
-    bound = (weight.long().abs().sum(1) * ACTIVATION_MAX + offset.long().abs()).max().item()
-    if bound >= EXACT_LIMIT:
-        raise ModelError(f"the model's weights break the bound of exact arithmetic ({bound} >= {EXACT_LIMIT}): it is damaged")
 
 
 class Arithmetic:
@@ -73,8 +60,19 @@ class Arithmetic:
 
 def arithmetic_for(device: torch.device) -> Arithmetic:
     """The fastest arithmetic that is exact on a device."""
-    # matrix units of GPUs may round sums of float32
-    return Arithmetic("int8" if device.type == "cpu" else "float64", device)
+    if device.type != "cpu":
+        return Arithmetic("float64", device)  # matrix units of GPUs may round sums of float32
+    return Arithmetic("int8" if _multiplies_int8() else "float32", device)
+
+
+@cache
+def _multiplies_int8() -> bool:
+    """Whether the processor has instructions for sums of products of int8: without them torch takes 40 times as long. True where
+    torch does not tell."""
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    if not capabilities.get("avx2"):
+        return True
+    return any(capabilities.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
 
 
 @lru_cache(maxsize=256)
@@ -113,20 +111,6 @@ def patches(grid: Tensor, stride: int = 1) -> Tensor:
     return _patches(F.pad(grid, (0, 0, 1, 1, 1, 1)), stride)
 
 
-def convolved(layer: Layer, grid: Tensor) -> Tensor:
-    """A 3x3 layer over a grid (h, w, c), zeros outside: (positions, outputs). Large grids are done in parts whose patches stay in
-    a processor's cache."""
-    height, width, _ = grid.shape
-    rows = max(1, PART // width)
-    padded = F.pad(grid, (0, 0, 1, 1, 1, 1))[None]
-    if rows >= height:
-        return layer(_patches(padded))
-    result = grid.new_empty(height * width, len(layer.offset), dtype=layer.offset.dtype)
-    for top in range(0, height, rows):
-        layer(_patches(padded[:, top : top + rows + 2]), out=result[top * width : (top + rows) * width])
-    return result
-
-
 def _patches(padded: Tensor, stride: int = 1) -> Tensor:
     """Those of a grid with a border of 1 around it."""
     padded = padded.contiguous()
@@ -136,9 +120,3 @@ def _patches(padded: Tensor, stride: int = 1) -> Tensor:
     windows = padded.as_strided((count, rows, columns, 3, 3 * channels), (image, row * stride, column * stride, row, 1))
     # where the grid is one wide the windows' rows would stay a view that overlaps, which products of matrices misread
     return windows.reshape(-1, 9 * channels).contiguous()
-
-
-def activation(stream: Tensor, bias: Tensor | float = 0.0) -> Tensor:
-    """ReLU of a stream in 1/256 with a bias, in 1/16, limited to 127."""
-    half = 2 ** (_TO_ACTIVATION - 1)
-    return (stream + (bias + half)).mul_(2.0**-_TO_ACTIVATION).floor_().clamp_(0, ACTIVATION_MAX)

@@ -10,14 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ACTIVATION_BITS = 4
-"""Fraction bits of an activation: its unit is 1/16."""
-ACTIVATION_MAX = 127
-WEIGHT_MAX = 127
-SUM_LIMIT = 2**23
-"""Bound on the sum of a layer's |weight| * 127: half of what float32 holds exactly, the rest is for rounding."""
-STREAM_BITS = 8
-"""Fraction bits of a residual stream: its unit is 1/256."""
+from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, SUM_LIMIT, WEIGHT_MAX
 
 
 def weight_exponent(weight: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from dctcodec.bands.config import BandsConfig, BandsShape
 from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.order import REVEALS
-from dctcodec.bands.prior import PriorNetwork, checkerboard, tiles_of
+from dctcodec.bands.prior import PriorNetwork
 from dctcodec.bands.rdo import BITS_WEIGHT, energy, helpful_moves
 from dctcodec.bands.transform import relative_step
+from dctcodec.bands.units import checkerboard, tiles_of
 from dctcodec.data.photographs import figures_of_sets, training_photos
 from dctcodec.device import training_precision
 from dctcodec.modules import channels_last

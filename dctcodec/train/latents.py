@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dctcodec.bands.config import BandsConfig
-from dctcodec.bands.decoder import LATENTS, Decoder, DecoderShape, Scale
+from dctcodec.bands.decoder import Decoder, DecoderShape, Scale
 from dctcodec.bands.transform import dequantise, synthesise
+from dctcodec.bands.units import LATENTS
 from dctcodec.data.photographs import figures_of_sets, training_photos
 from dctcodec.device import training_precision
 from dctcodec.modules import channels_last

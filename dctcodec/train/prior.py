@@ -14,8 +14,9 @@ from dctcodec.bands.choice import choose
 from dctcodec.bands.config import BandsConfig
 from dctcodec.bands.forecast import Forecasts, known_before
 from dctcodec.bands.order import BANDS, REVEALS
-from dctcodec.bands.prior import PriorNetwork, checkerboard, code_bits, tiles_of
+from dctcodec.bands.prior import PriorNetwork, code_bits
 from dctcodec.bands.transform import analyse, quantise
+from dctcodec.bands.units import checkerboard, tiles_of
 from dctcodec.data.photographs import figures_of_sets, training_photos
 from dctcodec.device import training_precision
 from dctcodec.tiles import TILE

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from dctcodec.configuration import Count
-from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX, nearest
+from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX
+from dctcodec.exact.quantised import nearest
 from dctcodec.vae.unet import UNet
 
 SCALES = 128

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from dctcodec.errors import ModelError
-from dctcodec.exact.layers import EXACT_LIMIT, STREAM_LIMIT, Arithmetic, patches, stored
-from dctcodec.exact.quantised import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS
+from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, EXACT_LIMIT, STREAM_BITS, STREAM_LIMIT
+from dctcodec.exact.layers import Arithmetic, patches, stored
 
 PHASE_BITS = 6
 """A mean is kept to 1/64 cell or bin. Deviations are a cell or less, and each of 2 T roundings costs: 1/16 took 1 % more bits."""

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from dctcodec.errors import ExportError, ModelError
 from dctcodec.exact.export import layer_tensors
+from dctcodec.exact.fixed_point import STREAM_BITS
 from dctcodec.exact.layers import Arithmetic
-from dctcodec.exact.quantised import STREAM_BITS
 from dctcodec.vae.diffusion import BIN_LOG_MIN, FEATURE_BITS, GRID_LOG_MIN, SCALE_STEPS, SCALES, ContextPrior, Schedule
 from dctcodec.vae.exact_diffusion import PHASE_BITS, TABLE_SHIFT, ExactDiffusion
 from dctcodec.vae.tables import INVERSE_SHIFT

@@ -7,6 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dctcodec.arrays import Place
 from dctcodec.errors import ModelError
 from dctcodec.exact.layers import arithmetic_for
 from dctcodec.family import PRIOR, TUNES, Family, Parameters
@@ -33,8 +34,8 @@ class DctVae(Family):
     bands = 1
     tunes = TUNES[:1]
 
-    def __init__(self, info: ModelInfo, device: torch.device):
-        self.device = device
+    def __init__(self, info: ModelInfo, place: Place):
+        self.device = device = place or torch.device("cpu")
         self.temperature: float = info.config["temperature"]
         config, model = load_model(info.name, device)
         if model.context is None:
@@ -52,40 +53,40 @@ class DctVae(Family):
         return 0
 
     @torch.no_grad()
-    def symbols(self, rgb: Tensor, parameters: Parameters, effort: int, tick: Tick) -> Tensor:
-        tiles = _tiles(rgb.to(self.device) / 255)
+    def symbols(self, rgb: np.ndarray, parameters: Parameters, effort: int, tick: Tick) -> np.ndarray:
+        tiles = _tiles(torch.from_numpy(rgb).to(self.device) / 255)
         symbols = self.context.symbols(tiles)
         if effort:
             parts = zip(tiles.split(CHUNK), symbols.split(CHUNK), strict=True)
             symbols = torch.cat([self._refined(*part, ROUNDS[effort], len(tiles), tick) for part in parts])
-        return symbols.to("cpu", torch.int32)
+        return symbols.to("cpu", torch.int32).numpy()
 
     def _refined(self, tiles: Tensor, symbols: Tensor, rounds: int, all_tiles: int, tick: Tick) -> Tensor:
         share = len(tiles) / all_tiles
         return TileOptimiser(self.model, tiles).optimise(symbols, rounds, lambda part: tick(part * share))
 
-    def encode(self, symbols: Tensor, parameters: Parameters, tick: Tick) -> bytes:
-        return self.prior.encode(symbols, parameters.seed, tick)
+    def encode(self, symbols: np.ndarray, parameters: Parameters, tick: Tick) -> bytes:
+        return self.prior.encode(torch.from_numpy(symbols), parameters.seed, tick)
 
-    def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> Tensor:
+    def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> np.ndarray:
         width, height = map(tiles_across, size)
-        return self.prior.decode(payload, height * width, parameters.seed, tick)
+        return self.prior.decode(payload, height * width, parameters.seed, tick).numpy()
 
-    def code_length(self, symbols: Tensor, parameters: Parameters) -> float:
+    def code_length(self, symbols: np.ndarray, parameters: Parameters) -> float:
         """-L_vlb in bits of the noise that the encoder drew."""
-        return self.prior.vlb_bits(symbols, parameters.seed)
+        return self.prior.vlb_bits(torch.from_numpy(symbols), parameters.seed)
 
-    def coarse(self, symbols: Tensor, bands: int) -> Tensor:
+    def coarse(self, symbols: np.ndarray, bands: int) -> np.ndarray:
         return symbols
 
     @torch.no_grad()
-    def paint(self, symbols: Tensor, size: tuple[int, int], parameters: Parameters, temperature: float) -> Tensor:
+    def paint(self, symbols: np.ndarray, size: tuple[int, int], parameters: Parameters, temperature: float) -> np.ndarray:
         images = [
             self._paint(part.to(self.device), range(start, start + len(part)), parameters.seed, temperature)
-            for start, part in zip(range(0, len(symbols), CHUNK), symbols.split(CHUNK), strict=True)
+            for start, part in zip(range(0, len(symbols), CHUNK), torch.from_numpy(symbols).split(CHUNK), strict=True)
         ]
         width, height = map(tiles_across, size)
-        return _picture(torch.cat(images), height, width) * 255
+        return (_picture(torch.cat(images), height, width) * 255).cpu().numpy()
 
     @torch.no_grad()
     def bare(self, symbols: Tensor, size: tuple[int, int]) -> Tensor:

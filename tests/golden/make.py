@@ -62,7 +62,7 @@ def main() -> None:
     for name, (size, mode, quality, seed) in wanted.items():
         data = codec.encode(picture(size, mode), quality, seed, tune=TUNES["tuned" in name])
         header, symbols = codec.symbols(data)
-        digest = hashlib.sha256(symbols.numpy().astype("<i4").tobytes()).hexdigest()
+        digest = hashlib.sha256(symbols.astype("<i4").tobytes()).hexdigest()
         fields = {key: getattr(header, key) for key in ("width", "height", "grey", "step16", "seed", "model_id")}
         table[f"{name}.dct"] = {"sha256": digest} | fields
         (FOLDER / f"{name}.dct").write_bytes(data)

@@ -1,0 +1,68 @@
+"""Sessions of onnxruntime that work in anybody's process: made when first used, with our number of threads, and anew after a
+fork."""
+
+import ctypes
+import os
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+
+from dctcodec import threads
+
+
+class Session:
+    """A graph that runs on the CPU. `model`: an ONNX file's bytes."""
+
+    def __init__(self, model: bytes):
+        self._model = model
+        self._made: tuple[int, Any] | None = None
+        self._lock = Lock()
+        _SESSIONS.add(self)
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The graph's outputs."""
+        outputs: list[np.ndarray] = self._session().run(None, inputs)
+        return outputs
+
+    def forget(self) -> None:
+        """Leave behind what another process made. It is never freed: that would wait for threads that are not here."""
+        self._lock = Lock()
+        if self._made:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._made[1]))
+            self._made = None
+
+    def __reduce__(self) -> tuple[type["Session"], tuple[bytes]]:
+        return Session, (self._model,)
+
+    def _session(self) -> Any:
+        count = threads.count()
+        with self._lock:
+            if self._made is None or self._made[0] != count:
+                self._made = count, _session(self._model, count)
+            return self._made[1]
+
+
+_SESSIONS: WeakSet[Session] = WeakSet()
+
+
+def _forget_all() -> None:
+    for session in list(_SESSIONS):
+        session.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def _session(model: bytes, count: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = count
+    options.log_severity_level = 3  # errors alone
+    # threads that wait actively for work take the processor from others
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
