@@ -1,9 +1,12 @@
-"""How many threads compute: as many as there are processors for this process, or as OMP_NUM_THREADS says."""
+"""How many threads compute: as many as there are processors for this process, or as OMP_NUM_THREADS says; and how they wait."""
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""Variables of the environment by which a caller says how OpenMP's threads wait."""
 
 _chosen: int | None = None
 
@@ -16,7 +19,7 @@ def count() -> int:
         wanted = int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0])
     except ValueError:
         wanted = 0
-    return wanted if wanted > 0 else _processors()
+    return wanted if wanted > 0 else processors()
 
 
 def choose(number: int | None) -> None:
@@ -41,7 +44,15 @@ def limited(number: int) -> Iterator[None]:
             torch.set_num_threads(torch_before)
 
 
-def _processors() -> int:
+def wait_asleep(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Have OpenMP's threads, which are torch's, sleep while one waits for another, unless the caller says how they wait. By default
+    they spin: beside other work they take the processor from the thread that they wait for. It works before torch is imported."""
+    if not any(name in environment for name in WAITING):
+        environment.update(OMP_WAIT_POLICY="passive", KMP_BLOCKTIME="0")
+
+
+def processors() -> int:
+    """Processors that the system lets this process use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from dctcodec import ModelError, installed
+from dctcodec.cli.convert import workers_for
 from dctcodec.cli.main import main
+from dctcodec.threads import wait_asleep
 
 COMMAND = [sys.executable, "-m", "dctcodec"]
 SIZE = (41, 35)
@@ -362,6 +366,62 @@ def test_too_little_memory_is_one_line(error, png, tmp_path, monkeypatch):
     assert_one_error(dctcodec("encode", png, "-o", tmp_path / "a.dct"), 1, "photo.png", "not enough memory")
 
 
+# Many inputs, in processes
+
+
+@pytest.fixture
+def many(tmp_path, monkeypatch) -> list[Path]:
+    """Five images, a broken one among them, and two cores for them."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr("dctcodec.batch.pool.default_workers", lambda: 2)
+    paths = [tmp_path / f"{number}.png" for number in range(5)]
+    for number, path in enumerate(paths):
+        photograph().rotate(number * 30).save(path)
+    paths[2].write_bytes(b"not an image")
+    return paths
+
+
+def test_many_inputs_give_the_files_that_one_by_one_calls_give(many, tmp_path):
+    result = dctcodec("encode", *many, "-o", tmp_path / "together")
+    assert_one_error(result, 1, "2.png", "not an image")
+    there = [path for path in many if path.stem != "2"]
+    assert names(tmp_path / "together") == [f"{path.stem}.dct" for path in there]
+    for path in there:
+        assert dctcodec("encode", path, "-o", tmp_path / "one.dct").exit_code == 0
+        assert (tmp_path / "one.dct").read_bytes() == (tmp_path / "together" / f"{path.stem}.dct").read_bytes()
+    coded = sorted((tmp_path / "together").iterdir())
+    coded[1].write_bytes(coded[1].read_bytes()[:-4])
+    result = dctcodec("decode", *coded, "-o", tmp_path / "back", "--partial")
+    assert result.exit_code == 0 and [line.split(": ")[0] for line in result.stderr.splitlines()] == ["warning"]
+    assert str(coded[1]) in result.stderr and names(tmp_path / "back") == [f"{path.stem}.png" for path in there]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+def test_an_interrupt_of_many_is_exit_130_and_leaves_whole_files(tmp_path):
+    for number in range(30):
+        photograph().resize((320, 240)).rotate(number).save(tmp_path / f"{number}.png")
+    inputs = [str(path) for path in tmp_path.glob("*.png")]
+    command = [*COMMAND, "encode", *inputs, "-o", str(tmp_path / "out")]
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True, env=environment)
+    while not list((tmp_path / "out").glob("*.dct")) and process.poll() is None:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    assert (process.communicate(timeout=60)[1].strip(), process.returncode) == (b"", 130)
+    assert all(dctcodec("info", path).exit_code == 0 for path in (tmp_path / "out").glob("*.dct"))
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("files", "device", "threads", "workers"), [(2, "cpu", "8", 1), (3, "cuda", "8", 1), (9, "cpu", "1", 1), (3, "cpu", "8", 3)]
+)
+def test_processes_are_as_many_as_files_and_cores(files, device, threads, workers, monkeypatch):
+    monkeypatch.setattr("dctcodec.batch.pool.default_workers", lambda: 4)
+    monkeypatch.setattr("dctcodec.device.device_of", lambda name: name)
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    assert workers_for(files, device) == workers
+
+
 # info, models, help
 
 
@@ -404,14 +464,30 @@ def test_every_command_has_help(command):
     assert result.exit_code == 0 and f"dctcodec {command}" in result.stdout
 
 
-def test_help_is_quick_and_imports_nothing_heavy():
+HEAVY = {"torch", "numpy", "PIL", "tqdm", "onnxruntime", "constriction"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["encode", "--help"], ["models"], ["info"]])
+def test_what_needs_no_model_imports_nothing_heavy(arguments, dct):
+    arguments = [*arguments, str(dct)] if arguments == ["info"] else arguments
     script = (
-        "import sys, dctcodec\nfrom dctcodec.cli.main import main\n"
-        "try: main(['--help'])\n"
-        "finally: print(sorted({'torch', 'numpy', 'PIL', 'tqdm'} & set(sys.modules)), file=sys.stderr)"
+        "import sys, dctcodec\n"
+        f"assert not {HEAVY} & set(sys.modules)\n"
+        "from dctcodec.cli.main import main\n"
+        f"try: main({arguments})\n"
+        f"finally: print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)"
     )
-    run = [sys.executable, "-c", script]
-    assert subprocess.run(run, capture_output=True).stderr == b"[]\n"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).stderr == b"[]\n"
+
+
+def test_threads_sleep_where_they_wait_unless_the_caller_says_otherwise():
+    for given, expected in [({}, {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}), ({"GOMP_SPINCOUNT": "9"}, {})]:
+        environment = dict(given)
+        wait_asleep(environment)
+        assert environment == given | expected
+
+
+def test_help_is_quick():
     seconds = []
     for _ in range(3):
         start = os.times()

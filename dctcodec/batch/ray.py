@@ -10,8 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 from dctcodec.batch.job import Action
-from dctcodec.batch.local import WORKER_MEMORY, Worker, death, default_workers
+from dctcodec.batch.local import death
 from dctcodec.batch.manifest import Outcome
+from dctcodec.batch.pool import WORKER_MEMORY, Worker, default_workers
 from dctcodec.batch.tasks import Task
 from dctcodec.errors import DctcodecError
 
@@ -29,7 +30,7 @@ class Actor:
     action: Action
 
     def __init__(self) -> None:
-        self.worker: Worker | None = None
+        self.worker: Worker[Task, Outcome] | None = None
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         fields = json.loads(row["task"])

@@ -7,6 +7,7 @@ import click
 
 from dctcodec.batch import local
 from dctcodec.batch.account import Account
+from dctcodec.batch.pool import default_workers
 from dctcodec.batch.run import Batch, Engine, convert
 from dctcodec.batch.run import verify as verify_batch
 from dctcodec.batch.work import Decode, Encode, Verify
@@ -142,7 +143,7 @@ def _engine(engine: str, workers: int | None, address: str | None, gpus: float) 
         return lambda tasks, action: ray.run(tasks, action, workers, address, gpus)
     if address or gpus:
         raise click.UsageError("--address and --gpus need --engine ray.")
-    return lambda tasks, action: local.run(tasks, action, workers or local.default_workers())
+    return lambda tasks, action: local.run(tasks, action, workers or default_workers())
 
 
 def _end(account: Account, verb: str) -> None:

@@ -3,22 +3,20 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from dctcodec.cli.messages import about, failure_message, missing_package, named, say
+from dctcodec.cli.convert import DecodeFile, EncodeFile, Pair, Work, run, workers_for
+from dctcodec.cli.messages import failure_message, missing_package, say
 from dctcodec.cli.options import decode_options, encode_options
-from dctcodec.container import parse
 from dctcodec.encoding import Encoding
 from dctcodec.errors import DctcodecError
-from dctcodec.files import STANDARD_STREAM, check_output, make_folder, read_input, write_output
+from dctcodec.files import STANDARD_STREAM, check_output, make_folder, read_input
 from dctcodec.installed import installed
-from dctcodec.limits import check_pixels
+from dctcodec.threads import wait_asleep
 
 
 class Deferred(click.Command):
@@ -93,6 +91,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
 def main() -> None:
     """Encode images to .dct files and decode them with a neural codec."""
+    wait_asleep()
 
 
 main.add_command(Deferred("compare", "dctcodec.cli.compare:compare", "Compare with other codecs in an HTML report."))
@@ -111,19 +110,7 @@ main.add_command(Deferred("eval", "dctcodec.cli.eval:evaluate", "Evaluate the pa
 def encode(inputs: tuple[str, ...], output: str | None, encoding: Encoding, device: str) -> None:
     """Encode images to .dct files. INPUT may be - for stdin."""
     pairs = _pairs(inputs, output, ".dct")
-    from dctcodec.image import read_image
-
-    def work(source: str, destination: str) -> None:
-        parts = encoding.parts(read_image(source, encoding.max_pixels))
-        from dctcodec.codec import loaded
-
-        with _picture_bar() as tick:
-            codec = loaded(encoding.model, device)
-            codec.check(encoding.effort, encoding.tune)
-            data = encoding.encode(codec, parts, tick)
-        write_output(destination, data)
-
-    _run(work, pairs)
+    _run(EncodeFile(encoding, device), pairs, workers_for(len(pairs), device))
 
 
 @main.command()
@@ -147,39 +134,13 @@ def decode(
     max_pixels: int | None,
 ) -> None:
     """Decode .dct files to images. The format is that of OUT's ending, PNG for - and for a directory."""
-    bands = bands or old_bands
     pairs = _pairs(inputs, output, ".png")
-    from dctcodec.image import check_ending, write_image
+    from dctcodec.image import check_ending
 
     for _, destination in pairs:
         check_ending(destination)
-
-    def work(source: str, destination: str) -> None:
-        data = read_input(source)
-        _check_file(source, data, partial, max_pixels)
-        data = data[:upto]
-        part = partial or upto is not None
-        from dctcodec.codec import codec_for, loaded
-
-        codec = loaded(model, device) if model else codec_for(data, device, part)
-        if bands and bands > codec.family.bands:
-            raise DctcodecError(f"the model {codec.model.name} has {codec.family.bands} bands: --bands {bands} is too many")
-        with _picture_bar() as tick:
-            image = codec.decode(data, temperature, part, bands, tick, max_pixels)
-        write_image(image, destination)
-
-    _run(work, pairs)
-
-
-def _check_file(source: str, data: bytes, partial: bool, max_pixels: int | None) -> None:
-    """Tell of a bad file before torch is loaded; warn of a truncated one."""
-    file = parse(data, partial)
-    check_pixels(*file.header.size, max_pixels)
-    if file.partial:
-        share = f"{100 * len(file.payload) / file.payload_length:.0f} %" if file.payload_length else "none"
-        say("warning", named(source, f"the file is truncated: {share} of its symbols are decoded, unchecked for damage"))
-    elif file.truncated:
-        say("warning", named(source, "the file is truncated: transparency, profile or metadata may be missing"))
+    work = DecodeFile(device, model, temperature, partial, upto, bands or old_bands, max_pixels)
+    _run(work, pairs, workers_for(len(pairs), device))
 
 
 @main.command()
@@ -194,7 +155,7 @@ def info(files: tuple[str, ...], as_json: bool) -> None:
 
     found: list[dict[str, Any]] = []
 
-    def work(source: str, _: str) -> None:
+    def work(source: str, *_: object) -> None:
         found.append({"file": source} | facts(read_input(source)))
         if not as_json:
             if len(found) > 1:
@@ -235,7 +196,7 @@ def echo_table(rows: dict[str, Any]) -> None:
         click.echo(f"{name.replace('_', ' '):<{width}}  {shown}")
 
 
-def _pairs(inputs: tuple[str, ...], output: str | None, ending: str) -> list[tuple[str, str]]:
+def _pairs(inputs: tuple[str, ...], output: str | None, ending: str) -> list[Pair]:
     """Each input with its output; makes the output directory where one is wanted. Raises UsageError."""
     if output is None:
         wanted = f"-o FILE{ending}" if len(inputs) == 1 else "-o DIRECTORY"
@@ -252,7 +213,7 @@ def _pairs(inputs: tuple[str, ...], output: str | None, ending: str) -> list[tup
     return pairs
 
 
-def _pairs_in_directory(inputs: tuple[str, ...], output: str, ending: str) -> list[tuple[str, str]]:
+def _pairs_in_directory(inputs: tuple[str, ...], output: str, ending: str) -> list[Pair]:
     if STANDARD_STREAM in inputs:
         raise click.UsageError("Input from stdin has no name. Give -o a file, and no other input.")
     if output == STANDARD_STREAM or (os.path.exists(output) and not os.path.isdir(output)):
@@ -269,38 +230,9 @@ def _pairs_in_directory(inputs: tuple[str, ...], output: str, ending: str) -> li
     return [(source, destination) for destination, source in pairs.items()]
 
 
-def _run(work: Callable[[str, str], None], pairs: list[tuple[str, str]]) -> None:
-    """Process all pairs. A failure does not stop the others."""
-    failures = 0
-    for source, destination in _with_progress(pairs):
-        try:
-            with about(source):
-                work(source, destination)
-        except DctcodecError as error:
-            say("error", str(error))
-            failures += 1
-    if failures:
+def _run(work: Work, pairs: list[Pair], workers: int = 1) -> None:
+    if run(work, pairs, workers):
         sys.exit(1)
-
-
-def _with_progress(pairs: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """The pairs, with a bar on stderr where there are several and it is a terminal."""
-    if len(pairs) == 1 or sys.stderr is None or not sys.stderr.isatty():
-        return iter(pairs)
-    from tqdm import tqdm
-
-    return iter(tqdm(pairs, unit="picture", file=sys.stderr))
-
-
-@contextmanager
-def _picture_bar() -> Iterator[Callable[[float], object]]:
-    """A bar for one image that appears where it takes over two seconds and stderr is a terminal."""
-    from tqdm import tqdm
-
-    quiet = sys.stderr is None or not sys.stderr.isatty()
-    form = "{l_bar}{bar}| {elapsed}<{remaining}"
-    with tqdm(total=1, bar_format=form, delay=2, leave=False, disable=quiet, file=sys.stderr) as bar:
-        yield bar.update
 
 
 def _usage_message(error: click.ClickException) -> str:

@@ -9,6 +9,10 @@ import click
 
 from dctcodec.errors import DctcodecError, DctcodecWarning
 
+Line = tuple[str, str]
+"""A kind, warning or error, and its message."""
+_collections: list[list[Line]] = []
+
 
 @contextmanager
 def about(source: str) -> Iterator[None]:
@@ -38,8 +42,21 @@ def failure_message(error: Exception) -> str:
     raise error
 
 
+@contextmanager
+def collected() -> Iterator[list[Line]]:
+    """Collect lines instead of printing them."""
+    _collections.append([])
+    try:
+        yield _collections[-1]
+    finally:
+        _collections.pop()
+
+
 def say(kind: str, message: str) -> None:
     """One line on stderr, above the progress bar if there is one."""
+    if _collections:
+        _collections[-1].append((kind, message))
+        return
     line = f"{kind}: {' '.join(message.splitlines())}"
     tqdm = sys.modules.get("tqdm")
     if tqdm and sys.stderr:
