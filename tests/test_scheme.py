@@ -316,8 +316,8 @@ def test_figure_9_is_measured_and_drawn(pictures: Path, tmp_path: Path):
     assert result.exit_code == 0, result.stderr
     assert all(word in result.stdout for word in ("colour.png", "grey.png", "mean", "DCT-VAE", "bare context", BASELINE))
     document = json.loads((tmp_path / "paper.json").read_text())
-    assert document.keys() == {"pictures", "model", "baseline", "machine", "means", "images"}
-    assert (document["model"], document["baseline"]) == (NAME, BASELINE)
+    assert document.keys() == {"pictures", "model", "baseline", "temperature", "machine", "means", "images"}
+    assert [document[key] for key in ("model", "baseline", "temperature")] == [NAME, BASELINE, 0.1]
     figures = {"vae", "dct_vae", "jpeg", "jpeg_equal_bpp", "ratio", "payload_bpp", "bound_bpp", "initial_bpp", "plain_tiles"}
     figures |= {"encode_seconds", "decode_seconds", "bare", "bound", "bound_bare"}
     assert [image["image"] for image in document["images"]] == ["colour.png", "grey.png"]
@@ -339,17 +339,20 @@ def test_figure_9_is_measured_and_drawn(pictures: Path, tmp_path: Path):
         assert grid.format == "PNG" and min(grid.size) > 100
 
 
-def test_figure_9_has_the_model_for_the_bound_beside_it(make_picture, tiny: Codec, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(figure9, "_for_the_bound", lambda codec: codec.family.model)
+def test_figure_9_has_the_model_for_the_bound_beside_it(make_picture, tiny: Codec):
     image = make_picture(70, 40)
-    row, versions = figure9.measure(tiny, load_model(BASELINE, CPU)[1].vae, tiny.family.model, image, "x")
+    models = figure9.Models(tiny, load_model(BASELINE, CPU)[1].vae, tiny.family.model, 0.1)
+    row, versions = figure9.measure(models, image, "x")
     # the same model: the same images
     assert (row.bound.psnr, row.bound_bare.psnr) == (row.dct_vae.psnr, row.bare.psnr)
     assert row.bound.bpp == row.bound_bare.bpp > 0
-    symbols = tiny.symbols(tiny.encode(image))[1]
+    symbols = torch.from_numpy(tiny.symbols(tiny.encode(image))[1])
     shown = tiny.family.context.image(symbols)[0].permute(1, 2, 0).numpy() * 255
     assert np.abs(np.asarray(versions.bare.crop((0, 0, 32, 32))) - shown).max() <= 0.51
     assert "DCT-VAE, bound" in figure9.table([row])
+    hot, _ = figure9.measure(replace(models, temperature=3), image, "x")
+    assert hot.bare == row.bare and hot.dct_vae.psnr != row.dct_vae.psnr and hot.bound.psnr != row.bound.psnr
+    assert hot.vae.psnr != row.vae.psnr and hot.bound.bpp == pytest.approx(row.bound.bpp, rel=0.5)
     with pytest.raises(ModelError, match="has no context"):
         reconstruct_context(load_model(BASELINE, CPU)[1], torch.zeros(3, 32, 32), 0.1, 0)
 
@@ -357,6 +360,8 @@ def test_figure_9_has_the_model_for_the_bound_beside_it(make_picture, tiny: Code
 def test_paper_is_for_these_models_only(pictures: Path):
     result = dctcodec("bench", "kodak", "--paper", "--data", pictures, "--model", installed.DEFAULT)
     assert_one_error(result, 2, "--paper", installed.DEFAULT)
+    result = dctcodec("bench", "kodak", "--temperature", 1, "--data", pictures, "--model", NAME)
+    assert_one_error(result, 2, "--temperature goes with --paper")
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,12 @@ def bench() -> None:
     help="JSON of an earlier run: take its rows where codec, options, versions and image are the same. Repeatable.",
 )
 @click.option("--paper", is_flag=True, help="The paper's figure 9: VAE, DCT-VAE and JPEG of equal PSNR, for a dct-vae model.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0),
+    metavar="T",
+    help="With --paper: multiplies the standard deviation of latents from the prior.  [default: the model's, 0.1]",
+)
 @click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Of our encoder.")
 @click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="Of our encoder.")
 @click.option("--published", type=PATH, metavar="DIR", help="Folder of published curves (JSON) to plot and compare.")
@@ -81,6 +87,7 @@ def kodak(
     effort: int,
     tune: str,
     report_path: Path | None,
+    temperature: float | None,
 ) -> None:
     """Rate, distortion and time on the 24 Kodak images, and BD-rates against JPEG, WebP, AVIF and JPEG XL."""
     from dctcodec.evaluate.run import run
@@ -89,6 +96,8 @@ def kodak(
         raise click.UsageError(
             "--paper measures figure 9. Remove --effort, --tune, --published, --reuse, --report and --no-baselines."
         )
+    if temperature is not None and not paper:
+        raise click.UsageError("--temperature goes with --paper. `dctcodec decode --temperature` decodes at others.")
     distinct: list[float | None] = [*sorted({quality for several in qualities for quality in several})]
     if FAMILIES[find(model).family].one_quality:
         if distinct:
@@ -111,6 +120,7 @@ def kodak(
         effort,
         tune,
         report_path,
+        temperature,
     )
 
 

@@ -94,22 +94,38 @@ class Versions:
     jpeg: Image.Image
 
 
-def run_paper(pictures: Pictures, codec: Codec, baseline: str, json_path: Path | None, plot_path: Path | None) -> None:
-    """What `dctcodec bench kodak --paper` does. Raises ModelError, ImageError, OutputError."""
+@dataclass(frozen=True)
+class Models:
+    """What is compared: the codec, the VAE without a context, the model for the bound if there is one. `temperature`: by which the
+    standard deviation of the latents that come from the prior is multiplied."""
+
+    codec: Codec
+    vae: HierarchicalVae
+    bound: PaperModel | None
+    temperature: float
+
+
+def run_paper(
+    pictures: Pictures, codec: Codec, baseline: str, temperature: float | None, json_path: Path | None, plot_path: Path | None
+) -> None:
+    """What `dctcodec bench kodak --paper` does; `temperature` is the codec's by default. Raises ModelError, ImageError,
+    OutputError."""
     from tqdm import tqdm
 
-    vae, bound = load_model(baseline, codec.device)[1].vae, _for_the_bound(codec)
+    temperature = _family(codec).temperature if temperature is None else temperature
+    models = Models(codec, load_model(baseline, codec.device)[1].vae, _for_the_bound(codec), temperature)
     rows: list[Row] = []
     shown: list[tuple[Row, Versions]] = []
     for path in tqdm(pictures.paths, unit="picture", disable=None):
-        row, versions = measure(codec, vae, bound, normalise(read_image(path)).convert("RGB"), path.name)
+        row, versions = measure(models, normalise(read_image(path)).convert("RGB"), path.name)
         rows.append(row)
         shown = [*shown, (row, versions)][:GRID_ROWS]
     click.echo(f"{pictures.description}; VAE: {baseline}, {TOP_LATENTS} top latents, KL; DCT-VAE: {codec.model.name}, file")
     click.echo("JPEG: the smallest of at least DCT-VAE's PSNR; bits / JPEG: interpolated to equal PSNR")
     click.echo(table(rows))
     if json_path:
-        facts = {"pictures": pictures.description, "model": codec.model.name, "baseline": baseline, "machine": machine.describe()}
+        facts: dict[str, Any] = {"pictures": pictures.description, "model": codec.model.name, "baseline": baseline}
+        facts |= {"temperature": temperature, "machine": machine.describe()}
         document = facts | {"means": means(rows), "images": [asdict(row) | {"ratio": row.ratio} for row in rows]}
         write_output(json_path, json.dumps(document, indent=1).encode() + b"\n")
     if plot_path:
@@ -117,19 +133,19 @@ def run_paper(pictures: Pictures, codec: Codec, baseline: str, json_path: Path |
 
 
 @torch.no_grad()
-def measure(codec: Codec, vae: HierarchicalVae, bound: PaperModel | None, picture: Image.Image, name: str) -> tuple[Row, Versions]:
+def measure(models: Models, picture: Image.Image, name: str) -> tuple[Row, Versions]:
     """All versions of an RGB image. Times are wall-clock, from pixels in memory to bytes in memory and back."""
-    pixels = picture.width * picture.height
+    codec, pixels = models.codec, picture.width * picture.height
     start = time.perf_counter()
     data = codec.encode(picture, seed=SEED)
     encoded = time.perf_counter()
-    ours = codec.decode(data)
+    ours = codec.decode(data, models.temperature)
     decoded = time.perf_counter()
     family, symbols = _family(codec), torch.from_numpy(codec.symbols(data)[1])
     coded = family.prior.code(symbols, SEED, measure=True)
     bare = _cropped(family.bare(symbols, picture.size), picture)
-    others = _of_bound(bound, picture, codec) if bound else {}
-    top, nats = _top(vae, picture, codec)
+    others = _of_bound(models.bound, picture, models) if models.bound else {}
+    top, nats = _top(picture, models)
     psnr = metrics.psnr(picture, ours)
     jpeg, jpeg_data, equal = jpeg_of_equal_psnr(picture, psnr)
     row = Row(
@@ -238,19 +254,19 @@ def _for_the_bound(codec: Codec) -> PaperModel | None:
     return load_model(name, codec.device)[1].eval() if name in {info.name for info in installed()} else None
 
 
-def _top(vae: HierarchicalVae, picture: Image.Image, codec: Codec) -> tuple[Image.Image, float]:
-    painted, nats = reconstruct_top(vae, _planes(picture, codec), TOP_LATENTS, codec.family.temperature, SEED)
+def _top(picture: Image.Image, models: Models) -> tuple[Image.Image, float]:
+    painted, nats = reconstruct_top(models.vae, _planes(picture, models), TOP_LATENTS, models.temperature, SEED)
     return _cropped(painted, picture), nats
 
 
-def _of_bound(model: PaperModel, picture: Image.Image, codec: Codec) -> dict[str, Point]:
-    painted, bare, nats = reconstruct_context(model, _planes(picture, codec), codec.family.temperature, SEED)
+def _of_bound(bound: PaperModel, picture: Image.Image, models: Models) -> dict[str, Point]:
+    painted, bare, nats = reconstruct_context(bound, _planes(picture, models), models.temperature, SEED)
     versions = {"bound": painted, "bound_bare": bare}
     return {name: _point(picture, _cropped(planes, picture), nats / np.log(2)) for name, planes in versions.items()}
 
 
-def _planes(picture: Image.Image, codec: Codec) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().to(_family(codec).device)
+def _planes(picture: Image.Image, models: Models) -> Tensor:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().to(_family(models.codec).device)
 
 
 def _cropped(planes: Tensor, picture: Image.Image) -> Image.Image:

@@ -45,6 +45,7 @@ def run(
     effort: int,
     tune: str,
     report_path: Path | None = None,
+    temperature: float | None = None,
 ) -> None:
     """What `dctcodec bench kodak` does; the arguments are its options.
 
@@ -61,7 +62,8 @@ def run(
     if paper:
         from dctcodec.evaluate.figure9 import run_paper
 
-        run_paper(pictures, Codec(model, device), f"vae-{model.removeprefix('dct-vae-')}", json_path, plot_path)
+        baseline = f"vae-{model.removeprefix('dct-vae-')}"
+        run_paper(pictures, Codec(model, device), baseline, temperature, json_path, plot_path)
         return
     codec = Codec(model, device)
     codec.check(effort, tune)
