@@ -7,6 +7,8 @@ from dctcodec.train.recipe import read
 FIGURE_9 = ("kodim01.png", "kodim13.png", "kodim23.png")
 """Images that have a row of their own: hard, hardest and easy. The JSON file has all."""
 MAIN = "kodak-dct-vae-cifar10"
+BARE = "figure-9"
+"""The same with what the context shows without the VAE."""
 LIKELIHOODS = {
     "dct-vae-mnist": "76.62 nats",
     "vae-mnist": "",
@@ -17,8 +19,8 @@ LIKELIHOODS = {
     "vae-omniglot": "",
 }
 """Models with a row in the table of likelihoods, and the paper's figure, of networks trained for 600 and 8,000 epochs."""
-ATTACKED = ("mnist", "omniglot", "cifar10")
-"""Data sets of figure 10, in the paper's order."""
+ATTACKED = ("mnist", "omniglot", "cifar10", "cifar10-0.02")
+"""Measurements of figure 10: data sets in the paper's order, and a radius where it is not 0.1."""
 TABLE_5 = ("dct-vae-cifar10-bound", "dct-vae-cifar10", "vae-cifar10")
 
 
@@ -38,7 +40,30 @@ def _figure_9() -> str:
     ]
     lines += [_figure_9_row(name, rows[name]) for name in FIGURE_9] + [_figure_9_row("mean of all", kodak["means"])]
     lines += [_figure_9_row(f"mean of all, {other['model']}", other["means"]) for other in _other_models()]
-    return "\n".join([*lines, f"\n{_coder(kodak['means'])}"])
+    return "\n".join([*lines, f"\n{_coder(kodak['means'])}"]) + _bare()
+
+
+def _bare() -> str:
+    """What the VAE adds to the context that it paints, for the model of the codec and the one trained for the bound."""
+    if not (RESULTS / "paper" / f"{BARE}.json").exists():
+        return ""
+    measured = load(f"paper/{BARE}")
+    lines = [
+        f"\n\n**Figure 9, the bare context**: the inverse DCT alone, without the VAE, beside the image of the DCT-VAE, temperature "
+        f"{measured['temperature']}. PSNR in dB / MS-SSIM, and bits per pixel: of files, and by −L_vlb of the model for the bound, "
+        "which has no files.\n",
+        f"| image | `dct-vae-cifar10`: bare | DCT-VAE | bpp | `dct-vae-cifar10-bound`: bare | DCT-VAE | bpp |\n|{'---|' * 7}",
+    ]
+    rows = {row["image"]: row for row in measured["images"]} | {"mean": measured["means"]}
+    for name, row in rows.items():
+        cells = [_quality(row[key]) for key in ("bare", "dct_vae", "bound_bare", "bound")]
+        rates = [f"{row[key]['bpp']:.3f}" for key in ("dct_vae", "bound")]
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} | {rates[0]} | {cells[2]} | {cells[3]} | {rates[1]} |")
+    return "\n".join(lines)
+
+
+def _quality(point: dict) -> str:
+    return f"{point['psnr']:.2f} / {point['ms_ssim']:.3f}"
 
 
 def _other_models() -> list[dict]:
@@ -127,11 +152,11 @@ def _figure_10() -> str:
     lines = [
         "**Figure 10**: MS-SSIM of the reconstructions of an image and of its attacked image, against the number of latent layers "
         "under attack. In brackets: with draws of the latents that are independent, and what they give without an attack.\n",
-        "| data, attacks | layers | VAE | DCT-VAE |\n|---|---|---|---|",
+        "| data, radius, attacks | layers | VAE | DCT-VAE |\n|---|---|---|---|",
     ]
     for document in measured:
         models = [{row["layers"]: row for row in model["rows"]} for model in document["models"]]
-        attacks = f"{document['data']}, {document['images']} images × {document['starts']}"
+        attacks = f"{document['data']}, {document['radius']}, {document['images']} images × {document['starts']}"
         common = sorted(set.intersection(*map(set, models)))
         lines += [f"| {attacks} | {layers} | {' | '.join(_attack(model[layers]) for model in models)} |" for layers in common]
     return "\n".join(lines)

@@ -101,12 +101,12 @@ def table(results: Sequence[tuple[str, Sequence[tuple[Row, Example]]]]) -> str:
     """A line for each model and number of layers."""
     width = max(len(name) for name, _ in results) + 2
     columns = ("attacked", "noise", "attacked apart", "no attack apart", "KL nats", "KL noise")
-    lines = [f"{'model':{width}}{'layers':>6}" + "".join(f"{column:>18}" for column in columns)]
+    lines = [f"{'model':{width}}{'layers':>6}" + "".join(f"{column:>20}" for column in columns)]
     for name, rows in results:
         for row, _ in rows:
             similar = (row.attacked, row.noise, row.attacked_apart, row.unattacked_apart)
             cells = [_cell(value, 3) for value in similar] + [_cell(value, 1) for value in (row.divergence, row.noise_divergence)]
-            lines.append(f"{name:{width}}{row.layers:>6}" + "".join(f"{cell:>18}" for cell in cells))
+            lines.append(f"{name:{width}}{row.layers:>6}" + "".join(f"{cell:>20}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -126,7 +126,7 @@ def plot(documents: Sequence[dict[str, Any]]) -> bytes:
                     label, colour = model["model"] + what, f"C{number}"
                     axes.errorbar(layers, means, errors, fmt=style, ms=4, capsize=2, color=colour, label=label)
             axes.set(xlabel="latent layers under attack", ylabel="MS-SSIM", ylim=(0, 1.03))
-            axes.set_title(f"{document['data']}, {title}")
+            axes.set_title(f"{document['data']}, radius {document['radius']}, {title}", fontsize=11)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.grid(alpha=0.3)
             axes.legend(fontsize="small")
@@ -152,7 +152,7 @@ def examples(results: Sequence[tuple[str, Sequence[tuple[Row, Example]]]]) -> by
 
 def _strip(images: Tensor) -> np.ndarray:
     """Images (n, channels, side, side) side by side, (side, n * side) or (side, n * side, 3)."""
-    row = torch.cat(list(images.cpu()), 2).numpy()
+    row = torch.cat(list(images.clamp(0, 1).cpu()), 2).numpy()
     return row[0] if len(row) == 1 else row.transpose(1, 2, 0)
 
 
