@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
+from dctcodec import threads
 from dctcodec.arrays import Place
 from dctcodec.errors import ModelError
 
@@ -85,6 +86,9 @@ def as_a_guest() -> Iterator[None]:
             import torch
 
             _survive_fork()
+            if (number := threads.chosen()) and number != (before := torch.get_num_threads()):  # it was imported since
+                torch.set_num_threads(number)
+                stack.callback(torch.set_num_threads, before)
             for kind in ("cpu", "cuda"):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         yield

@@ -22,6 +22,11 @@ def count() -> int:
     return wanted if wanted > 0 else processors()
 
 
+def chosen() -> int | None:
+    """The number that `choose` was told."""
+    return _chosen
+
+
 def choose(number: int | None) -> None:
     """Compute with so many threads from now on; None for the default."""
     global _chosen

@@ -111,8 +111,7 @@ class ExactForecast:
 
     def _block(self, run: Operations, number: int, stream: Any, bias: Any) -> Any:
         first, second = self._blocks[number]
-        hidden = run.convolved(first, run.activation(stream, bias[number]))
-        return run.clamp(stream + run.convolved(second, run.activation(hidden, 0.0)), STREAM_LIMIT)
+        return run.clamp(stream + run.convolved(second, run.hidden(first, stream, bias[number])), STREAM_LIMIT)
 
     def _picture(self, known: Array, kinds: Array | None) -> Array:
         """The inverse DCT of the symbols of the first channels (n, h, w), in 1/16 of IMAGE_GAIN steps: (3, 32 h, 32 w). `kinds`: of

@@ -102,8 +102,7 @@ class ExactPrior:
     def _network(self, run: Operations, stream: Any, bias: Any) -> tuple[Any]:
         """From the stream after the input to the activations before the head, (width, h, w) both."""
         for number, (first, second) in enumerate(zip(self._first, self._second, strict=True)):
-            hidden = run.convolved(first, run.activation(stream, bias[number]))
-            stream = run.clamp(stream + run.convolved(second, run.activation(hidden, 0.0)), STREAM_LIMIT)
+            stream = run.clamp(stream + run.convolved(second, run.hidden(first, stream, bias[number])), STREAM_LIMIT)
         return (run.activation(stream, bias[self.blocks]),)
 
     def _received(self, symbols: np.ndarray, reveal: int, partition: np.ndarray | None) -> Array:

@@ -14,8 +14,9 @@ import numpy as np
 
 from dctcodec.arrays import Array, Place, cast, library, permuted, placed, zeros_like
 from dctcodec.errors import ModelError
+from dctcodec.exact import integer
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, EXACT_LIMIT, STREAM_BITS
-from dctcodec.exact.graph import Attribute, Graph, Size, Value
+from dctcodec.exact.graph import FLOAT, Attribute, Graph, Size, Value
 from dctcodec.exact.session import Session
 
 _STEP = 2 ** (STREAM_BITS - ACTIVATION_BITS)
@@ -46,6 +47,9 @@ class Operations(Protocol):
 
     def activation(self, stream: Any, bias: Any) -> Any:
         """ReLU of a stream in 1/256 with a bias (channels, 1, 1), in 1/16, limited to 127."""
+
+    def hidden(self, layer: "Layer", stream: Any, bias: Any) -> Any:
+        """`activation` of a 3x3 layer of the `activation` of a stream with a bias."""
 
     def clamp(self, planes: Any, limit: int) -> Any:
         """Limited to +- `limit`."""
@@ -133,9 +137,12 @@ class Eager:
         squares = permuted(planes.reshape(-1, side, side, height, width), 0, 3, 1, 4, 2)
         return squares.reshape(-1, height * side, width * side)
 
-    def activation(self, stream: Array, bias: Array) -> Array:
+    def activation(self, stream: Array, bias: Array | float) -> Array:
         scaled = library(stream).floor((stream + (bias + _STEP // 2)) / _STEP)
         return scaled.clip(0, ACTIVATION_MAX)
+
+    def hidden(self, layer: Layer, stream: Array, bias: Array) -> Array:
+        return self.activation(self.convolved(layer, self.activation(stream, bias)), 0.0)
 
     def clamp(self, planes: Array, limit: int) -> Array:
         return planes.clip(-limit, limit)
@@ -178,9 +185,16 @@ class Traced:
     def spread(self, planes: Value, side: int) -> Value:
         return self.graph.node("DepthToSpace", planes, blocksize=side, mode="CRD")
 
-    def activation(self, stream: Value, bias: Value) -> Value:
+    def activation(self, stream: Value, bias: Value | float) -> Value:
         scaled = (stream + (bias + _STEP / 2)) * (1 / _STEP)
         return self.graph.node("Clip", self.graph.node("Floor", scaled), 0.0, float(ACTIVATION_MAX))
+
+    def hidden(self, layer: Layer, stream: Value, bias: Value) -> Value:
+        integers = _as_bytes(layer) if integer.is_exact() else None
+        if integers is None:
+            return self.activation(self.convolved(layer, self.activation(stream, bias)), 0.0)
+        bytes_ = integer.activation(stream + (bias + _STEP / 2), int(math.log2(_STEP)))
+        return self.graph.node("Cast", integer.convolution(bytes_, *integers), to=FLOAT)
 
     def clamp(self, planes: Value, limit: int) -> Value:
         return self.graph.node("Clip", planes, float(-limit), float(limit))
@@ -197,3 +211,15 @@ class Traced:
         scale = layer.scale[:, 0]
         sums = self.graph.node("Conv", planes, weight * scale[:, None, None, None], layer.offset[:, 0] * scale, **where)
         return self.graph.node("Floor", sums)
+
+
+def _as_bytes(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Weights, offsets and shifts of `integer.convolution` that make activations of a 3x3 layer's sums; None where they leave its
+    range."""
+    shift = np.rint(-np.log2(layer.scale[:, 0])).astype(np.int64)
+    if shift.min() < integer.LEAST_SHIFT - int(math.log2(_STEP)) + 1:
+        return None
+    offset = layer.offset[:, 0].astype(np.int64) + np.exp2(shift + math.log2(_STEP) - 1).astype(np.int64)
+    weight = layer.weight.reshape(len(layer.weight), 3, 3, -1).transpose(0, 3, 1, 2)
+    values = weight.astype(np.int8), offset, shift + int(math.log2(_STEP))
+    return values if integer.is_in_range(*values) else None
