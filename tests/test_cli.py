@@ -403,7 +403,9 @@ def test_an_interrupt_of_many_is_exit_130_and_leaves_whole_files(tmp_path):
     inputs = [str(path) for path in tmp_path.glob("*.png")]
     command = [*COMMAND, "encode", *inputs, "-o", str(tmp_path / "out")]
     environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # where a shell has the tests ignore it, a child would too
     process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True, env=environment)
+    signal.signal(signal.SIGINT, before)
     while not list((tmp_path / "out").glob("*.dct")) and process.poll() is None:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
