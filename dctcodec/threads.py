@@ -50,8 +50,10 @@ def limited(number: int) -> Iterator[None]:
 
 
 def wait_asleep(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Have OpenMP's threads, which are torch's, sleep while one waits for another, unless the caller says how they wait. By default
-    they spin: beside other work they take the processor from the thread that they wait for. It works before torch is imported."""
+    """Have OpenMP's threads, which are torch's, sleep while one waits for another, and give OpenBLAS, which is NumPy's, one thread,
+    unless the caller says otherwise. By default both spin: beside other work they take the processor from the thread that they wait
+    for. OpenBLAS cannot sleep soon enough, and its products here are small. It works before torch and NumPy are imported."""
+    environment.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not any(name in environment for name in WAITING):
         environment.update(OMP_WAIT_POLICY="passive", KMP_BLOCKTIME="0")
 
