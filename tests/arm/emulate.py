@@ -58,11 +58,11 @@ def measure(machine: str, work: Path, names: list[str], expected: dict[str, str]
     for facts in lines(machine, MACHINES[machine](work), work, names):
         if "name" in facts:
             name = facts.pop("name")
-            record["results"][name] = facts | {"equal": facts["sha256"] == expected[name]}
+            record["results"][name] = facts | {"equal": facts["sha256"] == expected[name], "commit": _commit()}
             if (work / machine / f"{name}.npy").exists():
                 record["results"][name]["largest level difference"] = _levels(work, machine, name)
         else:
-            record.update(facts, commit=_commit(), date=time.strftime("%Y-%m-%d"), results=record.get("results", {}))
+            record.update(facts, date=time.strftime("%Y-%m-%d"), results=record.get("results", {}))
         yield
 
 
