@@ -14,6 +14,7 @@ PACKAGES = (
     "torch",
     "pillow",
     "constriction",
+    "onnxruntime",
     "numpy",
     "pytorch-msssim",
     "bjontegaard",
