@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-WIDTH, HEIGHT = 3264, 2448
+WIDTH, HEIGHT = 2592, 1944
 SCRIPT = f"""
 import re, resource, sys
 import numpy as np
