@@ -146,6 +146,10 @@ def all_runs(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
 
 def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """Figures with those of the sets that were measured anew."""
+    for images in old["sets"].values():
+        images.setdefault("machine", old["machine"])
+    for images in new["sets"].values():
+        images["machine"] = new["machine"]
     kept = [run for run in old["runs"] if run["set"] not in new["sets"]]
     runs = sorted(kept + new["runs"], key=lambda run: RUNS.index((run["set"], run["command"], run["engine"], run["workers"])))
     return old | new | {"sets": old["sets"] | new["sets"], "runs": runs}
@@ -165,11 +169,13 @@ def page(figures: dict[str, Any]) -> str:
         cells = [f"{run['images']} of {width}×{height}", run["command"], run["engine"], run["workers"], f"{rate:.2f}"]
         cells += [f"{rate * megabytes:.2f}", f"{run['cpu_seconds'] / run['images']:.2f}", f"{run['peak_mib']} MiB"]
         lines.append("| " + " | ".join(map(str, [*cells, f"{run['load'][0]:.0f}"])) + " |")
-    place = figures["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in place["versions"].items())
+    places: dict[str, list[str]] = {}
+    for images in figures["sets"].values():
+        places.setdefault(described(images["machine"]), []).append("×".join(map(str, images["size"])))
     again = figures["again"]
+    machines = " ".join(f"Images of {' and '.join(dict.fromkeys(sizes))}: {place}." for place, sizes in places.items())
     notes = (
-        f"{place['cpu']}, {place['cores']} cores, Python {place['python']}; {versions}. "
+        f"{machines} "
         "Each run is a call of its own, so the time to start and to load the model is in it. Megabytes are those of the PNG files. "
         "Peak memory is that of the largest process. Load is the load average of the machine when the run began; "
         "that of an idle machine is 0."
@@ -182,6 +188,12 @@ def page(figures: dict[str, Any]) -> str:
         f"A second call on the {again['skipped']} small files finds all of them done in {again['cpu_seconds']:.1f} s of CPU.",
     ]
     return "\n".join(lines) + f"\n\n{notes}\n\n" + "\n".join(f"* {fact}" for fact in facts + derived(figures["runs"])) + "\n"
+
+
+def described(place: dict[str, Any]) -> str:
+    """A machine and its versions."""
+    versions = ", ".join(f"{name} {version}" for name, version in place["versions"].items())
+    return f"{place['cpu']}, {place['cores']} cores, Python {place['python']}; {versions}"
 
 
 def plan(figures: dict[str, Any]) -> str:
