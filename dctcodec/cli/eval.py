@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from dctcodec.cli.options import SEED
+from dctcodec.cli.options import SEED, with_options
 
 if TYPE_CHECKING:
     from dctcodec.vae.config import Config
@@ -18,21 +18,14 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def _shared(images: int) -> Callable[[Command], Command]:
     """The options of all commands; `images`: the default number of test images."""
-    options = [
+    return with_options(
         click.option("--data", type=PATH, required=True, metavar="DIR", help="Folder with the data set's files."),
         click.option("--images", type=click.IntRange(min=2), default=images, show_default=True, help="Number of test images."),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads."),
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute."),
         click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the latents."),
         click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write the figures to this file."),
-    ]
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
+    )
 
 
 RUNS = click.option(
