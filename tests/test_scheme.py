@@ -111,7 +111,7 @@ def test_threads_make_no_difference_to_the_bytes(tiny: Codec, make_picture, thre
 
 def test_the_code_length_is_near_the_files_size(tiny: Codec, make_picture):
     data = tiny.encode(make_picture(320, 320))
-    coded = tiny.family.prior.code(torch.from_numpy(tiny.symbols(data)[1]), 0, measure=True)
+    coded = tiny.family.prior.code(tiny.symbols(data)[1], 0, measure=True)
     assert tiny.code_length(data) == coded.bound_bits
     assert 8 * len(data) == pytest.approx(coded.bound_bits, rel=0.12)
 

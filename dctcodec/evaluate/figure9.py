@@ -141,9 +141,9 @@ def measure(models: Models, picture: Image.Image, name: str) -> tuple[Row, Versi
     encoded = time.perf_counter()
     ours = codec.decode(data, models.temperature)
     decoded = time.perf_counter()
-    family, symbols = _family(codec), torch.from_numpy(codec.symbols(data)[1])
+    family, symbols = _family(codec), codec.symbols(data)[1]
     coded = family.prior.code(symbols, SEED, measure=True)
-    bare = _cropped(family.bare(symbols, picture.size), picture)
+    bare = _cropped(family.bare(torch.from_numpy(symbols), picture.size), picture)
     others = _of_bound(models.bound, picture, models) if models.bound else {}
     top, nats = _top(picture, models)
     psnr = metrics.psnr(picture, ours)

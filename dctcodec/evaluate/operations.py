@@ -31,12 +31,7 @@ def count(model: str) -> dict[str, float]:
 
 
 def _multiply_adds(work: Callable[[], object]) -> float:
-    work()  # what is done once only, such as trying int8 products, does not count
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten._int_mm: _product}) as counter:
+    work()  # what is done once only does not count
+    with FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops() / 2
-
-
-def _product(left: tuple[int, int], right: tuple[int, int], **_: object) -> int:
-    """Operations of a product of int8 matrices, from their shapes; the counter does not know it."""
-    return 2 * left[0] * left[1] * right[1]

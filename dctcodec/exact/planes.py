@@ -31,13 +31,20 @@ def prove_bound(weight: np.ndarray, offset: np.ndarray) -> None:
 
 
 class Operations(Protocol):
-    """What networks are made of. Planes are arrays (channels, height, width), or values of a graph."""
+    """What networks are made of. Planes are arrays (channels, height, width), or values of a graph. Planes of several images,
+    (channels, images, height, width), take all of it but `celled`, `spread` and `pooled`."""
 
     def layer(self, layer: "Layer", planes: Any) -> Any:
         """A 1x1 layer."""
 
     def convolved(self, layer: "Layer", planes: Any) -> Any:
         """A 3x3 layer, zeros outside."""
+
+    def strided(self, layer: "Layer", planes: Any) -> Any:
+        """A 3x3 layer at every second position in both directions, from the first, zeros outside."""
+
+    def doubled(self, planes: Any, side: int) -> Any:
+        """Every position twice in both directions, cut to `side` x `side`."""
 
     def celled(self, layer: "Layer", planes: Any, side: int) -> Any:
         """A layer of cells of `side` x `side`, whose terms are ordered by (plane, row, column)."""
@@ -74,10 +81,12 @@ class Arithmetic:
         """An array at its place, of its dtype."""
         return cast(placed(values, self.place) if isinstance(values, np.ndarray) else values, self.dtype)
 
-    def program(self, network: Network, shapes: Mapping[str, tuple[Size, ...]]) -> Callable[..., tuple[Array, ...]]:
-        """A network as a function of arrays of these shapes."""
+    def program(
+        self, network: Network, shapes: Mapping[str, tuple[Size, ...]], images: bool = False
+    ) -> Callable[..., tuple[Array, ...]]:
+        """A network as a function of arrays of these shapes. `images`: of arrays (channels, images, height, width), all of them."""
         if self.kind == "graph":
-            return Traced.program(network, shapes)
+            return Traced.program(network, shapes, images)
         return lambda **arrays: network(Eager(), **arrays)
 
 
@@ -121,11 +130,14 @@ class Eager:
         return layer(planes)
 
     def convolved(self, layer: Layer, planes: Array) -> Array:
-        count, height, width = planes.shape
-        padded = zeros_like(planes, (count, height + 2, width + 2))
-        padded[:, 1:-1, 1:-1] = planes
-        patches = [padded[:, row : row + height, column : column + width] for row in range(3) for column in range(3)]
-        return layer(library(planes).concatenate(patches))
+        return layer(library(planes).concatenate(_neighbours(planes, 1)))
+
+    def strided(self, layer: Layer, planes: Array) -> Array:
+        return layer(library(planes).concatenate(_neighbours(planes, 2)))
+
+    def doubled(self, planes: Array, side: int) -> Array:
+        positions = np.arange(side) // 2
+        return planes[..., positions, :][..., positions]
 
     def celled(self, layer: Layer, planes: Array, side: int) -> Array:
         count, height, width = planes.shape
@@ -153,22 +165,38 @@ class Eager:
         return library(planes).floor(sums * (gain / side**2) + 0.5).clip(0, ACTIVATION_MAX)
 
 
+def _neighbours(planes: Array, stride: int) -> list[Array]:
+    """Planes (..., height, width) as each of the nine neighbours of a position sees them, zeros outside; or of every `stride`-th
+    position."""
+    *others, height, width = planes.shape
+    padded = zeros_like(planes, (*others, height + 2, width + 2))
+    padded[..., 1:-1, 1:-1] = planes
+    starts = [(row, column) for row in range(3) for column in range(3)]
+    return [padded[..., row : row + height : stride, column : column + width : stride] for row, column in starts]
+
+
 class Traced:
-    """`Operations` that write a graph. Its values are (1, channels, height, width)."""
+    """`Operations` that write a graph. Its values are (images, channels, height, width), of one image where planes are of one."""
 
     def __init__(self, graph: Graph):
         self.graph = graph
 
     @classmethod
-    def program(cls, network: Network, shapes: Mapping[str, tuple[Size, ...]]) -> Callable[..., tuple[np.ndarray, ...]]:
+    def program(
+        cls, network: Network, shapes: Mapping[str, tuple[Size, ...]], images: bool = False
+    ) -> Callable[..., tuple[np.ndarray, ...]]:
         graph = Graph()
-        values = {name: graph.input(name, "float32", 1, *shape) for name, shape in shapes.items()}
+        values = {
+            name: graph.input(name, "float32", *((shape[1], shape[0], *shape[2:]) if images else (1, *shape)))
+            for name, shape in shapes.items()
+        }
         for number, value in enumerate(network(cls(graph), **values)):
-            graph.output(value, f"output{number}", "float32", 1, *(f"{number}{axis}" for axis in "chw"))
+            graph.output(value, f"output{number}", "float32", *(f"{number}{axis}" for axis in "nchw"))
         session = Session(graph.model())
 
         def run(**arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-            return tuple(output[0] for output in session.run({name: array[None] for name, array in arrays.items()}))
+            outputs = session.run({name: array.swapaxes(0, 1) if images else array[None] for name, array in arrays.items()})
+            return tuple(output.swapaxes(0, 1) if images else output[0] for output in outputs)
 
         return run
 
@@ -176,8 +204,14 @@ class Traced:
         return self._convolution(layer, planes, 1)
 
     def convolved(self, layer: Layer, planes: Value) -> Value:
-        weight = layer.weight.reshape(len(layer.weight), 3, 3, -1).transpose(0, 3, 1, 2)
-        return self._rounded(layer, weight, planes, pads=(1, 1, 1, 1))
+        return self._rounded(layer, _kernel(layer), planes, pads=(1, 1, 1, 1))
+
+    def strided(self, layer: Layer, planes: Value) -> Value:
+        return self._rounded(layer, _kernel(layer), planes, pads=(1, 1, 1, 1), strides=(2, 2))
+
+    def doubled(self, planes: Value, side: int) -> Value:
+        positions = np.arange(side) // 2
+        return self.graph.node("Gather", self.graph.node("Gather", planes, positions, axis=2), positions, axis=3)
 
     def celled(self, layer: Layer, planes: Value, side: int) -> Value:
         return self._convolution(layer, planes, side)
@@ -213,6 +247,11 @@ class Traced:
         return self.graph.node("Floor", sums)
 
 
+def _kernel(layer: Layer) -> np.ndarray:
+    """The weights of a 3x3 layer, (outputs, inputs, 3, 3)."""
+    return layer.weight.reshape(len(layer.weight), 3, 3, -1).transpose(0, 3, 1, 2)
+
+
 def _as_bytes(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Weights, offsets and shifts of `integer.convolution` that make activations of a 3x3 layer's sums; None where they leave its
     range."""
@@ -220,6 +259,5 @@ def _as_bytes(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     if shift.min() < integer.LEAST_SHIFT - int(math.log2(_STEP)) + 1:
         return None
     offset = layer.offset[:, 0].astype(np.int64) + np.exp2(shift + math.log2(_STEP) - 1).astype(np.int64)
-    weight = layer.weight.reshape(len(layer.weight), 3, 3, -1).transpose(0, 3, 1, 2)
-    values = weight.astype(np.int8), offset, shift + int(math.log2(_STEP))
+    values = _kernel(layer).astype(np.int8), offset, shift + int(math.log2(_STEP))
     return values if integer.is_in_range(*values) else None

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from dctcodec import rans
 from dctcodec.errors import FormatError, ModelError
@@ -74,56 +72,56 @@ class BitsBackPrior:
             raise ModelError("the model's coding tables do not fit its network: it is damaged")
         network.prove_forward([int(tables.reach[scale]) for scale in self._forward_scales])
 
-    def encode(self, symbols: Tensor, seed: int, tick: Tick = no_tick) -> bytes:
+    def encode(self, symbols: np.ndarray, seed: int, tick: Tick = no_tick) -> bytes:
         """Code symbols; `seed`, below 2^64, makes the word under the stack."""
         return self.code(symbols, seed, tick).payload
 
-    def vlb_bits(self, symbols: Tensor, seed: int) -> float:
+    def vlb_bits(self, symbols: np.ndarray, seed: int) -> float:
         """-L_vlb in bits of the noise that `encode` draws: the cost of coding, without the plain tiles and the coder's overhead."""
         return self.code(symbols, seed, measure=True).bound_bits
 
-    def code(self, symbols: Tensor, seed: int, tick: Tick = no_tick, measure: bool = False) -> Coded:
+    def code(self, symbols: np.ndarray, seed: int, tick: Tick = no_tick, measure: bool = False) -> Coded:
         """`encode` with an account of the bits; with `measure`, of the bound too."""
-        flat = symbols.flatten(1)[torch.from_numpy(tile_order(len(symbols)))]
+        flat = symbols.reshape(len(symbols), self.network.coefficients)[tile_order(len(symbols))]
         return _Encoder(self, flat, seed, tick, measure).run()
 
-    def decode(self, data: bytes, tiles: int, seed: int, tick: Tick = no_tick) -> Tensor:
-        """Symbols int32 (tiles, channels, size, size) on the CPU. Raises FormatError for bytes that `encode` did not make."""
+    def decode(self, data: bytes, tiles: int, seed: int, tick: Tick = no_tick) -> np.ndarray:
+        """Symbols int32 (tiles, channels, size, size). Raises FormatError for bytes that `encode` did not make."""
         stack = _stack_of(data)
         growth, plain = (int(stack.decode(model, 1)[0]) for model in (_GROWTH_MODEL, _PLAIN_MODEL))
         if growth < LEAST_GROWTH or plain > tiles:
             raise FormatError("the coded contexts are in groups that no encoder writes: the file is damaged")
-        flat = torch.empty(tiles, self.network.coefficients, dtype=torch.int32)
+        flat = np.empty((tiles, self.network.coefficients), np.int32)
         stop = tiles
         for size in reversed(group_sizes(tiles, plain, growth)):
             flat[stop - size : stop] = self._decode_group(stack, size)
             stop -= size
             tick(size / tiles)
         if plain:
-            flat[:plain] = torch.from_numpy(self.tables.pop_plain(stack, plain))
+            flat[:plain] = self.tables.pop_plain(stack, plain)
             tick(plain / tiles)
         if not np.array_equal(stack.get_compressed(), words_of_seed(seed, 1)):
             raise FormatError("the coded contexts do not end as they began: the file is damaged or was made by another model")
-        result = torch.empty_like(flat)
-        result[torch.from_numpy(tile_order(tiles))] = flat
+        result = np.empty_like(flat)
+        result[tile_order(tiles)] = flat
         return result.reshape(tiles, self.network.channels, self.network.size, self.network.size)
 
-    def _decode_group(self, stack: Stack, size: int) -> Tensor:
+    def _decode_group(self, stack: Stack, size: int) -> np.ndarray:
         """Take a group's symbols (size, coefficients) off the stack and put its noise back."""
         shape = (size, self.network.coefficients)
         y = self.tables.pop(stack, *self._last(shape)).reshape(shape)
         for t in range(self.network.steps, 0, -1):
-            mean, scale = _flat(*self.network.reverse(torch.from_numpy(y), t))
+            mean, scale = (values.ravel() for values in self.network.reverse(y, t))
             take = self.tables.pop if t > 1 else self.tables.pop_bins
             before = take(stack, mean, scale).reshape(shape)
             mean = self.forward_mean(before, t)
             self.tables.push_noise(stack, y.ravel(), mean, self._forward_scales[t - 1])
             y = before
-        return torch.from_numpy(y.astype(np.int32))
+        return y.astype(np.int32)
 
     def forward_mean(self, before: np.ndarray, t: int) -> np.ndarray:
         """Means (n,) of q(y_t | y_{t-1}), in 1/64 cell, of y_{t-1} = `before`, n values in any shape."""
-        return self.network.forward_mean(torch.from_numpy(before), t).numpy().ravel()
+        return self.network.forward_mean(before, t).ravel()
 
     def _last(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Means and scale indices of p(y_T)."""
@@ -134,7 +132,7 @@ class BitsBackPrior:
 class _Encoder:
     """One run of `BitsBackPrior.code`. It tries group sizes, and smaller ones where the stack runs dry."""
 
-    def __init__(self, prior: BitsBackPrior, flat: Tensor, seed: int, tick: Tick, measure: bool):
+    def __init__(self, prior: BitsBackPrior, flat: np.ndarray, seed: int, tick: Tick, measure: bool):
         self.prior, self.flat, self.seed, self.tick, self.measure = prior, flat, seed, tick, measure
         self.growth, self.plain = FIRST_GROWTH, min(FIRST_PLAIN, len(flat))
         self.reached = 0
@@ -160,7 +158,7 @@ class _Encoder:
         self.sizes, self.states = sizes, self.states[: common + 1]
         if not self.states:
             stack = Stack(words_of_seed(self.seed, 1))
-            self.prior.tables.push_plain(stack, self.flat[: self.plain].numpy())
+            self.prior.tables.push_plain(stack, self.flat[: self.plain])
             self.states.append((stack, 0.0))
             self._progress(self.plain)
         group = len(self.states) - 1
@@ -193,16 +191,16 @@ class _Encoder:
             self.plain = min(self.plain + 1 + self.plain // 4, len(self.flat))
             self.states = []
 
-    def _group(self, stack: Stack, symbols: Tensor, number: int) -> float:
+    def _group(self, stack: Stack, symbols: np.ndarray, number: int) -> float:
         """Code a group's symbols (n, coefficients) onto the stack; returns its -L_vlb in bits where `measure` is set."""
         prior, tables = self.prior, self.prior.tables
-        before, bound = symbols.numpy().astype(np.int64), 0.0
+        before, bound = symbols.astype(np.int64), 0.0
         for t in range(1, prior.network.steps + 1):
             forward_mean, forward_scale = prior.forward_mean(before, t), prior._forward_scales[t - 1]
             y = tables.pop_noise(stack, forward_mean, forward_scale).reshape(before.shape)
             if stack.num_valid_bits() < RESERVE:
                 raise _RunDry(number)
-            mean, scale = _flat(*prior.network.reverse(torch.from_numpy(y), t))
+            mean, scale = (values.ravel() for values in prior.network.reverse(y, t))
             put, bits = (tables.push, tables.bits) if t > 1 else (tables.push_bins, tables.bin_bits)
             put(stack, before.ravel(), mean, scale)
             if self.measure:
@@ -242,7 +240,3 @@ def _stack_of(data: bytes) -> Stack:
         return Stack(np.frombuffer(data, "<u4").astype(np.uint32))
     except ValueError as error:
         raise FormatError("the coded contexts end in a zero word: the file is damaged") from error
-
-
-def _flat(*values: Tensor) -> tuple[np.ndarray, ...]:
-    return tuple(value.cpu().numpy().ravel() for value in values)

@@ -8,7 +8,7 @@ from torch import Tensor
 from dctcodec.errors import ExportError, ModelError
 from dctcodec.exact.export import layer_tensors
 from dctcodec.exact.fixed_point import STREAM_BITS
-from dctcodec.exact.layers import Arithmetic
+from dctcodec.exact.planes import Arithmetic
 from dctcodec.vae.diffusion import BIN_LOG_MIN, FEATURE_BITS, GRID_LOG_MIN, SCALE_STEPS, SCALES, ContextPrior, Schedule
 from dctcodec.vae.exact_diffusion import PHASE_BITS, TABLE_SHIFT, ExactDiffusion
 from dctcodec.vae.tables import INVERSE_SHIFT
@@ -36,7 +36,7 @@ def to_integers(prior: ContextPrior) -> dict[str, Tensor]:
     tensors |= _network(prior.network) | _reverse(prior) | _forward(prior.schedule) | _normal()
     tensors["plain"] = _whole(prior.frequency.flatten(0, 2).double() * 2**PLAIN_BITS, torch.int32) + 1
     try:
-        network = ExactDiffusion(tensors, Arithmetic("float64", torch.device("cpu")))
+        network = ExactDiffusion({name: values.numpy() for name, values in tensors.items()}, Arithmetic("float64"))
         network.prove_forward(tensors["reach"][tensors["forward_scale"]].tolist())
     except ModelError as error:
         raise ExportError(f"the diffusion prior has no exact form: {error}") from error

@@ -4,12 +4,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.numpy import load_file
 from torch import Tensor
 
 from dctcodec.arrays import Place
 from dctcodec.errors import ModelError
-from dctcodec.exact.layers import arithmetic_for
+from dctcodec.exact.planes import arithmetic_for
 from dctcodec.family import PRIOR, TUNES, Family, Parameters
 from dctcodec.installed import ModelInfo
 from dctcodec.progress import Tick
@@ -44,7 +44,7 @@ class DctVae(Family):
         network = config.shape.network
         if (network.channels, network.side) != (3, TILE):
             raise ModelError(f"the model {info.name} is of {network.side}x{network.side} images, not of {TILE}x{TILE} in colour")
-        self.prior = _prior(info, device)
+        self.prior = _prior(info, place)
         self.most_effort = len(ROUNDS) - 1 if self.context.choice else 0
 
     def step16(self, quality: float | None) -> int:
@@ -66,15 +66,15 @@ class DctVae(Family):
         return TileOptimiser(self.model, tiles).optimise(symbols, rounds, lambda part: tick(part * share))
 
     def encode(self, symbols: np.ndarray, parameters: Parameters, tick: Tick) -> bytes:
-        return self.prior.encode(torch.from_numpy(symbols), parameters.seed, tick)
+        return self.prior.encode(symbols, parameters.seed, tick)
 
     def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> np.ndarray:
         width, height = map(tiles_across, size)
-        return self.prior.decode(payload, height * width, parameters.seed, tick).numpy()
+        return self.prior.decode(payload, height * width, parameters.seed, tick)
 
     def code_length(self, symbols: np.ndarray, parameters: Parameters) -> float:
         """-L_vlb in bits of the noise that the encoder drew."""
-        return self.prior.vlb_bits(torch.from_numpy(symbols), parameters.seed)
+        return self.prior.vlb_bits(symbols, parameters.seed)
 
     def coarse(self, symbols: np.ndarray, bands: int) -> np.ndarray:
         return symbols
@@ -158,9 +158,9 @@ def _picture(tiles: Tensor, height: int, width: int) -> Tensor:
     return tiles.reshape(height, width, 3, TILE, TILE).permute(2, 0, 3, 1, 4).reshape(3, height * TILE, width * TILE)
 
 
-def _prior(info: ModelInfo, device: torch.device) -> BitsBackPrior:
+def _prior(info: ModelInfo, place: Place) -> BitsBackPrior:
     try:
         integers = load_file(info.path / PRIOR)
-        return BitsBackPrior(ExactDiffusion(integers, arithmetic_for(device)), GaussianTables(integers))
-    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        return BitsBackPrior(ExactDiffusion(integers, arithmetic_for(place)), GaussianTables(integers))
+    except (OSError, SafetensorError, LookupError, ValueError, RuntimeError) as error:
         raise ModelError(f"the model {info.name} is damaged ({error}): install dctcodec again") from error

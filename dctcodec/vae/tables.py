@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
-from torch import Tensor
 
 from dctcodec import rans
 from dctcodec.errors import FormatError, ModelError
@@ -39,9 +38,9 @@ class GaussianTables:
     each coefficient of y_0.
     """
 
-    def __init__(self, tensors: dict[str, Tensor]):
+    def __init__(self, tensors: dict[str, np.ndarray]):
         names = ("normal", "grid_inverse", "bin_inverse", "reach")
-        self._normal, self._grid, self._bin, self.reach = (tensors[name].numpy().astype(np.int64) for name in names)
+        self._normal, self._grid, self._bin, self.reach = (tensors[name].astype(np.int64) for name in names)
         if (
             (np.diff(self._normal) < 0).any()
             or self._normal[0] != 0
@@ -52,7 +51,7 @@ class GaussianTables:
             or not len(self._grid) == len(self._bin) == len(self.reach)
         ):
             raise ModelError("the model's coding tables are damaged")
-        self._plain = tensors["plain"].numpy().astype(np.float64)
+        self._plain = tensors["plain"].astype(np.float64)
         if self._plain.ndim != 2 or self._plain.min(initial=1) < 1 or not 0 < self._plain.sum(1).max(initial=0) <= 2**24:
             raise ModelError("the model's coding tables are damaged")
         self.coefficients, self.bins = self._plain.shape
