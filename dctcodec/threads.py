@@ -2,17 +2,28 @@
 
 import os
 import sys
-from collections.abc import Iterator, MutableMapping
+import threading
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables of the environment by which a caller says how OpenMP's threads wait."""
+AT_ONCE = 2
+"""Parts of an image that are computed at once, at most: each takes memory."""
 
 _chosen: int | None = None
+_own = threading.local()
 
 
 def count() -> int:
     """The number of threads of each computation on the CPU, at least 1."""
+    if share := getattr(_own, "share", None):
+        return int(share)
     if _chosen:
         return _chosen
     try:
@@ -47,6 +58,19 @@ def limited(number: int) -> Iterator[None]:
         choose(before)
         if torch:
             torch.set_num_threads(torch_before)
+
+
+def together(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """`function` of each item, in order, some of them at once; each of these has its share of the threads."""
+    workers = min(count(), len(items), AT_ONCE)
+    if workers < 2:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(workers, initializer=_take, initargs=(count() // workers,)) as pool:
+        return list(pool.map(function, items))
+
+
+def _take(share: int) -> None:
+    _own.share = share
 
 
 def wait_asleep(environment: MutableMapping[str, str] = os.environ) -> None:

@@ -1,16 +1,22 @@
 """Colour, tiling and the DCT: what both families do with an image's pixels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
-from dctcodec.arrays import Array, permuted, place_of, placed, table
+from dctcodec import threads
+from dctcodec.arrays import Array, Place, library, permuted, place_of, placed, table
+
+Strip = TypeVar("Strip")
 
 TILE = 32
 """Side of a tile, pixels."""
 STRIP = 2048
 """Tiles of a strip of a large image, about: it bounds memory."""
+IN_CACHE = 128
+"""Tiles whose transforms fit into a processor's cache, about."""
 _TO_YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]],
     np.float32,
@@ -24,12 +30,12 @@ def tiles_across(pixels: int) -> int:
     return -(-pixels // TILE)
 
 
-def strips_of(size: Sequence[int], reach: int) -> list[tuple[slice, slice]]:
-    """Strips that cover a grid of tiles of a size (height, width), of some `STRIP` tiles each and an even number of rows, so that a
-    checkerboard looks the same: the rows of interest, counted from the start of the strip, and those of the strip, `reach` more
-    on either side where there are any."""
+def strips_of(size: Sequence[int], reach: int, times: int = 1) -> list[tuple[slice, slice]]:
+    """Strips that cover a grid of tiles of a size (height, width), of some `STRIP` * `times` tiles each and an even number of rows,
+    so that a checkerboard looks the same: the rows of interest, counted from the start of the strip, and those of the strip,
+    `reach` more on either side where there are any."""
     height, width = size
-    rows = max(2, STRIP // width // 2 * 2)
+    rows = max(2, STRIP * times // width // 2 * 2)
     if height <= rows:
         return [(slice(0, height), slice(0, height))]
     strips = []
@@ -37,6 +43,23 @@ def strips_of(size: Sequence[int], reach: int) -> list[tuple[slice, slice]]:
         stop, first = min(start + rows, height), max(0, start - reach)
         strips.append((slice(start - first, stop - first), slice(first, min(stop + reach, height))))
     return strips
+
+
+def in_strips(work: Callable[[slice, slice], Strip], size: Sequence[int], reach: int, place: Place) -> list[Strip]:
+    """What `work` makes of each strip of `strips_of`, in order. On the CPU each core has strips of its own."""
+    strips = strips_of(size, reach)
+    return threads.together(lambda strip: work(*strip), strips) if place is None else [work(*strip) for strip in strips]
+
+
+def pieces_of(height: int, width: int) -> list[slice]:
+    """Rows of a grid of tiles, some `IN_CACHE` tiles at a time."""
+    rows = max(1, IN_CACHE // width)
+    return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
+
+
+def joined(strips: Sequence[Array]) -> Array:
+    """Arrays (n, rows of a strip, ...) of all strips as one."""
+    return strips[0] if len(strips) == 1 else library(strips[0]).concatenate(strips, 1)
 
 
 def scaled(rows: slice, scale: int) -> slice:

@@ -22,7 +22,7 @@ _ESCAPE_MODEL = rans.Uniform(2**ESCAPE_BITS)
 _ESCAPE_ZERO = 2 ** (ESCAPE_BITS - 1)
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Symbols, means, scale indices, int32 (n,) each."""
+"""Symbols, means, scale indices, (n,) each: int16, int16 and uint8, or int32, as those of a large image take memory."""
 
 
 class Keyed(Protocol):
@@ -65,41 +65,50 @@ class Tables:
         return self._models[key]
 
     def split(self, mean: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Nearest whole numbers to the means, and table keys."""
-        centre = (mean + PHASES // 2) // PHASES
-        phase = mean - centre * PHASES
-        return centre, scale * PHASES + phase + PHASES // 2
+        """Nearest whole numbers to the means, int32, and table keys, uint16."""
+        raised = mean.astype(np.int32) + PHASES // 2
+        centre = raised // PHASES
+        phase = (raised - centre * PHASES).astype(np.uint16)  # + PHASES / 2
+        return centre, scale * np.uint16(PHASES) + phase
 
 
 def groups(keys: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
     """The order in which symbols are coded, keys ascending, and (key, start, stop) of each key's run in that order."""
     order = np.argsort(keys.astype(np.uint16), kind="stable")
     ordered = keys[order]
-    bounds = [*np.flatnonzero(np.diff(ordered, prepend=-1)).tolist(), len(keys)]
-    return order, [(key, *run) for key, run in zip(ordered[bounds[:-1]].tolist(), pairwise(bounds), strict=True)]
+    starts = [0] * min(len(keys), 1) + (np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist()
+    runs = pairwise([*starts, len(keys)])
+    return order, [(key, *run) for key, run in zip(ordered[starts].tolist(), runs, strict=True)]
 
 
 def encode(batches: list[Batch], tables: Tables, first: Sequence[Plain] = ()) -> bytes:
     """Code batches of symbols, as 32-bit words in the order in which `Reader` needs them to take the symbols back. What is `first`
     comes before them."""
     coder = rans.AnsCoder()
-    for symbols, mean, scale in reversed(batches):
-        centre, keys = tables.split(mean, scale)
-        reach = tables.reach[scale]
-        offsets = symbols - centre
-        escaped = np.abs(offsets) > reach
-        coder.encode_reverse((offsets[escaped] + _ESCAPE_ZERO).astype(np.int32), _ESCAPE_MODEL)
-        entries = np.where(escaped, 2 * reach + 1, offsets + reach).astype(np.int32)
-        order, runs = groups(keys)
-        ordered = entries[order]
-        for key, start, stop in reversed(runs):
-            coder.encode_reverse(ordered[start:stop], tables.model(key))
+    for batch in reversed(batches):
+        entries, keys, escapes = _entries(batch, tables)
+        coder.encode_reverse(escapes, _ESCAPE_MODEL)
+        _push(coder, entries, keys, tables)
     for entries, keys, plain in reversed(first):
-        order, runs = groups(keys)
-        ordered = entries[order].astype(np.int32)
-        for key, start, stop in reversed(runs):
-            coder.encode_reverse(ordered[start:stop], plain.model(key))
+        _push(coder, entries, keys, plain)
     return coder.get_compressed()[::-1].astype("<u4").tobytes()
+
+
+def _entries(batch: Batch, tables: Tables) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The tables' entries of a batch's symbols, int32, the keys of their tables, and what is sent plainly, int32."""
+    symbols, mean, scale = batch
+    centre, keys = tables.split(mean, scale)
+    reach = tables.reach[scale]
+    offsets = symbols - centre
+    escaped = np.abs(offsets) > reach
+    return np.where(escaped, 2 * reach + 1, offsets + reach), keys, offsets[escaped] + np.int32(_ESCAPE_ZERO)
+
+
+def _push(coder: rans.AnsCoder, entries: np.ndarray, keys: np.ndarray, tables: Keyed) -> None:
+    order, runs = groups(keys)
+    ordered = entries[order].astype(np.int32, copy=False)
+    for key, start, stop in reversed(runs):
+        coder.encode_reverse(ordered[start:stop], tables.model(key))
 
 
 def code_length(batches: list[Batch], tables: Tables) -> float:

@@ -6,6 +6,7 @@ reach 2^53.
 """
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from dctcodec.bands.transform import STEP_BITS
 from dctcodec.bands.units import COARSE, FINE, IMAGE_GAIN, MEAN_BITS, PAINT_GAIN, POOL_GAIN
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS, STREAM_LIMIT
 from dctcodec.exact.planes import Arithmetic, Operations, stored
-from dctcodec.tiles import TILE, from_tiles, strips_of, to_tiles
+from dctcodec.tiles import TILE, from_tiles, in_strips, joined, pieces_of, scaled, to_tiles
 
 BASIS_BITS = 9
 """The shipped basis is round(2^9 of the orthonormal DCT's)."""
@@ -70,13 +71,14 @@ class ExactForecast:
         """What the symbols (CHANNELS, h, w), int32, of the bands before `band` say of it: int32 (n, h, w) each, to be added to
         means in 1/16 symbols and to scale indices of its n channels. `partition`: int64 (4, h, w), where there are kinds of
         blocks. Large grids are done in strips, for the memory."""
-        parts = []
-        for inner, outer in strips_of(symbols.shape[1:], self._reach):
+
+        def work(inner: slice, outer: slice) -> tuple[Array, Array]:
             kinds = None if partition is None else partition[:, outer]
             means, scales = self._forecast(symbols[:, outer], band, step_row, kinds)
-            parts.append((means[:, inner], scales[:, inner]))
-        means, scales = (library(strips[0]).concatenate(strips, 1) for strips in zip(*parts, strict=True))
-        return means, scales
+            return means[:, inner], scales[:, inner]
+
+        means, scales = zip(*in_strips(work, symbols.shape[1:], self._reach, self._place), strict=True)
+        return joined(means), joined(scales)
 
     def _forecast(self, symbols: np.ndarray, band: int, step_row: int, partition: np.ndarray | None) -> tuple[Array, Array]:
         kinds = None if partition is None else placed(partition, self._place)
@@ -122,16 +124,26 @@ class ExactForecast:
             flat = (known * self._step[:count]).reshape(count, -1).T
             tiles = self._blocks_pixels(flat, slice(0, count), blocks.of_tiles(kinds), bits)
             return from_tiles(tiles.reshape(1, h, w, 3, TILE, TILE))[0]
-        side, (plane, u, v) = _places(slice(0, count))
+        values = known * self._step[:count]
+        return joined([self._whole_pixels(values[:, rows], bits) for rows in self._pieces(h, w)])
+
+    def _whole_pixels(self, values: Array, bits: float) -> Array:
+        """The same of whole tiles, symbols times steps (n, h, w)."""
+        count, h, w = values.shape
+        side, (plane, u, v) = _places(0, count)
         matrices = zeros((3, h, side, w, side), "float64", self._place)
-        matrices[plane, :, u, :, v] = known * self._step[:count]
+        matrices[plane, :, u, :, v] = values
         across = (matrices.reshape(-1, side) @ self._basis[:side]).reshape(3 * h, side, w * TILE)
         pixels = _rescaled(self._basis[:side].T @ across, bits).clip(-ACTIVATION_MAX, ACTIVATION_MAX)
-        return pixels.reshape(3, h * TILE, w * TILE)
+        return self._arithmetic.put(pixels).reshape(3, h * TILE, w * TILE)
+
+    def _pieces(self, h: int, w: int) -> list[slice]:
+        """Rows of tiles whose transforms are computed together."""
+        return pieces_of(h, w) if self._place is None else [slice(0, h)]
 
     def _blocks_pixels(self, values: Array, known: slice, kinds: Array, bits: float) -> Array:
         """The same of tiles of blocks, symbols times steps (tiles, n): (tiles, 3, TILE, TILE)."""
-        side, (plane, u, v) = _places(known, blocks.SMALLEST_SIDE)
+        side, (plane, u, v) = _places(known.start, known.stop, blocks.SMALLEST_SIDE)
         pixels = zeros_like(values, (len(values), 3, TILE, TILE))
         for start in range(0, len(values), TILES_AT_ONCE):
             part = slice(start, start + TILES_AT_ONCE)
@@ -144,21 +156,26 @@ class ExactForecast:
     def _coefficients(self, painted: Array, band: int, kinds: Array | None) -> Array:
         """The DCT of what is painted, (3, 32 h, 32 w): a band's channels, in 1/16 symbols, int32 (n, h, w)."""
         h, w = (length // TILE for length in painted.shape[1:])
-        if kinds is not None:
-            chosen = self._blocks_coefficients(painted, band, blocks.of_tiles(kinds)).T.reshape(-1, h, w)
+        if kinds is None:
+            chosen = joined([self._whole_coefficients(painted[:, scaled(rows, TILE)], band) for rows in self._pieces(h, w)])
         else:
-            side, (plane, u, v) = _places(BANDS[band])
-            basis = self._basis[:side]
-            # at most 127 * 32 * 2^7: exact in float32
-            down = self._arithmetic.put(basis) @ painted.reshape(3 * h, TILE, w * TILE)
-            matrices = cast(down.reshape(-1, TILE), "float64") @ basis.T
-            chosen = matrices.reshape(3, h, side, w, side)[plane, :, u, :, v]
+            chosen = self._blocks_coefficients(painted, band, blocks.of_tiles(kinds)).T.reshape(-1, h, w)
         shift = 2 * BASIS_BITS + INVERSE_BITS + ACTIVATION_BITS - MEAN_BITS - math.log2(PAINT_GAIN)
         return cast(_rescaled(chosen * self._inverse[BANDS[band]], shift), "int32")
 
+    def _whole_coefficients(self, painted: Array, band: int) -> Array:
+        """The DCT of whole tiles, in 2^(-2 BASIS_BITS): (n, h, w)."""
+        h, w = (length // TILE for length in painted.shape[1:])
+        side, (plane, u, v) = _places(BANDS[band].start, BANDS[band].stop)
+        basis = self._basis[:side]
+        # at most 127 * 32 * 2^7: exact in float32
+        down = self._arithmetic.put(basis) @ painted.reshape(3 * h, TILE, w * TILE)
+        matrices = cast(down.reshape(-1, TILE), "float64") @ basis.T
+        return matrices.reshape(3, h, side, w, side)[plane, :, u, :, v]
+
     def _blocks_coefficients(self, painted: Array, band: int, kinds: Array) -> Array:
         """The DCT of tiles of blocks, in 2^(-2 BASIS_BITS): (tiles, n)."""
-        side, (plane, u, v) = _places(BANDS[band], blocks.SMALLEST_SIDE)
+        side, (plane, u, v) = _places(BANDS[band].start, BANDS[band].stop, blocks.SMALLEST_SIDE)
         tiles = to_tiles(painted[None]).reshape(-1, 3, TILE, TILE)
         starts = range(0, len(tiles), TILES_AT_ONCE)
         parts = [(tiles[start : start + TILES_AT_ONCE], kinds[start : start + TILES_AT_ONCE]) for start in starts]
@@ -166,10 +183,11 @@ class ExactForecast:
         return library(painted).concatenate(chosen)
 
 
-def _places(channels: slice, even_from: int | None = None) -> tuple[int, tuple[list[int], list[int], list[int]]]:
-    """The side of the smallest square matrix of frequencies that holds some channels, even and no less than `even_from` where that
-    is given, and the plane, row and column of each."""
-    chosen = CHANNELS[channels]
+@cache
+def _places(start: int, stop: int, even_from: int | None = None) -> tuple[int, tuple[list[int], list[int], list[int]]]:
+    """The side of the smallest square matrix of frequencies that holds the channels from `start` to `stop`, even and no less than
+    `even_from` where that is given, and the plane, row and column of each."""
+    chosen = CHANNELS[start:stop]
     side = 1 + max(max(channel.u, channel.v) for channel in chosen)
     if even_from:
         side = max(side + side % 2, even_from)

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from dctcodec.arrays import Place, placed, to_numpy
+from dctcodec.arrays import Array, Place, placed, to_numpy
 from dctcodec.bands import blocks
 from dctcodec.bands.blocks import kinds_of
 from dctcodec.bands.choice import choose
@@ -27,7 +27,7 @@ from dctcodec.family import DECODER, PRIOR, TUNED_DECODER, TUNES, Family, Parame
 from dctcodec.installed import ModelInfo
 from dctcodec.progress import Tick
 from dctcodec.search import ROUNDS
-from dctcodec.tiles import TILE, tiles_across, ycbcr_to_rgb
+from dctcodec.tiles import TILE, in_strips, joined, scaled, tiles_across, ycbcr_to_rgb
 
 if TYPE_CHECKING:
     from dctcodec.bands.decoder import Decoder
@@ -57,13 +57,24 @@ class Bands(Family):
         return round(step_of_quality(DEFAULT_QUALITY if quality is None else quality) * STEP_UNIT)
 
     def symbols(self, rgb: np.ndarray, parameters: Parameters, effort: int, tick: Tick) -> np.ndarray:
-        pixels, step = (placed(values, self.place) for values in (rgb[None], np.array([parameters.step], np.float32)))
-        chosen = choose(pixels, step, self.kinds) if self.kinds else None
-        symbols = to_numpy(quantise(analyse(pixels, chosen), parameters.step)[0]).astype(np.int32)
-        partition = None if chosen is None else to_numpy(chosen[0])
+        step = parameters.step
+
+        def work(_: slice, rows: slice) -> tuple[Array, Array]:
+            return self._quantised(placed(rgb[None, :, scaled(rows, TILE)], self.place), step)
+
+        size = [tiles_across(side) for side in rgb.shape[1:]]
+        quantised, chosen = zip(*in_strips(work, size, 0, self.place), strict=True)
+        symbols, partition = joined(quantised), joined(chosen) if self.kinds else None
         if effort:
             symbols = self._searched(symbols, partition, rgb, parameters, ROUNDS[effort], tick)
         return blocks.packed(symbols, partition)
+
+    def _quantised(self, rgb: Array, step: float) -> tuple[np.ndarray, np.ndarray | None]:
+        """Symbols int32 of an image (1, 3, H, W), and its partition where there are kinds of blocks."""
+        steps = placed(np.array([step], np.float32), self.place)
+        chosen = choose(rgb, steps, self.kinds) if self.kinds else None
+        symbols = to_numpy(quantise(analyse(rgb, chosen), step)[0]).astype(np.int32)
+        return symbols, None if chosen is None else to_numpy(chosen[0])
 
     def _searched(
         self, symbols: np.ndarray, partition: np.ndarray | None, rgb: np.ndarray, parameters: Parameters, rounds: int, tick: Tick

@@ -119,7 +119,10 @@ class MaskedPrior:
         self, symbols: np.ndarray, step16: int, grey: bool, partition: np.ndarray | None, tick: Tick = no_tick
     ) -> list[coder.Batch]:
         distributions = self._distributions(symbols, step16, grey, partition, tick)
-        return [(part.of(symbols), mean, scale) for part, mean, scale in distributions]
+        return [
+            (part.of(symbols).astype(np.int16), mean.astype(np.int16), scale.astype(np.uint8))
+            for part, mean, scale in distributions
+        ]
 
     def _distributions(
         self,

@@ -14,7 +14,8 @@ from dctcodec.bands.transform import consistent, dequantise, synthesise
 from dctcodec.bands.units import INPUT_GAIN, LATENTS, PAINTED_SCALES, noise_of
 from dctcodec.exact.graph import Graph, Value
 from dctcodec.exact.session import Session
-from dctcodec.tiles import TILE, scaled, strips_of, ycbcr_to_rgb
+from dctcodec.threads import AT_ONCE, together
+from dctcodec.tiles import TILE, in_strips, joined, pieces_of, scaled, strips_of, ycbcr_to_rgb
 
 FINEST = len(PAINTED_SCALES) - 1
 Inputs = dict[str, np.ndarray]
@@ -45,22 +46,20 @@ class Painter:
         for scale in range(FINEST):
             inputs |= self._conditioning(scale, step) | noises[scale]
         (above,) = self._session(False, drawn).run(inputs)
+        result = np.empty_like(image)
+
         # rows of tiles on either side that the finest scale takes in: two 3x3 layers a block, and what paints
         reach = -(-PAINTED_SCALES[-1] * (2 * self._blocks[-1] + 1) // TILE)
-        result = np.empty_like(image)
-        done = 0
-        for inner, outer in strips_of(size, reach):
+        for inner, outer in strips_of(size, reach, AT_ONCE):
             inputs = {"above": above[:, :, scaled(outer, TILE // PAINTED_SCALES[-2])]}
             inputs |= {"image": image[None, :, scaled(outer, TILE)]} | self._conditioning(FINEST, step)
             inputs |= {name: values[:, :, scaled(outer, 2)] for name, values in told.items()}
             inputs |= {name: values[:, :, scaled(outer, TILE // PAINTED_SCALES[-1])] for name, values in noises[-1].items()}
             (residual,) = self._session(True, drawn).run(inputs)
-            rows = slice(TILE * done, TILE * (done := done + inner.stop - inner.start))
-            # the residual grows with the quantisation error; the root keeps its scale near one for all steps
-            wanted = residual[:, :, scaled(inner, TILE)] * np.float32(4 * math.sqrt(step))
-            there = None if partition is None else partition[None, :, outer][:, :, inner]
-            added = consistent(wanted, np.array([step], np.float32), there)[0]
-            result[:, rows] = ycbcr_to_rgb(image[:, rows] / np.float32(INPUT_GAIN) + added)
+            rows = slice(outer.start + inner.start, outer.start + inner.stop)
+            there = None if partition is None else partition[:, rows]
+            pixels = scaled(rows, TILE)
+            _complete(residual[0, :, scaled(inner, TILE)], image[:, pixels], step, there, result[:, pixels])
         return result
 
     def _told(self, partition: np.ndarray | None) -> Inputs:
@@ -157,11 +156,26 @@ class Painter:
 
 def _plain(symbols: np.ndarray, step: float, partition: np.ndarray | None) -> np.ndarray:
     """The plain image of symbols, YCbCr in units of 1 / INPUT_GAIN: (3, 32 h, 32 w)."""
-    parts = []
-    for _, rows in strips_of(symbols.shape[1:], 0):  # for the memory
+
+    def work(_: slice, rows: slice) -> np.ndarray:
         coded = dequantise(symbols[None, :, rows].astype(np.float32), np.float32(step)) * np.float32(INPUT_GAIN)
-        parts.append(synthesise(coded, None if partition is None else partition[None, :, rows])[0])
-    return np.concatenate(parts, 1)
+        return synthesise(coded, None if partition is None else partition[None, :, rows])[0]
+
+    return joined(in_strips(work, symbols.shape[1:], 0, None))
+
+
+def _complete(residual: np.ndarray, image: np.ndarray, step: float, partition: np.ndarray | None, result: np.ndarray) -> None:
+    """Put into `result` the RGB of a plain image and of what the network adds, (3, 32 h, 32 w) each."""
+
+    def work(rows: slice) -> None:
+        pixels = scaled(rows, TILE)
+        # the residual grows with the quantisation error; the root keeps its scale near one for all steps
+        wanted = residual[None, :, pixels] * np.float32(4 * math.sqrt(step))
+        there = None if partition is None else partition[None, :, rows]
+        added = consistent(wanted, np.array([step], np.float32), there)[0]
+        result[:, pixels] = ycbcr_to_rgb(image[:, pixels] / np.float32(INPUT_GAIN) + added)
+
+    together(work, pieces_of(residual.shape[1] // TILE, residual.shape[2] // TILE))
 
 
 def _silu(values: Value) -> Value:

@@ -4,6 +4,7 @@ fork."""
 import ctypes
 import os
 from collections.abc import Mapping
+from functools import cache
 from threading import Lock
 from typing import Any
 from weakref import WeakSet
@@ -18,21 +19,22 @@ class Session:
 
     def __init__(self, model: bytes):
         self._model = model
-        self._made: tuple[int, Any] | None = None
+        self._made: dict[int, Any] = {}  # by number of threads
         self._lock = Lock()
         _SESSIONS.add(self)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The graph's outputs."""
-        outputs: list[np.ndarray] = self._session().run(None, inputs)
+        large = sum(array.nbytes for array in inputs.values()) > _LARGE
+        outputs: list[np.ndarray] = self._session().run(None, inputs, _giving_back() if large else None)
         return outputs
 
     def forget(self) -> None:
         """Leave behind what another process made. It is never freed: that would wait for threads that are not here."""
         self._lock = Lock()
-        if self._made:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._made[1]))
-            self._made = None
+        for made in self._made.values():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(made))
+        self._made = {}
 
     def __reduce__(self) -> tuple[type["Session"], tuple[bytes]]:
         return Session, (self._model,)
@@ -40,11 +42,13 @@ class Session:
     def _session(self) -> Any:
         count = threads.count()
         with self._lock:
-            if self._made is None or self._made[0] != count:
-                self._made = count, _session(self._model, count)
-            return self._made[1]
+            if count not in self._made:
+                self._made[count] = _session(self._model, count)
+            return self._made[count]
 
 
+_LARGE = 2**24
+"""Bytes of inputs after which a session gives its memory back: it takes many times as much, and others need it."""
 _SESSIONS: WeakSet[Session] = WeakSet()
 
 
@@ -66,3 +70,13 @@ def _session(model: bytes, count: int) -> Any:
     # threads that wait actively for work take the processor from others
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+@cache
+def _giving_back() -> Any:
+    """Options of a run after which a session keeps no memory."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
