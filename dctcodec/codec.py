@@ -19,7 +19,7 @@ from PIL import Image
 
 from dctcodec import container, installed
 from dctcodec.arrays import Place
-from dctcodec.device import as_a_guest, device_of, needing_torch, place
+from dctcodec.device import as_a_guest, device_of, place
 from dctcodec.errors import FormatError, ModelError
 from dctcodec.family import FAMILIES, TUNES, Family, Parameters
 from dctcodec.image import ImageParts, Source, as_parts, put_together
@@ -280,11 +280,10 @@ def _pixels(rgb: np.ndarray, grey: bool) -> Image.Image:
 
 
 def family_of(model: ModelInfo, where: Place) -> Family:
-    """The loaded networks of a model. Raises ModelError where its family has no codec, or needs torch and there is none."""
+    """The loaded networks of a model. Raises ModelError where its family has no codec."""
     target = FAMILIES[model.family].codec
     if target is None:
         raise ModelError(f"the model {model.name} is for evaluation only and has no codec: use it with `dctcodec eval`")
     module, name = target.split(":")
-    with needing_torch(f"the model {model.name}"):
-        family: type[Family] = getattr(import_module(module), name)
+    family: type[Family] = getattr(import_module(module), name)
     return family(model, where)

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,6 +63,17 @@ def find_by_id(model_id: int) -> ModelInfo:
     raise ModelError(
         f"the file was made with model {model_id:08x}, which is not installed: install the version of dctcodec that wrote the file"
     )
+
+
+@contextmanager
+def told_as_damage(model: ModelInfo) -> Iterator[None]:
+    """A context that loads a model. Raises ModelError where that fails."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError, LookupError, ValueError, RuntimeError) as error:
+        raise ModelError(f"the model {model.name} is damaged ({error}): install dctcodec again") from error
 
 
 def _folders() -> dict[str, Path]:

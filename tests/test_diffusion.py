@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from dctcodec.vae.diffusion import SCALES, ContextPrior, DiffusionShape, Schedule, features, gaussian_divergence
+from dctcodec.vae.diffusion import SCALES, ContextPrior, Schedule, features, gaussian_divergence
+from dctcodec.vae.shapes import DiffusionShape
 from dctcodec.vae.unet import layer_sides, scale_sides
 
 SMALL = DiffusionShape(channels=2, size=3, bits=3, steps=4, width=8, blocks=1)

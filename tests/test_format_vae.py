@@ -295,7 +295,8 @@ def test_the_document_suffices_for_many_groups(tiny, make_picture: Callable[...,
 def test_the_document_suffices_for_every_context(kind: str, rate_weight: float | None):
     import torch
 
-    from dctcodec.vae.context import Context, ContextShape
+    from dctcodec.vae.context import Context
+    from dctcodec.vae.shapes import ContextShape
 
     images = torch.rand(20, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     context = Context(ContextShape(kind, 8, 5, rate_weight), 3, 32)

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from dctcodec.errors import ExportError, FormatError, ModelError
 from dctcodec.exact.planes import Arithmetic, arithmetic_for
 from dctcodec.vae.bits_back import FIRST_GROWTH, FIRST_PLAIN, LEAST_GROWTH, BitsBackPrior, group_sizes, tile_order, words_of_seed
-from dctcodec.vae.diffusion import ContextPrior, DiffusionShape
+from dctcodec.vae.diffusion import ContextPrior
 from dctcodec.vae.exact_diffusion import ExactDiffusion
 from dctcodec.vae.export import to_integers as exported
+from dctcodec.vae.shapes import DiffusionShape
 from dctcodec.vae.tables import GaussianTables, Stack, split
 
 SMALL = DiffusionShape(channels=2, size=3, bits=3, steps=4, width=8, blocks=1)

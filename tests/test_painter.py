@@ -1,4 +1,4 @@
-"""The decoder by onnxruntime paints what the decoder by torch paints, within one level."""
+"""The decoders by onnxruntime paint what the decoders by torch paint, within one level."""
 
 import numpy as np
 import pytest
@@ -10,6 +10,14 @@ from dctcodec.bands import blocks
 from dctcodec.bands.decoder import Decoder, painted
 from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.painter import Painter
+from dctcodec.codec import family_of
+from dctcodec.family import Parameters
+from dctcodec.installed import find
+from dctcodec.progress import no_tick
+from dctcodec.vae import painter as vae_painter
+from dctcodec.vae.network import HierarchicalVae
+from dctcodec.vae.noise import tile_noise
+from dctcodec.vae.shapes import NetworkShape, Scale
 
 SQUARES = blocks.kinds_of(("32x32", "16x16", "8x8", "4x4"))
 
@@ -59,3 +67,49 @@ def test_the_shipped_decoders_paint_the_same_pixels_within_a_level(codec: Codec,
 def test_weights_of_other_blocks_are_told():
     with pytest.raises(LookupError, match="other blocks"):
         Painter(weights(decoder(SQUARES)), ())
+
+
+# --- the paper's models
+
+
+def vae(**changes: bool) -> HierarchicalVae:
+    """A small network of random weights, none of them zero, with scales of several sides."""
+    scales = (Scale(16, 2, 1, 12, 8), Scale(8, 1, 0, 10, 8), Scale(8, 1, 0, 10, 6), Scale(1, 2, 0, 8, 8))
+    torch.manual_seed(0)
+    made = HierarchicalVae(NetworkShape(3, 32, scales, 4, "logistic-mixture", context=True, **changes)).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return made
+
+
+@pytest.mark.parametrize("changes", [{}, {"offset": True}, {"weight_norm": True}])
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+@torch.no_grad()
+def test_the_graph_of_a_vae_is_the_network(changes: dict[str, bool], temperature: float):
+    made, images = vae(**changes), np.random.default_rng(0).random((5, 3, 32, 32), np.float32)
+    noise = tile_noise(range(5), 7, torch.device("cpu"))
+    expected = made.generate(torch.from_numpy(images), 5, temperature, noise).numpy()
+    weights = {name: values.numpy() for name, values in made.state_dict().items()}
+    found = vae_painter.Painter(made.shape, weights).paint(images, temperature, tile_noise(range(5), 7))
+    assert found.shape == expected.shape and expected.std() > 0.02 and np.abs(found - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.1, 1.0])
+def test_the_shipped_vae_paints_the_same_pixels_within_a_level(photo, temperature: float):
+    info, parameters = find("dct-vae-cifar10"), Parameters(seed=3)
+    rgb = np.asarray(photo.crop((100, 60, 200, 150)), np.float32).transpose(2, 0, 1)
+    families = [family_of(info, place) for place in (None, torch.device("cpu"))]
+    first, second = (family.symbols(rgb, parameters, 0, no_tick) for family in families)
+    assert np.array_equal(first, second)
+    found, expected = (family.paint(first, (100, 90), parameters, temperature) for family in families)
+    assert found.shape == (3, 96, 128) and np.abs(found - expected).max() < 0.1
+    levels = [image.clip(0, 255).round() for image in (found, expected)]
+    assert np.abs(levels[0] - levels[1]).max() <= 1
+
+
+def test_a_vae_without_colours_or_weights_is_told():
+    with pytest.raises(LookupError):
+        vae_painter.Painter(vae().shape, {})
+    with pytest.raises(ValueError, match="bernoulli"):
+        vae_painter.Painter(NetworkShape(1, 32, (), 4, "bernoulli", context=True), {})

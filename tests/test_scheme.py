@@ -18,8 +18,9 @@ from dctcodec.codec import loaded
 from dctcodec.evaluate import figure9
 from dctcodec.evaluate.baselines import JPEG
 from dctcodec.family import Parameters
-from dctcodec.vae.family import reconstruct_context, tile_noise
 from dctcodec.vae.files import load_model
+from dctcodec.vae.noise import tile_noise
+from dctcodec.vae.reconstruct import reconstruct_context
 
 NAME, BASELINE = "dct-vae-tiny", "vae-tiny"
 CPU = torch.device("cpu")
@@ -74,7 +75,7 @@ def symbols_of(codec: Codec, picture: Image.Image) -> np.ndarray:
         for column in range(0, padded.shape[1], 32)
     ]
     images = torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2).float() / 255
-    return codec.family.model.context.symbols(images).int().numpy()
+    return codec.family.torch_model().context.symbols(images).int().numpy()
 
 
 # --- bytes
@@ -119,11 +120,11 @@ def test_the_code_length_is_near_the_files_size(tiny: Codec, make_picture):
 def test_effort_paints_a_nearer_picture_or_takes_fewer_bits(tiny: Codec, make_picture):
     picture = make_picture(64, 64)
     tiles = torch.from_numpy(pixels(picture)).permute(2, 0, 1).reshape(3, 2, 32, 2, 32).permute(1, 3, 0, 2, 4)
-    tiles, context = tiles.reshape(4, 3, 32, 32).float() / 255, tiny.family.model.context
+    tiles, context = tiles.reshape(4, 3, 32, 32).float() / 255, tiny.family.torch_model().context
     costs = []
     for effort in (0, 1, 5):
         symbols = torch.from_numpy(tiny.symbols(tiny.encode(picture, effort=effort))[1]).long()
-        painted = tiny.family.model.vae.generate(context.image(symbols), 4, temperature=0)
+        painted = tiny.family.torch_model().vae.generate(context.image(symbols), 4, temperature=0)
         bits = context.choice.lengths(context.bins(symbols)).flatten(1).sum(1)
         costs.append((painted - tiles).square().flatten(1).sum(1) + context.choice.weight * bits)
     assert (costs[1] <= costs[0] + 1e-4).all() and (costs[2] <= costs[0] + 1e-4).all() and costs[2].sum() < costs[0].sum()
@@ -341,13 +342,13 @@ def test_figure_9_is_measured_and_drawn(pictures: Path, tmp_path: Path):
 
 def test_figure_9_has_the_model_for_the_bound_beside_it(make_picture, tiny: Codec):
     image = make_picture(70, 40)
-    models = figure9.Models(tiny, load_model(BASELINE, CPU)[1].vae, tiny.family.model, 0.1)
+    models = figure9.Models(tiny, load_model(BASELINE, CPU)[1].vae, tiny.family.torch_model(), 0.1)
     row, versions = figure9.measure(models, image, "x")
     # the same model: the same images
     assert (row.bound.psnr, row.bound_bare.psnr) == (row.dct_vae.psnr, row.bare.psnr)
     assert row.bound.bpp == row.bound_bare.bpp > 0
-    symbols = torch.from_numpy(tiny.symbols(tiny.encode(image))[1])
-    shown = tiny.family.context.image(symbols)[0].permute(1, 2, 0).numpy() * 255
+    symbols = tiny.symbols(tiny.encode(image))[1]
+    shown = tiny.family.transform.image(symbols)[0].transpose(1, 2, 0) * 255
     assert np.abs(np.asarray(versions.bare.crop((0, 0, 32, 32))) - shown).max() <= 0.51
     assert "DCT-VAE, bound" in figure9.table([row])
     hot, _ = figure9.measure(replace(models, temperature=3), image, "x")

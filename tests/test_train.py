@@ -34,10 +34,8 @@ from dctcodec.train.export import export_bands, float_prior, shipped_prior
 from dctcodec.train.model import BEGINNING, train_stage
 from dctcodec.train.settings import Settings
 from dctcodec.vae.config import Config, Training
-from dctcodec.vae.context import ContextShape
-from dctcodec.vae.diffusion import DiffusionShape
-from dctcodec.vae.model import ModelShape, PaperModel
-from dctcodec.vae.network import NetworkShape, Scale
+from dctcodec.vae.model import PaperModel
+from dctcodec.vae.shapes import ContextShape, DiffusionShape, ModelShape, NetworkShape, Scale
 
 SIDE, CROP = 96, 64
 RECIPES = Path(__file__).parent.parent / "models" / "recipes"

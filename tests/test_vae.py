@@ -12,11 +12,11 @@ from torch.distributions import Normal, kl_divergence
 
 from dctcodec.errors import ConfigError
 from dctcodec.vae.config import from_table
-from dctcodec.vae.context import Context, ContextShape
-from dctcodec.vae.diffusion import DiffusionShape
+from dctcodec.vae.context import Context
 from dctcodec.vae.likelihood import Bernoulli, LogisticMixture
-from dctcodec.vae.model import ModelShape, PaperModel, bits_per_dim
-from dctcodec.vae.network import LOG_VARIANCE, Bounded, Latent, NetworkShape, Scale
+from dctcodec.vae.model import PaperModel, bits_per_dim
+from dctcodec.vae.network import Bounded, Latent
+from dctcodec.vae.shapes import LOG_VARIANCE, ContextShape, DiffusionShape, ModelShape, NetworkShape, Scale
 
 SCALES = (Scale(4, 2, 1, 8, 8), Scale(2, 1, 1, 8, 8))
 
@@ -518,3 +518,11 @@ def test_several_draws_are_of_images_that_all_of_the_model_sees():
     for wrong in ({"prior_images": 2}, {"paint": 0.5}, {"warm_up": 9}):
         with pytest.raises(ConfigError, match="draws above 1 has one bound of all images"):
             from_table(whole | {"training": whole["training"] | {"draws": 3} | wrong})
+
+
+def test_flat_images_have_coefficients_of_zero():
+    context = Context(ContextShape("dct", 6, 5, 0.1), 3, 32)
+    levels = (torch.arange(256.0) / 255)[:, None, None, None].expand(-1, 3, 32, 32)
+    coefficients = context.transform.corner(levels)
+    assert torch.allclose(coefficients[..., 0, 0], 32 * levels[..., 0, 0])
+    assert not coefficients.flatten(2)[..., 1:].any()

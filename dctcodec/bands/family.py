@@ -1,11 +1,8 @@
 """The family of dct-bands: whole images in YCbCr, all frequencies, a masked-diffusion prior, one decoder over all tiles."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from dctcodec.arrays import Array, Place, placed, to_numpy
@@ -21,10 +18,9 @@ from dctcodec.bands.partition import PartitionCode
 from dctcodec.bands.quality import DEFAULT_QUALITY, STEP_UNIT, step_of_quality
 from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise_reduced
 from dctcodec.device import needing_torch
-from dctcodec.errors import ModelError
 from dctcodec.exact.planes import arithmetic_for
 from dctcodec.family import DECODER, PRIOR, TUNED_DECODER, TUNES, Family, Parameters
-from dctcodec.installed import ModelInfo
+from dctcodec.installed import ModelInfo, told_as_damage
 from dctcodec.progress import Tick
 from dctcodec.search import ROUNDS
 from dctcodec.tiles import TILE, in_strips, joined, scaled, tiles_across, ycbcr_to_rgb
@@ -121,7 +117,7 @@ class Bands(Family):
 
     def _painter(self, tune: str) -> Painter:
         if tune not in self._painters:
-            with _told_as_damage(self.model):
+            with told_as_damage(self.model):
                 self._painters[tune] = Painter(load_file(self.model.path / _DECODERS[tune]), self.kinds)
         return self._painters[tune]
 
@@ -130,14 +126,14 @@ class Bands(Family):
         from dctcodec.bands.decoder import loaded
 
         if tune not in self._torch_decoders:
-            with _told_as_damage(self.model):
+            with told_as_damage(self.model):
                 weights = load_file(self.model.path / _DECODERS[tune])
                 self._torch_decoders[tune] = loaded(self.model.config["decoder"], self.kinds, weights, self.place)
         return self._torch_decoders[tune]
 
 
 def _load_prior(model: ModelInfo, place: Place) -> MaskedPrior:
-    with _told_as_damage(model):
+    with told_as_damage(model):
         integers = load_file(model.path / PRIOR)
         network = ExactPrior(integers, arithmetic_for(place))
         tables = Tables(integers["cumulative"], integers["reach"])
@@ -145,11 +141,3 @@ def _load_prior(model: ModelInfo, place: Place) -> MaskedPrior:
         if network.kinds != kinds_of(model.config.get("blocks", ())):
             raise LookupError("its prior has other blocks than its config.json")
     return MaskedPrior(network, tables, partition)
-
-
-@contextmanager
-def _told_as_damage(model: ModelInfo) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError, LookupError, ValueError, RuntimeError) as error:
-        raise ModelError(f"the model {model.name} is damaged ({error}): install dctcodec again") from error

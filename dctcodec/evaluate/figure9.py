@@ -28,10 +28,11 @@ from dctcodec.files import write_output
 from dctcodec.image import normalise, read_image
 from dctcodec.installed import installed
 from dctcodec.vae.bits_back import INITIAL_BITS
-from dctcodec.vae.family import DctVae, reconstruct_context, reconstruct_top
+from dctcodec.vae.family import DctVae
 from dctcodec.vae.files import load_model
 from dctcodec.vae.model import PaperModel
 from dctcodec.vae.network import HierarchicalVae
+from dctcodec.vae.reconstruct import reconstruct_context, reconstruct_top
 
 TOP_LATENTS = 2
 GRID_ROWS = 3
@@ -143,7 +144,7 @@ def measure(models: Models, picture: Image.Image, name: str) -> tuple[Row, Versi
     decoded = time.perf_counter()
     family, symbols = _family(codec), codec.symbols(data)[1]
     coded = family.prior.code(symbols, SEED, measure=True)
-    bare = _cropped(family.bare(torch.from_numpy(symbols), picture.size), picture)
+    bare = _cropped(torch.from_numpy(family.bare(symbols, picture.size)), picture)
     others = _of_bound(models.bound, picture, models) if models.bound else {}
     top, nats = _top(picture, models)
     psnr = metrics.psnr(picture, ours)
@@ -266,7 +267,7 @@ def _of_bound(bound: PaperModel, picture: Image.Image, models: Models) -> dict[s
 
 
 def _planes(picture: Image.Image, models: Models) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().to(_family(models.codec).device)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().to(models.codec.device)
 
 
 def _cropped(planes: Tensor, picture: Image.Image) -> Image.Image:

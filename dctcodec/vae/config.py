@@ -5,10 +5,7 @@ from typing import Any, Literal
 
 from dctcodec.configuration import Amount, Count, Rate, Share, check_names, make
 from dctcodec.errors import ConfigError
-from dctcodec.vae.context import ContextShape
-from dctcodec.vae.diffusion import DiffusionShape
-from dctcodec.vae.model import ModelShape
-from dctcodec.vae.network import NetworkShape, Scale
+from dctcodec.vae.shapes import ContextShape, DiffusionShape, ModelShape, NetworkShape, Scale
 
 
 @dataclass(frozen=True)

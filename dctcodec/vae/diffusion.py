@@ -13,15 +13,13 @@ cell to a variance: noise is drawn with that much less (Sheppard's correction), 
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from dctcodec.configuration import Count
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX
 from dctcodec.exact.quantised import nearest
+from dctcodec.vae.shapes import DiffusionShape
 from dctcodec.vae.unet import UNet
 
 SCALES = 128
@@ -40,24 +38,6 @@ STD_FLOOR = 0.7
 its gradients drove all rectifiers of a fresh network to zero within some hundred steps."""
 SHORT_CHAIN = 20
 """Most steps of a chain whose linear schedule is the flat one. The steep one would reach beta = 1 there, and then all is noise."""
-
-
-@dataclass(frozen=True)
-class DiffusionShape:
-    """Size of contexts (channels, size, size) of 2^bits values each, of the chain and of the network.
-
-    `first`, `last`: noise-to-signal ratio sigma_t / a_t of the geometric schedule at t = 1, in bins, and at t = T."""
-
-    channels: Count = 3
-    size: Count = 6
-    bits: Count = 5
-    steps: Count = 40
-    width: Count = 64
-    scales: Count = 2
-    blocks: Count = 3
-    schedule: Literal["linear", "cosine", "geometric"] = "geometric"
-    first: float = 0.5
-    last: float = 4.0
 
 
 class Schedule:
@@ -133,7 +113,7 @@ class ContextPrior(nn.Module):
     _origin: Tensor
     _posterior: Tensor
 
-    def __init__(self, shape: DiffusionShape = DiffusionShape()):
+    def __init__(self, shape: DiffusionShape):
         super().__init__()
         self.shape, self.schedule = shape, Schedule(shape)
         channels, size = shape.channels, shape.size

@@ -1,30 +1,42 @@
 """The paper's models as a codec. Each 32x32 RGB tile is coded alone: the file holds its context, other latents are drawn."""
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
-from torch import Tensor
+import functools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from dctcodec.arrays import Place
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+from dctcodec.arrays import Array, Place, cast, placed, to_numpy
+from dctcodec.device import needing_torch
 from dctcodec.errors import ModelError
 from dctcodec.exact.planes import arithmetic_for
-from dctcodec.family import PRIOR, TUNES, Family, Parameters
-from dctcodec.installed import ModelInfo
+from dctcodec.family import PRIOR, TUNES, VAE, Family, Parameters
+from dctcodec.installed import ModelInfo, told_as_damage
 from dctcodec.progress import Tick
 from dctcodec.search import ROUNDS
-from dctcodec.tiles import TILE, pad_to_tiles, tiles_across
+from dctcodec.tiles import TILE, tiles_across
 from dctcodec.vae.bits_back import BitsBackPrior
+from dctcodec.vae.choice import Choice
+from dctcodec.vae.config import from_table
 from dctcodec.vae.exact_diffusion import ExactDiffusion
-from dctcodec.vae.files import load_model
-from dctcodec.vae.model import PaperModel
-from dctcodec.vae.network import HierarchicalVae, Noise
-from dctcodec.vae.rdo import TileOptimiser
+from dctcodec.vae.noise import tile_noise
+from dctcodec.vae.painter import Painter
+from dctcodec.vae.shapes import ModelShape
 from dctcodec.vae.tables import GaussianTables
+from dctcodec.vae.tiling import image_of, tiles_of
+from dctcodec.vae.transform import Transform
 
-CHUNK = 32
-"""Tiles that are decoded together."""
+if TYPE_CHECKING:
+    from dctcodec.vae.model import PaperModel
+
+CHUNK = 16
+"""Tiles that are painted together: they stay in the processor's cache."""
+SEARCHED = 32
+"""Tiles that are optimised together."""
+ANALYSED = 1024
+"""Tiles that are analysed together, for the memory."""
 
 
 class DctVae(Family):
@@ -35,35 +47,43 @@ class DctVae(Family):
     tunes = TUNES[:1]
 
     def __init__(self, info: ModelInfo, place: Place):
-        self.device = device = place or torch.device("cpu")
+        self.place, self.info = place, info
         self.temperature: float = info.config["temperature"]
-        config, model = load_model(info.name, device)
-        if model.context is None:
-            raise ModelError(f"the model {info.name} has no context to code")
-        self.model, self.context = model, model.context
-        network = config.shape.network
-        if (network.channels, network.side) != (3, TILE):
-            raise ModelError(f"the model {info.name} is of {network.side}x{network.side} images, not of {TILE}x{TILE} in colour")
-        self.prior = _prior(info, place)
-        self.most_effort = len(ROUNDS) - 1 if self.context.choice else 0
+        self.shape = _shape(info)
+        with told_as_damage(info):
+            self.transform = _transform(self.shape, _weights(info, "context."), place)
+            integers = load_file(info.path / PRIOR)
+            self.prior = BitsBackPrior(ExactDiffusion(integers, arithmetic_for(place)), GaussianTables(integers))
+        self.most_effort = len(ROUNDS) - 1 if self.transform.choice else 0
+        self._painter: Painter | None = None
+        self._torch_model: PaperModel | None = None
 
     def step16(self, quality: float | None) -> int:
         if quality is not None:
             raise ValueError("the model has one quality: do not pass quality")
         return 0
 
-    @torch.no_grad()
     def symbols(self, rgb: np.ndarray, parameters: Parameters, effort: int, tick: Tick) -> np.ndarray:
-        tiles = _tiles(torch.from_numpy(rgb).to(self.device) / 255)
-        symbols = self.context.symbols(tiles)
+        tiles = tiles_of(rgb) / 255
         if effort:
-            parts = zip(tiles.split(CHUNK), symbols.split(CHUNK), strict=True)
-            symbols = torch.cat([self._refined(*part, ROUNDS[effort], len(tiles), tick) for part in parts])
-        return symbols.to("cpu", torch.int32).numpy()
+            return self._searched(tiles, ROUNDS[effort], tick)
+        return np.concatenate([self._analysed(part) for part in _split(tiles, ANALYSED)])
 
-    def _refined(self, tiles: Tensor, symbols: Tensor, rounds: int, all_tiles: int, tick: Tick) -> Tensor:
-        share = len(tiles) / all_tiles
-        return TileOptimiser(self.model, tiles).optimise(symbols, rounds, lambda part: tick(part * share))
+    def _analysed(self, tiles: np.ndarray) -> np.ndarray:
+        return to_numpy(cast(self.transform.symbols(placed(tiles, self.place)), "int32"))
+
+    def _searched(self, tiles: np.ndarray, rounds: int, tick: Tick) -> np.ndarray:
+        with needing_torch("--effort"):
+            import torch
+
+            from dctcodec.vae.rdo import TileOptimiser
+        model, device, found = self.torch_model(), self.place or "cpu", []
+        for part in _split(tiles, SEARCHED):
+            portion = functools.partial(_portion, tick, len(part) / len(tiles))
+            some, symbols = (torch.from_numpy(values).to(device) for values in (part, self._analysed(part)))
+            best = TileOptimiser(model, some).optimise(symbols.long(), rounds, portion)
+            found.append(best.int().cpu().numpy())
+        return np.concatenate(found)
 
     def encode(self, symbols: np.ndarray, parameters: Parameters, tick: Tick) -> bytes:
         return self.prior.encode(symbols, parameters.seed, tick)
@@ -79,88 +99,74 @@ class DctVae(Family):
     def coarse(self, symbols: np.ndarray, bands: int) -> np.ndarray:
         return symbols
 
-    @torch.no_grad()
     def paint(self, symbols: np.ndarray, size: tuple[int, int], parameters: Parameters, temperature: float) -> np.ndarray:
-        images = [
-            self._paint(part.to(self.device), range(start, start + len(part)), parameters.seed, temperature)
-            for start, part in zip(range(0, len(symbols), CHUNK), torch.from_numpy(symbols).split(CHUNK), strict=True)
-        ]
-        width, height = map(tiles_across, size)
-        return (_picture(torch.cat(images), height, width) * 255).cpu().numpy()
+        paint = self._paint if self.place is None else self._paint_by_torch
+        starts = range(0, len(symbols), CHUNK)
+        tiles = [paint(symbols[start : start + CHUNK], start, temperature, parameters.seed) for start in starts]
+        return image_of(np.concatenate(tiles), size) * 255
 
-    @torch.no_grad()
-    def bare(self, symbols: Tensor, size: tuple[int, int]) -> Tensor:
-        """What the context alone shows, its inverse DCT or its pixels, without the VAE: RGB (3, at least H, at least W) in [0, 255]
-        of an image of `size`, width and height."""
-        width, height = map(tiles_across, size)
-        return _picture(self.context.image(symbols.to(self.device)), height, width) * 255
+    def bare(self, symbols: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """What the context alone shows, its inverse DCT or its pixels, without the VAE: RGB float32 (3, at least H, at least W) in
+        [0, 255] of an image of `size`, width and height."""
+        return image_of(to_numpy(self._shown(symbols)), size) * 255
 
-    def _paint(self, symbols: Tensor, tiles: range, seed: int, temperature: float) -> Tensor:
-        noise = tile_noise(tiles, seed, self.device)
-        return self.model.vae.generate(self.context.image(symbols), len(symbols), temperature, noise)
+    def _shown(self, symbols: np.ndarray) -> Array:
+        return self.transform.image(placed(symbols, self.place))
 
+    def _paint(self, symbols: np.ndarray, first: int, temperature: float, seed: int) -> np.ndarray:
+        if self._painter is None:
+            with told_as_damage(self.info):
+                self._painter = Painter(self.shape.network, _weights(self.info, "vae."))
+        return self._painter.paint(self._shown(symbols), temperature, tile_noise(range(first, first + len(symbols)), seed))
 
-def tile_noise(tiles: range, seed: int, device: torch.device) -> Noise:
-    """Standard normal numbers for the latents of some tiles, from a counter-based generator a tile: those of a tile depend on
-    `seed` and its number alone, not on which tiles are drawn with it."""
-    generators = [np.random.Generator(np.random.Philox(key=[seed, tile])) for tile in tiles]
+    def _paint_by_torch(self, symbols: np.ndarray, first: int, temperature: float, seed: int) -> np.ndarray:
+        import torch
 
-    def draw(shape: tuple[int, ...]) -> Tensor:
-        values = np.stack([g.standard_normal(shape[1:], dtype=np.float32) for g in generators])
-        return torch.from_numpy(values).to(device)
+        noise, vae = tile_noise(range(first, first + len(symbols)), seed, self.place), self.torch_model().vae
+        with torch.no_grad():
+            return to_numpy(vae.generate(self._shown(symbols), len(symbols), temperature, noise))
 
-    return draw
+    def torch_model(self) -> "PaperModel":
+        """The model as a network of torch, at the place of the codec."""
+        from dctcodec.vae.files import load_model
 
-
-def reconstruct_top(model: HierarchicalVae, rgb: Tensor, given: int, temperature: float, seed: int) -> tuple[Tensor, float]:
-    """An image from the top `given` latents of the VAE baseline, as figure 9 shows it.
-
-    `rgb`: float32 (3, H, W) in [0, 255]. The latents are drawn from their posteriors, the others from the prior at `temperature`.
-    Returns RGB (3, at least H, at least W) and the latents' KL in nats: they are continuous, so there is no file.
-    """
-    tiles, height, width = _tiles(rgb / 255), tiles_across(rgb.shape[1]), tiles_across(rgb.shape[2])
-    images, nats = [], 0.0
-    for start, part in zip(range(0, len(tiles), CHUNK), tiles.split(CHUNK), strict=True):
-        noise = tile_noise(range(start, start + len(part)), seed, rgb.device)
-        parameters, latents = model.top_down(None, len(part), model.encoder(part), temperature, noise, given)
-        images.append(model.likelihood.mean(parameters))
-        nats += sum(latent.divergence().sum().item() for latent in latents[:given])
-    return _picture(torch.cat(images), height, width) * 255, nats
+        if self._torch_model is None:
+            self._torch_model = load_model(self.info.name, self.place or "cpu")[1]
+        return self._torch_model
 
 
-def reconstruct_context(model: PaperModel, rgb: Tensor, temperature: float, seed: int) -> tuple[Tensor, Tensor, float]:
-    """An image from the context of a DCT-VAE, which need not be a codec.
-
-    `rgb`: float32 (3, H, W) in [0, 255]. Latents are drawn from the prior at `temperature`. Returns two images RGB (3, at least H,
-    at least W), the VAE's and what the context alone shows, and -L_vlb of the context in nats. Raises ModelError for the VAE."""
-    context, prior = model.context, model.prior
-    if context is None or prior is None:
-        raise ModelError("the model has no context: give a DCT-VAE")
-    tiles, height, width = _tiles(rgb / 255), tiles_across(rgb.shape[1]), tiles_across(rgb.shape[2])
-    painted, bare, nats = [], [], 0.0
-    for start, part in zip(range(0, len(tiles), CHUNK), tiles.split(CHUNK), strict=True):
-        symbols = context.symbols(part)
-        noise = tile_noise(range(start, start + len(part)), seed, rgb.device)
-        bare.append(context.image(symbols))
-        painted.append(model.vae.generate(bare[-1], len(part), temperature, noise))
-        nats += prior.vlb(symbols).sum().item()
-    return _picture(torch.cat(painted), height, width) * 255, _picture(torch.cat(bare), height, width) * 255, nats
+def _shape(info: ModelInfo) -> ModelShape:
+    """Of a model that codes tiles. Raises ModelError for others."""
+    shape = from_table(info.config["config"]).shape
+    if shape.context is None:
+        raise ModelError(f"the model {info.name} has no context to code")
+    network = shape.network
+    if (network.channels, network.side) != (3, TILE):
+        raise ModelError(f"the model {info.name} is of {network.side}x{network.side} images, not of {TILE}x{TILE} in colour")
+    return shape
 
 
-def _tiles(rgb: Tensor) -> Tensor:
-    """(3, H, W) to (tiles, 3, 32, 32), edges replicated."""
-    planes = pad_to_tiles(rgb[None])
-    return F.unfold(planes, TILE, stride=TILE)[0].T.reshape(-1, 3, TILE, TILE)
+def _weights(info: ModelInfo, start: str) -> dict[str, np.ndarray]:
+    """The weights whose names begin so, without that."""
+    with safe_open(info.path / VAE, "numpy") as file:
+        return {name.removeprefix(start): file.get_tensor(name) for name in file.keys() if name.startswith(start)}
 
 
-def _picture(tiles: Tensor, height: int, width: int) -> Tensor:
-    """(height * width, 3, 32, 32) to (3, 32 height, 32 width)."""
-    return tiles.reshape(height, width, 3, TILE, TILE).permute(2, 0, 3, 1, 4).reshape(3, height * TILE, width * TILE)
+def _transform(shape: ModelShape, weights: dict[str, np.ndarray], place: Place) -> Transform:
+    assert shape.context
+    largest, context = placed(weights["largest"].astype(np.float32), place), shape.context
+    choice = None
+    if context.rate_weight is not None:
+        bits = placed(weights["choice.bits"].astype(np.float32), place)
+        choice = Choice(context.rate_weight, 2 ** (context.bits - 1), bits)
+    return Transform(context, TILE, largest, choice)
 
 
-def _prior(info: ModelInfo, place: Place) -> BitsBackPrior:
-    try:
-        integers = load_file(info.path / PRIOR)
-        return BitsBackPrior(ExactDiffusion(integers, arithmetic_for(place)), GaussianTables(integers))
-    except (OSError, SafetensorError, LookupError, ValueError, RuntimeError) as error:
-        raise ModelError(f"the model {info.name} is damaged ({error}): install dctcodec again") from error
+def _portion(tick: Tick, share: float, done: float) -> None:
+    """Progress of a part of the work."""
+    tick(share * done)
+
+
+def _split(tiles: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """Parts of at most so many tiles."""
+    return (tiles[start : start + count] for start in range(0, len(tiles), count))

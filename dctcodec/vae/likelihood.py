@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dctcodec.errors import ModelError
+from dctcodec.vae.shapes import MIXTURES
 
-MIXTURES = 10
 _LOG_SCALE_MIN = -7.0
 
 

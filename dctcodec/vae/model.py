@@ -1,27 +1,18 @@
 """The paper's model: context, Gaussian diffusion prior over it, hierarchical VAE under it; one joint objective (equation 7)."""
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from dctcodec.vae.context import Context, ContextShape
-from dctcodec.vae.diffusion import ContextPrior, DiffusionShape
-from dctcodec.vae.network import HierarchicalVae, NetworkShape
+from dctcodec.vae.context import Context
+from dctcodec.vae.diffusion import ContextPrior
+from dctcodec.vae.network import HierarchicalVae
+from dctcodec.vae.shapes import ModelShape, NetworkShape
 
 CHAINS = 1000
 """Diffusion chains at once: enough to be fast, few enough for any number of samples to fit in memory."""
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """`context` and `prior` are None for the VAE baseline."""
-
-    network: NetworkShape
-    context: ContextShape | None = None
-    prior: DiffusionShape | None = None
 
 
 class Bound(NamedTuple):

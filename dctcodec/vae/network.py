@@ -7,10 +7,9 @@ a context the same network is the VAE baseline.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,42 +17,12 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from dctcodec.configuration import Count
 from dctcodec.modules import ModuleList
 from dctcodec.vae.likelihood import LIKELIHOODS
+from dctcodec.vae.shapes import LOG_VARIANCE, SOFTPLUS_BETA, NetworkShape, Scale
 
-LOG_VARIANCE = (-5.0, 0.0)
-SOFTPLUS_BETA = 0.7
 Noise = Callable[[tuple[int, ...]], Tensor]
 """Standard normal numbers of a shape."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """One resolution of the network: side in pixels, latents, residual blocks of the encoder, channels, channels inside a block."""
-
-    side: Count
-    latents: Count
-    encoder: int
-    width: Count
-    hidden: Count
-
-
-@dataclass(frozen=True)
-class NetworkShape:
-    """`channels`, `side` of an image; `scales` fine to coarse; channels of a latent; name of the likelihood; context or not.
-
-    `offset`: the likelihood's means count from the context's image (not in the paper: what a short training would spend on
-    copying it, goes to what the context lacks)."""
-
-    channels: Count
-    side: Count
-    scales: tuple[Scale, ...]
-    latent_width: Count
-    likelihood: Literal["bernoulli", "logistic-mixture"]
-    context: bool
-    weight_norm: bool = False
-    offset: bool = False
 
 
 class Latent(NamedTuple):

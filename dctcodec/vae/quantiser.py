@@ -14,6 +14,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dctcodec.vae.choice import Choice, error
+
 ROUNDS = 8
 """Rounds of fitting: frequencies from symbols, then symbols from frequencies."""
 PIECE = 5000
@@ -37,59 +39,36 @@ class RdoQuantiser(nn.Module):
         for _ in range(ROUNDS):
             counts = torch.ones_like(self.bits)
             for piece in bins.split(PIECE):
-                differences = self._differences(self(piece, width)).movedim(0, -1)
+                differences = self.choice.differences(self(piece, width)).movedim(0, -1)
                 counts.scatter_add_(-1, differences, torch.ones_like(differences, dtype=counts.dtype))
             self.bits.copy_(counts.sum(-1, keepdim=True).log2() - counts.log2())
 
+    @property
+    def choice(self) -> Choice:
+        """With the code lengths where they are now."""
+        return Choice(self.weight, self.reach, self.bits)
+
     def forward(self, bins: Tensor, width: Tensor) -> Tensor:
-        """Coefficients (B, channels, size, size) in bins from zero, and the width of a bin (channels, size, size) in intensities,
-        to integers in -reach .. reach - 1, int64."""
-        candidates = self._candidates(bins)
-        best = (self._error(candidates, bins, width) + self.weight * self.lengths(candidates)).argmin(0)
-        return chosen(candidates, best)
+        """That of `Choice`."""
+        symbols: Tensor = self.choice(bins, width)
+        return symbols
 
     def posterior(self, bins: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
         """Symbols that may be drawn, int64 (K, B, channels, size, size), and ln of their probabilities, (K, B, size, size), the
         channels of a frequency together; arguments as in the call. Of one channel all symbols, else the candidates."""
-        candidates = self._all(bins) if bins.shape[1] == 1 else self._candidates(bins)
-        logs = -math.log(2) * (self._error(candidates, bins, width) / self.weight + self.lengths(candidates))
+        candidates = self._all(bins) if bins.shape[1] == 1 else self.choice.candidates(bins)
+        logs = -math.log(2) * (error(candidates, bins, width) / self.weight + self.lengths(candidates))
         return candidates, torch.log_softmax(logs.masked_fill(_repeats(candidates), -math.inf), 0)
 
     def lengths(self, symbols: Tensor) -> Tensor:
         """Bits of each frequency, (..., size, size) of symbols (..., channels, size, size)."""
-        rows = self.bits.reshape(-1, self.bits.shape[-1])
-        start = torch.arange(len(rows), device=rows.device).reshape(self.bits.shape[:-1]) * rows.shape[1]
-        return rows.flatten()[start + self._differences(symbols)].sum(-3)
-
-    def _differences(self, symbols: Tensor) -> Tensor:
-        """What is coded of symbols (..., channels, size, size): rows of the table."""
-        middle = symbols.shape[-3] // 2
-        differences = symbols - symbols[..., middle : middle + 1, :, :]
-        differences[..., middle, :, :] = symbols[..., middle, :, :]
-        return differences + 2 * self.reach
+        bits: Tensor = self.choice.lengths(symbols)
+        return bits
 
     def _all(self, bins: Tensor) -> Tensor:
         """Every symbol of each coefficient, (K, B, channels, size, size)."""
         symbols = torch.arange(-self.reach, self.reach, device=bins.device)
         return symbols.reshape(-1, 1, 1, 1, 1).expand(-1, *bins.shape)
-
-    def _candidates(self, bins: Tensor) -> Tensor:
-        """(K, B, channels, size, size): every channel one of its two nearest bins; all in one bin near their mean; all zero."""
-        mean, channels = bins.mean(1, keepdim=True).expand_as(bins), torch.arange(bins.shape[1], device=bins.device)
-        ways = torch.arange(2 ** len(channels), device=bins.device)[:, None] >> channels.flip(0) & 1
-        near = torch.floor(bins) + ways[:, None, :, None, None]
-        every = torch.cat([near, torch.stack([torch.floor(mean), torch.ceil(mean), torch.zeros_like(bins)])])
-        return every.clamp(-self.reach, self.reach - 1).long()
-
-    @staticmethod
-    def _error(candidates: Tensor, bins: Tensor, width: Tensor) -> Tensor:
-        """Squared error of each frequency's channels together, (K, B, size, size)."""
-        return ((candidates - bins) * width).square().sum(2)
-
-
-def chosen(candidates: Tensor, which: Tensor) -> Tensor:
-    """(B, channels, size, size) of candidates (K, B, channels, size, size), by their numbers (B, size, size)."""
-    return candidates.gather(0, which[None, :, None].expand(1, *candidates.shape[1:]))[0]
 
 
 def _repeats(candidates: Tensor) -> Tensor:

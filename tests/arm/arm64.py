@@ -10,10 +10,7 @@ DEBS = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "libgomp1", 
 PYTHON = "3.11"
 """Bookworm's."""
 PLATFORMS = [f"manylinux_2_{glibc}_aarch64" for glibc in (28, 27, 26, 17)] + ["manylinux2014_aarch64"]
-WHEELS = ("numpy", "pillow", "safetensors", "onnxruntime", "flatbuffers", "protobuf", "packaging", "filelock", "fsspec")
-TORCH = "torch==2.9.1"
-"""For a CPU: later wheels for Arm are for CUDA, and need its libraries."""
-TORCH_NEEDS = ("typing-extensions", "sympy", "mpmath", "networkx", "jinja2", "markupsafe")
+WHEELS = ("numpy", "pillow", "safetensors", "onnxruntime", "flatbuffers", "protobuf", "packaging")
 """Named, for pip would choose by the markers of this machine."""
 
 
@@ -25,7 +22,7 @@ CPU_FILES = {
     "sys/devices/system/cpu/possible": "0\n",
     "sys/devices/system/cpu/present": "0\n",
 }
-"""What Linux tells of one such processor. On those of this machine cpuinfo, a library in onnxruntime and torch, crashes."""
+"""What Linux tells of one such processor. On those of this machine cpuinfo, a library in onnxruntime, crashes."""
 
 
 def make(folder: Path) -> tuple[list[str], str]:
@@ -65,8 +62,8 @@ def _unpack_debs(folder: Path, root: Path) -> None:
 
 
 def _unpack_wheels(site: Path) -> None:
-    """Of the versions that this Python has, but for torch."""
-    wanted = [f"{name}=={version(name).partition('+')[0]}" for name in (*WHEELS, *TORCH_NEEDS)] + [TORCH]
+    """Of the versions that this Python has."""
+    wanted = [f"{name}=={version(name)}" for name in WHEELS]
     platforms = [word for name in PLATFORMS for word in ("--platform", name)]
     options = ["--target", site, "--python-version", PYTHON, "--only-binary=:all:", "--no-deps", *platforms]
     subprocess.run([sys.executable, "-m", "pip", "install", "-qq", *options, *wanted], check=True)
