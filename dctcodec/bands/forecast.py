@@ -5,7 +5,7 @@ it knows how large the next symbols will be, but not their signs. The forecast c
 of the symbols of the bands before, runs a small convolutional network over the image's pixels, and the DCT of what that paints
 is added to the means of the band. The mean activations of each tile are added to its scales.
 
-Trained in float with the rounding of the exact form in the loop (`layers.py`); `exact_forecast.py` runs the integers.
+Trained in float with the rounding of the exact form in the loop (`exact/quantised.py`); `exact_forecast.py` runs the integers.
 """
 
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ and its neighbours, and gives each symbol of the reveal a discretised distributi
 which is also told of the magnitudes of those parts of its band in its tile that are sent before it
 (Austin et al. 2021 and Hoogeboom et al. 2022 for masked diffusion in this order-given form; DESIGN section 3).
 
-`layers.py` has its layers, `export.py` turns a trained network into integers, `exact.py` runs them.
+`exact/quantised.py` has its layers, `export.py` turns a trained network into integers, `exact_prior.py` runs them.
 """
 
 import math
