@@ -14,8 +14,8 @@ from dctcodec.bands.transform import consistent, dequantise, synthesise
 from dctcodec.bands.units import INPUT_GAIN, LATENTS, PAINTED_SCALES, noise_of
 from dctcodec.exact.graph import Graph, Value
 from dctcodec.exact.session import Session
-from dctcodec.threads import AT_ONCE, together
-from dctcodec.tiles import TILE, in_strips, joined, pieces_of, scaled, strips_of, ycbcr_to_rgb
+from dctcodec.threads import AT_ONCE
+from dctcodec.tiles import TILE, in_pieces, joined, scaled, strips_of, ycbcr_to_rgb
 
 FINEST = len(PAINTED_SCALES) - 1
 Inputs = dict[str, np.ndarray]
@@ -46,21 +46,22 @@ class Painter:
         for scale in range(FINEST):
             inputs |= self._conditioning(scale, step) | noises[scale]
         (above,) = self._session(False, drawn).run(inputs)
-        result = np.empty_like(image)
 
         # rows of tiles on either side that the finest scale takes in: two 3x3 layers a block, and what paints
         reach = -(-PAINTED_SCALES[-1] * (2 * self._blocks[-1] + 1) // TILE)
+        upper = image[:, :0]  # the rows before a strip as they were: the image is painted in place, for the memory
         for inner, outer in strips_of(size, reach, AT_ONCE):
-            inputs = {"above": above[:, :, scaled(outer, TILE // PAINTED_SCALES[-2])]}
-            inputs |= {"image": image[None, :, scaled(outer, TILE)]} | self._conditioning(FINEST, step)
+            rows = slice(outer.start + inner.start, outer.start + inner.stop)
+            plain = np.concatenate([upper, image[:, scaled(slice(rows.start, outer.stop), TILE)]], 1)
+            upper = image[:, scaled(slice(max(0, rows.stop - reach), rows.stop), TILE)].copy()
+            inputs = {"image": plain[None], "above": above[:, :, scaled(outer, TILE // PAINTED_SCALES[-2])]}
+            inputs |= self._conditioning(FINEST, step)
             inputs |= {name: values[:, :, scaled(outer, 2)] for name, values in told.items()}
             inputs |= {name: values[:, :, scaled(outer, TILE // PAINTED_SCALES[-1])] for name, values in noises[-1].items()}
             (residual,) = self._session(True, drawn).run(inputs)
-            rows = slice(outer.start + inner.start, outer.start + inner.stop)
             there = None if partition is None else partition[:, rows]
-            pixels = scaled(rows, TILE)
-            _complete(residual[0, :, scaled(inner, TILE)], image[:, pixels], step, there, result[:, pixels])
-        return result
+            _complete(image[:, scaled(rows, TILE)], residual[0, :, scaled(inner, TILE)], step, there)
+        return image
 
     def _told(self, partition: np.ndarray | None) -> Inputs:
         return {} if partition is None else {"told": blocks.planes(partition[None], self._kinds)}
@@ -157,15 +158,15 @@ class Painter:
 def _plain(symbols: np.ndarray, step: float, partition: np.ndarray | None) -> np.ndarray:
     """The plain image of symbols, YCbCr in units of 1 / INPUT_GAIN: (3, 32 h, 32 w)."""
 
-    def work(_: slice, rows: slice) -> np.ndarray:
+    def work(rows: slice) -> np.ndarray:
         coded = dequantise(symbols[None, :, rows].astype(np.float32), np.float32(step)) * np.float32(INPUT_GAIN)
         return synthesise(coded, None if partition is None else partition[None, :, rows])[0]
 
-    return joined(in_strips(work, symbols.shape[1:], 0, None))
+    return joined(in_pieces(work, symbols.shape[1:], None))
 
 
-def _complete(residual: np.ndarray, image: np.ndarray, step: float, partition: np.ndarray | None, result: np.ndarray) -> None:
-    """Put into `result` the RGB of a plain image and of what the network adds, (3, 32 h, 32 w) each."""
+def _complete(image: np.ndarray, residual: np.ndarray, step: float, partition: np.ndarray | None) -> None:
+    """Make a plain image (3, 32 h, 32 w) RGB in place, with what the network adds, of the same shape."""
 
     def work(rows: slice) -> None:
         pixels = scaled(rows, TILE)
@@ -173,9 +174,9 @@ def _complete(residual: np.ndarray, image: np.ndarray, step: float, partition: n
         wanted = residual[None, :, pixels] * np.float32(4 * math.sqrt(step))
         there = None if partition is None else partition[None, :, rows]
         added = consistent(wanted, np.array([step], np.float32), there)[0]
-        result[:, pixels] = ycbcr_to_rgb(image[:, pixels] / np.float32(INPUT_GAIN) + added)
+        image[:, pixels] = ycbcr_to_rgb(image[:, pixels] / np.float32(INPUT_GAIN) + added)
 
-    together(work, pieces_of(residual.shape[1] // TILE, residual.shape[2] // TILE))
+    in_pieces(work, [length // TILE for length in image.shape[1:]], None)
 
 
 def _silu(values: Value) -> Value:
