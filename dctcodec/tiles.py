@@ -51,14 +51,10 @@ def in_strips(work: Callable[[slice, slice], Strip], size: Sequence[int], reach:
     return threads.together(lambda strip: work(*strip), strips) if place is None else [work(*strip) for strip in strips]
 
 
-def in_pieces(work: Callable[[slice], Strip], size: Sequence[int], place: Place) -> list[Strip]:
-    """What `work` makes of some rows of a grid of tiles of a size (height, width) at a time, in order. On the CPU they are so few
-    that a cache holds their transforms, and each core has rows of its own."""
-    height, width = size
-    if place is not None:
-        return [work(rows) for _, rows in strips_of(size, 0)]
+def pieces_of(height: int, width: int) -> list[slice]:
+    """Rows of a grid of tiles, some `IN_CACHE` tiles at a time."""
     rows = max(1, IN_CACHE // width)
-    return threads.together(work, [slice(start, min(start + rows, height)) for start in range(0, height, rows)])
+    return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
 
 
 def joined(strips: Sequence[Array]) -> Array:

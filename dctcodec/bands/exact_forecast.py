@@ -18,7 +18,7 @@ from dctcodec.bands.transform import STEP_BITS
 from dctcodec.bands.units import COARSE, FINE, IMAGE_GAIN, MEAN_BITS, PAINT_GAIN, POOL_GAIN
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS, STREAM_LIMIT
 from dctcodec.exact.planes import Arithmetic, Operations, stored
-from dctcodec.tiles import TILE, from_tiles, in_pieces, in_strips, joined, scaled, to_tiles
+from dctcodec.tiles import TILE, from_tiles, in_strips, joined, pieces_of, scaled, to_tiles
 
 BASIS_BITS = 9
 """The shipped basis is round(2^9 of the orthonormal DCT's)."""
@@ -125,7 +125,7 @@ class ExactForecast:
             tiles = self._blocks_pixels(flat, slice(0, count), blocks.of_tiles(kinds), bits)
             return from_tiles(tiles.reshape(1, h, w, 3, TILE, TILE))[0]
         values = known * self._step[:count]
-        return joined(in_pieces(lambda rows: self._whole_pixels(values[:, rows], bits), (h, w), self._place))
+        return joined([self._whole_pixels(values[:, rows], bits) for rows in self._pieces(h, w)])
 
     def _whole_pixels(self, values: Array, bits: float) -> Array:
         """The same of whole tiles, symbols times steps (n, h, w)."""
@@ -136,6 +136,10 @@ class ExactForecast:
         across = (matrices.reshape(-1, side) @ self._basis[:side]).reshape(3 * h, side, w * TILE)
         pixels = _rescaled(self._basis[:side].T @ across, bits).clip(-ACTIVATION_MAX, ACTIVATION_MAX)
         return self._arithmetic.put(pixels).reshape(3, h * TILE, w * TILE)
+
+    def _pieces(self, h: int, w: int) -> list[slice]:
+        """Rows of tiles whose transforms are computed together."""
+        return pieces_of(h, w) if self._place is None else [slice(0, h)]
 
     def _blocks_pixels(self, values: Array, known: slice, kinds: Array, bits: float) -> Array:
         """The same of tiles of blocks, symbols times steps (tiles, n): (tiles, 3, TILE, TILE)."""
@@ -153,8 +157,7 @@ class ExactForecast:
         """The DCT of what is painted, (3, 32 h, 32 w): a band's channels, in 1/16 symbols, int32 (n, h, w)."""
         h, w = (length // TILE for length in painted.shape[1:])
         if kinds is None:
-            parts = in_pieces(lambda rows: self._whole_coefficients(painted[:, scaled(rows, TILE)], band), (h, w), self._place)
-            chosen = joined(parts)
+            chosen = joined([self._whole_coefficients(painted[:, scaled(rows, TILE)], band) for rows in self._pieces(h, w)])
         else:
             chosen = self._blocks_coefficients(painted, band, blocks.of_tiles(kinds)).T.reshape(-1, h, w)
         shift = 2 * BASIS_BITS + INVERSE_BITS + ACTIVATION_BITS - MEAN_BITS - math.log2(PAINT_GAIN)

@@ -12,7 +12,7 @@ from dctcodec.bands.units import FEATURES, FIRST_BAND, INPUT_CHANNELS, LINEAR_GA
 from dctcodec.errors import ModelError
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_LIMIT
 from dctcodec.exact.planes import Arithmetic, Layer, Operations, stored
-from dctcodec.tiles import in_pieces, joined
+from dctcodec.tiles import in_strips, joined
 
 
 class ExactPrior:
@@ -91,15 +91,15 @@ class ExactPrior:
         bias = self._reveal_bias[reveal] + self._step_bias[self._step_row(step16)]
         place = self.arithmetic.place
 
-        def received(rows: slice) -> Array:
+        def received(_: slice, rows: slice) -> Array:
             return self._received(symbols[:, rows], reveal, _rows(partition, rows))
 
-        (features,) = self._run(stream=joined(in_pieces(received, shape, place)), bias=bias[..., None, None])
+        (features,) = self._run(stream=joined(in_strips(received, shape, 0, place)), bias=bias[..., None, None])
 
-        def headed(rows: slice) -> Array:
+        def headed(_: slice, rows: slice) -> Array:
             return cast(self._head(features[:, rows], slice(2 * now.start, 2 * now.stop)), "int32")
 
-        raw = joined(in_pieces(headed, shape, place))
+        raw = joined(in_strips(headed, shape, 0, place))
         mean, scale = raw.reshape(2, now.stop - now.start, *shape)
         scale = scale + self._scale_offset
         if forecast is not None:
@@ -130,10 +130,10 @@ class ExactPrior:
         """The scale indices that a part of a band is coded with, int32 (n, h, w), given the symbols of each tile before it, and
         those that `means` gave of the part's channels, (n, h, w)."""
 
-        def work(rows: slice) -> Array:
+        def work(_: slice, rows: slice) -> Array:
             return self._scales(symbols[:, rows], band, part, scale[:, rows], _rows(partition, rows))
 
-        return joined(in_pieces(work, scale.shape[1:], self.arithmetic.place))
+        return joined(in_strips(work, scale.shape[1:], 0, self.arithmetic.place))
 
     def _scales(self, symbols: np.ndarray, band: int, part: int, scale: Array, partition: np.ndarray | None) -> Array:
         terms, layers = self._skips[band][part]

@@ -23,7 +23,7 @@ from dctcodec.family import DECODER, PRIOR, TUNED_DECODER, TUNES, Family, Parame
 from dctcodec.installed import ModelInfo, told_as_damage
 from dctcodec.progress import Tick
 from dctcodec.search import ROUNDS
-from dctcodec.tiles import TILE, in_pieces, joined, scaled, tiles_across, ycbcr_to_rgb
+from dctcodec.tiles import TILE, in_strips, joined, scaled, tiles_across, ycbcr_to_rgb
 
 if TYPE_CHECKING:
     from dctcodec.bands.decoder import Decoder
@@ -55,11 +55,11 @@ class Bands(Family):
     def symbols(self, rgb: np.ndarray, parameters: Parameters, effort: int, tick: Tick) -> np.ndarray:
         step = parameters.step
 
-        def work(rows: slice) -> tuple[Array, Array]:
+        def work(_: slice, rows: slice) -> tuple[Array, Array]:
             return self._quantised(placed(rgb[None, :, scaled(rows, TILE)], self.place), step)
 
         size = [tiles_across(side) for side in rgb.shape[1:]]
-        quantised, chosen = zip(*in_pieces(work, size, self.place), strict=True)
+        quantised, chosen = zip(*in_strips(work, size, 0, self.place), strict=True)
         symbols, partition = joined(quantised), joined(chosen) if self.kinds else None
         if effort:
             symbols = self._searched(symbols, partition, rgb, parameters, ROUNDS[effort], tick)

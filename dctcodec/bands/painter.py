@@ -14,8 +14,8 @@ from dctcodec.bands.transform import consistent, dequantise, synthesise
 from dctcodec.bands.units import INPUT_GAIN, LATENTS, PAINTED_SCALES, noise_of
 from dctcodec.exact.graph import Graph, Value
 from dctcodec.exact.session import Session
-from dctcodec.threads import AT_ONCE
-from dctcodec.tiles import TILE, in_pieces, joined, scaled, strips_of, ycbcr_to_rgb
+from dctcodec.threads import AT_ONCE, together
+from dctcodec.tiles import TILE, in_strips, joined, pieces_of, scaled, strips_of, ycbcr_to_rgb
 
 FINEST = len(PAINTED_SCALES) - 1
 Inputs = dict[str, np.ndarray]
@@ -158,11 +158,11 @@ class Painter:
 def _plain(symbols: np.ndarray, step: float, partition: np.ndarray | None) -> np.ndarray:
     """The plain image of symbols, YCbCr in units of 1 / INPUT_GAIN: (3, 32 h, 32 w)."""
 
-    def work(rows: slice) -> np.ndarray:
+    def work(_: slice, rows: slice) -> np.ndarray:
         coded = dequantise(symbols[None, :, rows].astype(np.float32), np.float32(step)) * np.float32(INPUT_GAIN)
         return synthesise(coded, None if partition is None else partition[None, :, rows])[0]
 
-    return joined(in_pieces(work, symbols.shape[1:], None))
+    return joined(in_strips(work, symbols.shape[1:], 0, None))
 
 
 def _complete(image: np.ndarray, residual: np.ndarray, step: float, partition: np.ndarray | None) -> None:
@@ -176,7 +176,7 @@ def _complete(image: np.ndarray, residual: np.ndarray, step: float, partition: n
         added = consistent(wanted, np.array([step], np.float32), there)[0]
         image[:, pixels] = ycbcr_to_rgb(image[:, pixels] / np.float32(INPUT_GAIN) + added)
 
-    in_pieces(work, [length // TILE for length in image.shape[1:]], None)
+    together(work, pieces_of(*(length // TILE for length in image.shape[1:])))
 
 
 def _silu(values: Value) -> Value:
