@@ -96,6 +96,12 @@ def test_counts_are_positive_and_those_of_the_distribution(scale: int, phase: in
     assert np.abs(counts / counts.sum() - expected).max() < 2e-4
 
 
+def test_batches_of_small_integers_are_coded_as_those_of_large_ones():
+    symbols, mean, scale = drawn(5000)
+    narrow = symbols.astype(np.int16), mean.astype(np.int16), scale.astype(np.uint8)
+    assert coder.encode([narrow], TABLES) == coder.encode([(symbols, mean, scale)], TABLES)
+
+
 def test_split_takes_the_nearest_whole_number():
     mean = np.arange(-100, 101, dtype=np.int32)
     centre, key = TABLES.split(mean, np.full(201, 5, np.int32))

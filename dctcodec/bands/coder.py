@@ -65,11 +65,10 @@ class Tables:
         return self._models[key]
 
     def split(self, mean: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Nearest whole numbers to the means, int32, and table keys, uint16."""
+        """Nearest whole numbers to the means, and table keys, int32."""
         raised = mean.astype(np.int32) + PHASES // 2
         centre = raised // PHASES
-        phase = (raised - centre * PHASES).astype(np.uint16)  # + PHASES / 2
-        return centre, scale * np.uint16(PHASES) + phase
+        return centre, scale.astype(np.int32) * PHASES + (raised - centre * PHASES)
 
 
 def groups(keys: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
