@@ -24,6 +24,20 @@ from dctcodec.installed import DEFAULT
 
 SMALL = (768, 512)
 LARGE = (4000, 3000)
+CHILD = """
+import re, sys
+from pathlib import Path
+from dctcodec.codec import Codec
+step, source, target, model, quality = sys.argv[1:]
+codec = Codec(model, "cpu")
+if step == "encode":
+    Path(target).write_bytes(codec.encode(source, float(quality)))
+else:
+    codec.decode(Path(source).read_bytes())
+print(int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) / 2**20)
+"""
+"""Does one step alone and prints its process's peak memory in GiB; it imports no torch. (A child's `ru_maxrss` starts with its
+parent's on Linux.)"""
 
 
 def photograph(path: Path | None, size: tuple[int, int]) -> Image.Image:
@@ -95,22 +109,8 @@ def peak_memory(path: Path | None, model: str, quality: float) -> dict[str, floa
 
 
 def _child(step: str, source: Path, target: Path, model: str, quality: float) -> float:
-    arguments = [sys.executable, __file__, "--child", step, source, target, "--model", model, "--quality", quality]
+    arguments = [sys.executable, "-c", CHILD, step, source, target, model, quality]
     return float(subprocess.run(list(map(str, arguments)), check=True, stdout=subprocess.PIPE, text=True).stdout)
-
-
-def _work_as_child(step: str, source: str, target: str, model: str, quality: float) -> None:
-    """Do one step alone and print this process's peak memory in GiB."""
-    from dctcodec.codec import Codec
-
-    codec = Codec(model, "cpu")
-    if step == "encode":
-        Path(target).write_bytes(codec.encode(normalise(read_image(source)), quality))
-    else:
-        codec.decode(Path(source).read_bytes())
-    # not getrusage's ru_maxrss: on Linux a child starts with its parent's
-    (kibibytes,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    print(int(kibibytes) / 2**20)
 
 
 @click.command()
@@ -122,12 +122,8 @@ def _work_as_child(step: str, source: str, target: str, model: str, quality: flo
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--memory/--no-memory", default=True, show_default=True, help=f"Peak memory at {LARGE[0]}x{LARGE[1]}.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
-@click.option("--child", nargs=3, hidden=True)
-def main(image, model, quality, hyperprior, runs, threads, memory, json_path, child) -> None:
+def main(image, model, quality, hyperprior, runs, threads, memory, json_path) -> None:
     """Time dctcodec and CompressAI's bmshj2018_hyperprior on one 768x512 image."""
-    if child:
-        _work_as_child(*child, model, quality)
-        return
     import torch
 
     torch.set_num_threads(threads)
