@@ -200,7 +200,7 @@ def _times(speed: dict) -> str:
     machine, seconds, size = speed["machine"], speed["median_seconds"]["dctcodec"], "×".join(map(str, speed["size"]))
     return (
         f"A {size} image takes {seconds['encode']:.2f} s to encode and {seconds['decode']:.2f} s to decode "
-        f"({machine['threads']} threads of an {machine['cpu']}, torch {machine['versions']['torch']}, model loaded)."
+        f"({machine['threads']} threads of an {machine['cpu']}, onnxruntime {machine['versions']['onnxruntime']}, model loaded)."
     )
 
 
