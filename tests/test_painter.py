@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_blocks import NARROW
 
-from dctcodec import Codec
+from dctcodec import Codec, tiles
 from dctcodec.bands import blocks
 from dctcodec.bands.decoder import Decoder, painted
 from dctcodec.bands.order import CHANNELS
@@ -62,6 +62,15 @@ def test_the_shipped_decoders_paint_the_same_pixels_within_a_level(codec: Codec,
         expected = painted(codec.family.torch_decoder(tune), values, header.step, 0, 0)[:, :120, :160].clip(0, 255).round()
         found = np.asarray(codec.decode(data), float).transpose(2, 0, 1)
         assert np.abs(found - expected).max() <= 1 and (found != expected).mean() < 1e-3
+
+
+def test_strips_of_few_rows_paint_the_same_image(codec: Codec, monkeypatch: pytest.MonkeyPatch):
+    symbols = np.random.default_rng(0).integers(-1, 2, (len(CHANNELS), 13, 3)).astype(np.int32)
+    symbols[300:] = 0
+    parameters = Parameters(16 * 40, False, 0, "psnr")
+    whole = codec.family.paint(symbols, (96, 416), parameters, 0)
+    monkeypatch.setattr(tiles, "STRIP", 1)  # two rows: fewer than the finest scale takes in on either side
+    assert np.abs(codec.family.paint(symbols, (96, 416), parameters, 0) - whole).max() < 1e-3
 
 
 def test_weights_of_other_blocks_are_told():

@@ -22,7 +22,7 @@ _ESCAPE_MODEL = rans.Uniform(2**ESCAPE_BITS)
 _ESCAPE_ZERO = 2 ** (ESCAPE_BITS - 1)
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Symbols, means, scale indices, (n,) each: int16, int16 and uint8, or int32, as those of a large image take memory."""
+"""Symbols, means, scale indices, (n,) each: int32, or int16, int16 and uint8, which take less memory."""
 
 
 class Keyed(Protocol):

@@ -49,11 +49,12 @@ class Painter:
 
         # rows of tiles on either side that the finest scale takes in: two 3x3 layers a block, and what paints
         reach = -(-PAINTED_SCALES[-1] * (2 * self._blocks[-1] + 1) // TILE)
-        upper = image[:, :0]  # the rows before a strip as they were: the image is painted in place, for the memory
+        upper = image[:, :0]  # rows above a strip before they were painted: the image is painted in place, to save memory
         for inner, outer in strips_of(size, reach, AT_ONCE):
             rows = slice(outer.start + inner.start, outer.start + inner.stop)
             plain = np.concatenate([upper, image[:, scaled(slice(rows.start, outer.stop), TILE)]], 1)
-            upper = image[:, scaled(slice(max(0, rows.stop - reach), rows.stop), TILE)].copy()
+            kept = slice(max(0, rows.stop - reach) - outer.start, rows.stop - outer.start)
+            upper = plain[:, scaled(kept, TILE)].copy()
             inputs = {"image": plain[None], "above": above[:, :, scaled(outer, TILE // PAINTED_SCALES[-2])]}
             inputs |= self._conditioning(FINEST, step)
             inputs |= {name: values[:, :, scaled(outer, 2)] for name, values in told.items()}
@@ -166,7 +167,7 @@ def _plain(symbols: np.ndarray, step: float, partition: np.ndarray | None) -> np
 
 
 def _complete(image: np.ndarray, residual: np.ndarray, step: float, partition: np.ndarray | None) -> None:
-    """Make a plain image (3, 32 h, 32 w) RGB in place, with what the network adds, of the same shape."""
+    """Add the network's residual to a plain image (3, 32 h, 32 w), and turn it into RGB, in place."""
 
     def work(rows: slice) -> None:
         pixels = scaled(rows, TILE)

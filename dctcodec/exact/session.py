@@ -48,7 +48,7 @@ class Session:
 
 
 _LARGE = 2**24
-"""Bytes of inputs after which a session gives its memory back: it takes many times as much, and others need it."""
+"""After a run with more bytes of inputs, a session frees its memory, which is many times as much."""
 _SESSIONS: WeakSet[Session] = WeakSet()
 
 

@@ -6,8 +6,8 @@ from dctcodec.vae.choice import Choice
 from dctcodec.vae.shapes import ContextShape
 
 GRID = 2**20
-"""Coefficients are rounded to 1/GRID: errors of sums in float64, which differ between machines, are far smaller. Else their signs
-would choose the symbol of a coefficient that is zero, as most are in a flat tile."""
+"""Coefficients are rounded to 1/GRID, which is far more than the errors of sums in float64. In a flat tile most coefficients are
+zero. Without the rounding the signs of these errors, which differ between machines, would choose their symbols."""
 
 
 class Transform:
@@ -53,7 +53,7 @@ class Transform:
         return self._against_middle(bins + self.reach, -1)
 
     def corner(self, images: Array) -> Array:
-        """The lowest frequencies of each channel's DCT, float32 (B, channels, size, size), the same on every machine."""
+        """The lowest frequencies of each channel's DCT, float32 (B, channels, size, size), rounded to 1/GRID."""
         basis = cast(self._basis(), "float64")
         coefficients = basis @ cast(images, "float64") @ basis.T
         return cast(library(coefficients).floor(coefficients * GRID + 0.5) / GRID, "float32")
