@@ -12,7 +12,7 @@ from typing import Any
 from dctcodec.errors import ModelError
 from dctcodec.family import FAMILIES, PRIOR, TUNED_DECODER
 
-DEFAULT = "flagship"
+DEFAULT = "flagship-1"
 CONFIG = "config.json"
 _PACKAGE = Path(__file__).resolve().parent
 _PLACES = (_PACKAGE / "models" if (_PACKAGE / "models").is_dir() else _PACKAGE.parent / "models",)

@@ -158,7 +158,7 @@ import hashlib, sys
 import numpy as np
 from dctcodec import Codec, rans
 pixels = (np.indices((40, 70)).sum(0)[..., None] * [3, 5, 7] + np.random.default_rng(0).integers(0, 60, (40, 70, 3))) % 256
-for model in ("flagship", "dct-vae-cifar10"):
+for model in ("flagship-1", "dct-vae-cifar10"):
     codec = Codec(model, "cpu")
     data = codec.encode(pixels.astype(np.uint8))
     assert codec.decode(data).size == (70, 40)

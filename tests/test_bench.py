@@ -631,7 +631,7 @@ def test_an_output_without_a_folder_is_refused_before_the_work(tmp_path: Path):
     ("model", "scales", "forecast"),
     [
         ("dct-bands", ((96, 1, 32), (96, 1, 16), (96, 6, 8), (64, 8, 4)), ()),
-        ("flagship", ((96, 1, 32), (96, 1, 16), (96, 6, 8), (64, 8, 4)), ((48, 2, 8), (48, 1, 4))),
+        ("flagship-1", ((96, 1, 32), (96, 1, 16), (96, 6, 8), (64, 8, 4)), ((48, 2, 8), (48, 1, 4))),
     ],
 )
 def test_operations_are_those_of_the_layers(model: str, scales: tuple, forecast: tuple):

@@ -463,7 +463,7 @@ BLOCKS = {
 """Models of adaptive blocks, made by the test."""
 
 
-@pytest.fixture(scope="module", params=["dct-bands", "flagship", *BLOCKS])
+@pytest.fixture(scope="module", params=["dct-bands", "flagship-1", *BLOCKS])
 def codec(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Codec:
     if request.param in BLOCKS:
         return small_codec(tmp_path_factory.mktemp("models"), BLOCKS[request.param])

@@ -206,7 +206,7 @@ def test_a_codec_needs_a_context():
 
 
 def test_every_model_that_ships_has_a_recipe():
-    assert {path.stem for path in SHIPPING} == set(MODELS) | CONTEXTS | {"flagship-further"}
+    assert {path.stem for path in SHIPPING} == set(MODELS) | CONTEXTS | {"flagship-1-further"}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -223,18 +223,18 @@ def test_a_recipe_makes_the_model_that_ships(name: str):
 
 
 def test_the_recipe_that_trains_further_starts_from_what_ships():
-    stages = read(FOLDER / "flagship-further.toml").stages
-    assert {stage.config.shape for stage in stages} == {read(FOLDER / "flagship.toml").stages[-1].config.shape}
-    assert all(stage.start.resolve().parent == installed.find("flagship").path.resolve() for stage in stages)
+    stages = read(FOLDER / "flagship-1-further.toml").stages
+    assert {stage.config.shape for stage in stages} == {read(FOLDER / "flagship-1.toml").stages[-1].config.shape}
+    assert all(stage.start.resolve().parent == installed.find("flagship-1").path.resolve() for stage in stages)
     assert all(stage.start.is_file() for stage in stages)
 
 
 def test_minutes_are_shared_out_to_the_stages():
-    recipe = read(FOLDER / "flagship-further.toml")
+    recipe = read(FOLDER / "flagship-1-further.toml")
     before, after = ([stage.config.training.minutes for stage in one.stages] for one in (recipe, recipe.within(24)))
     assert after == pytest.approx([2 * minutes for minutes in before]) and sum(after) == pytest.approx(24)
     with pytest.raises(ConfigError, match="this one gives steps"):
-        read(FOLDER / "flagship.toml").within(24)
+        read(FOLDER / "flagship-1.toml").within(24)
 
 
 def _parameters(path: Path) -> int:
@@ -314,10 +314,10 @@ def _repeated(parent: dict, own: dict) -> list[tuple[str, ...]]:
 def test_the_recipe_in_the_documents_is_one(tmp_path: Path):
     text = (FOLDER.parent / "README.md").read_text("utf-8")
     written(tmp_path, own=text[text.index("```toml\n") + 8 :].partition("```")[0])
-    for name in ("flagship", "dct-bands"):
+    for name in ("flagship-1", "dct-bands"):
         written(tmp_path, **{name: (FOLDER / f"{name}.toml").read_text()})
     (stage,) = read(tmp_path / "own.toml").stages
-    assert stage.config.shape == read(FOLDER / "flagship.toml").stages[-1].config.shape
+    assert stage.config.shape == read(FOLDER / "flagship-1.toml").stages[-1].config.shape
     assert (FOLDER / stage.start.relative_to(tmp_path)).exists()
 
 

@@ -283,14 +283,14 @@ def test_the_forecast_is_trained_alone(photos: Path, plain_prior: Path, tmp_path
     assert after["forecast.paint.weight"].any() and after["forecast.pool.weight"].any()  # both begin as 0
 
 
-@pytest.mark.parametrize("name", ["flagship", "dct-bands"])
+@pytest.mark.parametrize("name", ["flagship-1", "dct-bands"])
 def test_training_begins_with_the_weights_that_ship(name: str):
     config, model = recipes.read(RECIPES / f"{name}.toml").stages[-1].config, installed.find(name)
     network, shipped = PriorNetwork(config.shape.prior), load_file(model.path / PRIOR)
     sizes = {key: shipped[key].shape for key in to_integers(network)}
     assert sizes == {key: tensor.shape for key, tensor in to_integers(network).items()}
     decoder.expand_weights(Decoder(config.shape.decoder), model.path / DECODER)
-    if name == "flagship":
+    if name == "flagship-1":
         load_weights(model.path / FLOAT_PRIOR, network)
     else:  # whose float prior does not ship
         with pytest.raises(ModelError, match=f"there is no .*{FLOAT_PRIOR}"):
@@ -313,8 +313,8 @@ def test_a_decoder_with_more_blocks_begins_as_the_one_it_starts_from(tmp_path: P
 
 def test_a_round_of_effort_lowers_what_symbols_cost(photos: Path):
     model, shipped = (
-        joint.PriorAndDecoder(recipes.read(RECIPES / "flagship.toml").stages[-1].config.shape),
-        installed.find("flagship"),
+        joint.PriorAndDecoder(recipes.read(RECIPES / "flagship-1.toml").stages[-1].config.shape),
+        installed.find("flagship-1"),
     )
     load_weights(shipped.path / FLOAT_PRIOR, model.prior)
     load_weights(shipped.path / DECODER, model.decoder)

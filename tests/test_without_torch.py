@@ -42,7 +42,7 @@ from dctcodec.family import TUNES
 import dctcodec, dctcodec.pillow, make
 
 expected = json.loads((make.FOLDER / "symbols.json").read_text())
-for model in ("dct-vae-cifar10", "flagship", "dct-bands"):
+for model in ("dct-vae-cifar10", "flagship-1", "dct-bands"):
     codec = Codec(model)
     for name, (size, mode, quality, seed) in make.FILES[model].items():
         data = (make.FOLDER / f"{{name}}.dct").read_bytes()
@@ -71,7 +71,7 @@ def test_the_command_line_works(tmp_path: Path):
         result = cli(*words)
         assert (result.returncode, result.stderr) == (0, "")
     assert (tmp_path / "a.dct").stat().st_size > 100
-    assert "flagship" in cli("info", file).stdout and "flagship" in cli("models").stdout
+    assert "flagship-1" in cli("info", file).stdout and "flagship-1" in cli("models").stdout
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def held_out(photos: Path, count: int) -> dict[str, Tensor]:
 @click.command()
 @click.argument("photos", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("run", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--start", type=click.Path(path_type=Path), default=Path("models/flagship"), show_default=True)
+@click.option("--start", type=click.Path(path_type=Path), default=Path("models/flagship-1"), show_default=True)
 @click.option("--blocks", default="32x32,16x16,8x8,4x4", show_default=True, help="Kinds of the adaptive blocks.")
 @click.option(
     "--train",

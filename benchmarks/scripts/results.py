@@ -9,7 +9,7 @@ from dctcodec.evaluate.report import METRICS, Result, percent
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks"
-MODELS = {"flagship": ("kodak", "speed"), "dct-bands": ("kodak-dct-bands", "speed-dct-bands")}
+MODELS = {"flagship-1": ("kodak", "speed"), "dct-bands": ("kodak-dct-bands", "speed-dct-bands")}
 """Rate and distortion, and speed, of the models for use; the default first."""
 OPTIONS = {
     "effort-1": "`--effort 1`",

@@ -25,7 +25,7 @@ FILES = {
         "progressive-100x70": ((100, 70), "RGB", 70, 0),
         "progressive-grey-50x33": ((50, 33), "L", 60, 0),
     },
-    "flagship": {
+    "flagship-1": {
         "flagship-96x64": ((96, 64), "RGB", 50, 0),
         "flagship-grey-33x50": ((33, 50), "L", 40, 0),
         "flagship-1x1": ((1, 1), "RGB", 50, 0),
