@@ -1,4 +1,4 @@
-"""A model with adaptive blocks that nobody trained, whose layers all say something, and an image for it."""
+"""Models that nobody trained, with adaptive blocks and without, whose layers all say something, and an image for blocks."""
 
 from pathlib import Path
 
@@ -18,12 +18,14 @@ from dctcodec.train.checkpoint import AVERAGE
 from dctcodec.train.export import export_bands
 
 SMALL = PriorShape(width=16, blocks=1, forecast=ForecastShape(width=8, coarse=1, fine=1))
+PLAIN = PriorShape(width=16, blocks=1)
+"""Without a forecast."""
 NARROW = DecoderShape(widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1))
 
 
-def small_prior(kinds: tuple[int, ...], seed: int = 0) -> PriorNetwork:
+def small_prior(kinds: tuple[int, ...], seed: int = 0, shape: PriorShape = SMALL) -> PriorNetwork:
     torch.manual_seed(seed)
-    made = PriorNetwork(SMALL, kinds)
+    made = PriorNetwork(shape, kinds)
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             if any(word in name for word in ("partition", "skip", "paint", "pool")):
@@ -31,10 +33,10 @@ def small_prior(kinds: tuple[int, ...], seed: int = 0) -> PriorNetwork:
     return made
 
 
-def small_codec(folder: Path, names: tuple[str, ...]) -> Codec:
-    """A codec of the model `tiny`, with blocks of the sizes `names`, which it makes in a folder."""
-    config, kinds = BandsConfig("blocks", BandsShape(SMALL, NARROW, names)), blocks.kinds_of(names)
-    for name, model in (("prior", small_prior(kinds)), ("decoder", Decoder(NARROW, kinds))):
+def small_codec(folder: Path, names: tuple[str, ...], prior: PriorShape = SMALL, decoder: DecoderShape = NARROW) -> Codec:
+    """A codec of the model `tiny`, with blocks of the sizes `names`, if any, which it makes in a folder."""
+    config, kinds = BandsConfig("small", BandsShape(prior, decoder, names)), blocks.kinds_of(names)
+    for name, model in (("prior", small_prior(kinds, shape=prior)), ("decoder", Decoder(decoder, kinds))):
         tensors = {AVERAGE + key: tensor.contiguous() for key, tensor in model.state_dict().items()}
         save_file(tensors, folder / f"{name}.safetensors")
     export_bands(folder / "models" / "tiny", config, folder / "prior.safetensors", folder / "decoder.safetensors")

@@ -263,13 +263,13 @@ def test_ten_broken_images_of_500_are_entries(tmp_path: Path):
     for number in range(500):
         bad = number % 50 == 7
         (source / f"{number:03}.png").write_bytes(broken(number // 50) if bad else png(number))
-    result = batch("encode", source, out, "--model", "dct-bands")
+    result = batch("encode", source, out, "--model", "dct-vae-cifar10")
     assert result.exit_code == 1 and f"{500 - BROKEN} images encoded" in result.stdout and f"{BROKEN} errors" in result.stdout
     errors = [row for row in rows(out) if row["error"]]
     assert {row["source"] for row in errors} == {f"{50 * n + 7:03}.png" for n in range(BROKEN)}
     assert all(row["source"] in row["error"] and "unexpected" not in row["error"] for row in errors)
     assert len(made(out)) == 500 - BROKEN
-    stopped = batch("encode", source, tmp_path / "other", "--max-errors", 2, "--workers", 1, "--model", "dct-bands")
+    stopped = batch("encode", source, tmp_path / "other", "--max-errors", 2, "--workers", 1, "--model", "dct-vae-cifar10")
     assert stopped.exit_code == 1 and "stopped after 3 errors" in stopped.stderr
     assert len(rows(tmp_path / "other")) < 500
 

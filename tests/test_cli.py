@@ -120,8 +120,8 @@ def test_a_model_of_the_same_prior_may_paint(dct, tmp_path, monkeypatch):
     for name, more in (("own", []), ("twins", ["--model", "twin"])):
         assert dctcodec("decode", dct, "-o", tmp_path / f"{name}.png", *more).exit_code == 0
     assert (tmp_path / "own.png").read_bytes() == (tmp_path / "twins.png").read_bytes()
-    result = dctcodec("decode", dct, "-o", tmp_path / "other.png", "--model", "dct-bands")
-    assert_one_error(result, 1, f"made with model {installed.DEFAULT}, not dct-bands")
+    result = dctcodec("decode", dct, "-o", tmp_path / "other.png", "--model", "dct-vae-cifar10")
+    assert_one_error(result, 1, f"made with model {installed.DEFAULT}, not dct-vae-cifar10")
 
 
 def test_a_damaged_model_harms_no_other(tmp_path, monkeypatch):

@@ -399,5 +399,5 @@ def test_what_is_missing_is_said(paper_runs: Path, tmp_path: Path):
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / CHECKPOINT).write_bytes(b"nothing")
     assert "cannot read the weights" in evaluate("likelihood", config, *data, "--run", tmp_path, code=1)
-    bands = RECIPES / "dct-bands.toml"
+    bands = RECIPES / "flagship-1.toml"
     assert "measured by `dctcodec bench`" in evaluate("likelihood", bands, *data, "--run", tmp_path, code=1)

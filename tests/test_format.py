@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load
-from small_blocks import picture_of_edges, small_codec
+from small_blocks import PLAIN, SMALL, picture_of_edges, small_codec
 
 from dctcodec import Codec
 
@@ -463,11 +463,12 @@ BLOCKS = {
 """Models of adaptive blocks, made by the test."""
 
 
-@pytest.fixture(scope="module", params=["dct-bands", "flagship-1", *BLOCKS])
+@pytest.fixture(scope="module", params=["flagship-1", "no forecast", "no blocks", *BLOCKS])
 def codec(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Codec:
-    if request.param in BLOCKS:
-        return small_codec(tmp_path_factory.mktemp("models"), BLOCKS[request.param])
-    return Codec(request.param, device="cpu")
+    if request.param == "flagship-1":
+        return Codec(request.param, device="cpu")
+    prior = PLAIN if request.param == "no forecast" else SMALL
+    return small_codec(tmp_path_factory.mktemp("models"), BLOCKS.get(request.param, ()), prior)
 
 
 def prior_of(codec: Codec) -> bytes:
@@ -486,10 +487,10 @@ def assert_same_symbols(codec: Codec, data: bytes) -> tuple[File, np.ndarray, np
     return file, symbols, partition
 
 
-SMALL = [(70, 50, "RGB", 30), (40, 33, "L", 80), (1, 1, "RGB", 50), (64, 96, "RGB", 95)]
+IMAGES = [(70, 50, "RGB", 30), (40, 33, "L", 80), (1, 1, "RGB", 50), (64, 96, "RGB", 95)]
 
 
-@pytest.mark.parametrize(("width", "height", "mode", "quality"), SMALL)
+@pytest.mark.parametrize(("width", "height", "mode", "quality"), IMAGES)
 def test_the_document_suffices(codec, make_picture: Callable[..., Image.Image], width: int, height: int, mode: str, quality: float):
     picture = make_picture(width, height, mode)
     data = codec.encode(picture, quality, seed=2**32 - 1)

@@ -18,7 +18,7 @@ from PIL import Image
 import dctcodec
 from dctcodec import Codec, ModelError
 
-MODELS = ["flagship-1", "dct-bands", "dct-vae-cifar10"]
+MODELS = ["flagship-1", "dct-vae-cifar10"]
 
 
 def test_threads_leave_no_warning_filter_behind(codec, make_picture):

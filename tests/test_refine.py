@@ -1,5 +1,6 @@
 """Effort: fewer bits or a nearer image for more of the encoder's time, in files like any other."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,12 +12,12 @@ import torch
 from PIL import Image
 from test_cli import assert_one_error, dctcodec
 
-from dctcodec import Codec, container, device, tiles
+from dctcodec import Codec, container, device, installed, tiles
 from dctcodec.bands import rdo, transform
 from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.rdo import SymbolOptimiser
 from dctcodec.errors import FormatError
-from dctcodec.family import TUNES, Parameters
+from dctcodec.family import TUNED_DECODER, TUNES, Parameters
 from dctcodec.metrics import ms_ssim, psnr
 
 QUALITY = 45
@@ -169,18 +170,30 @@ def test_tune_says_how_a_file_is_painted(codec, crop, files, tmp_path: Path):
     assert "ms-ssim" in dctcodec("info", tmp_path / "a.dct").stdout
     assert dctcodec(*command, "--target-size", 700).exit_code == 0
     assert container.parse((tmp_path / "a.dct").read_bytes()).header.tuned
-    assert_one_error(dctcodec(*command, "--model", "dct-bands"), 1, "remove --tune")
-    bench = ("bench", "kodak", "--data", tmp_path, "--tune", "ms-ssim")
-    assert_one_error(dctcodec(*bench, "--model", "dct-bands"), 1, "remove --tune")
     with pytest.raises(ValueError, match="not tuned for 'vmaf'"):
         codec.encode(crop, tune="vmaf")
 
 
-def test_a_file_to_be_painted_by_weights_that_are_not_there_is_refused(crop):
-    untuned = Codec("dct-bands", "cpu")
-    file = container.parse(untuned.encode(crop, QUALITY))
-    with pytest.raises(FormatError, match="needs a decoder that its model dct-bands does not have"):
-        untuned.decode(container.write(replace(file.header, tuned=True), file.payload))
+@pytest.fixture
+def untuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a model that is the default one without its decoder for MS-SSIM."""
+    shutil.copytree(installed.find(installed.DEFAULT).path, tmp_path / "untuned", ignore=shutil.ignore_patterns(TUNED_DECODER))
+    monkeypatch.setattr(installed, "_PLACES", (*installed._PLACES, tmp_path))
+    return "untuned"
+
+
+def test_a_model_without_a_second_decoder_refuses_tune(untuned, crop, tmp_path: Path):
+    crop.save(tmp_path / "a.png")
+    for command in (("encode", tmp_path / "a.png", "-o", tmp_path / "a.dct"), ("bench", "kodak", "--data", tmp_path)):
+        for model in (untuned, "dct-vae-cifar10"):
+            assert_one_error(dctcodec(*command, "--tune", "ms-ssim", "--model", model), 1, "remove --tune")
+
+
+def test_a_file_to_be_painted_by_weights_that_are_not_there_is_refused(untuned, crop):
+    codec = Codec(untuned, "cpu")
+    file = container.parse(codec.encode(crop, QUALITY))
+    with pytest.raises(FormatError, match="needs a decoder that its model untuned does not have"):
+        codec.decode(container.write(replace(file.header, tuned=True), file.payload))
 
 
 def test_windows_cover_a_picture_once_and_hardly_change_its_error(codec, crop, monkeypatch: pytest.MonkeyPatch):

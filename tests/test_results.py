@@ -50,7 +50,7 @@ def test_the_other_codecs_on_kodak_are_measured_with_room_above():
 @pytest.mark.parametrize("name", RUNS)
 def test_results_are_of_the_prior_that_ships(name: str):
     model = RUNS[name]["codecs"][0]["encoder"]["model"]
-    assert model == ("dct-bands" if name.endswith("dct-bands") else "flagship-1")
+    assert model == installed.DEFAULT
     assert RUNS[name]["model_id"] == f"{installed.find(model).model_id:08x}"
 
 

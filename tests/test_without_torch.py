@@ -42,7 +42,7 @@ from dctcodec.family import TUNES
 import dctcodec, dctcodec.pillow, make
 
 expected = json.loads((make.FOLDER / "symbols.json").read_text())
-for model in ("dct-vae-cifar10", "flagship-1", "dct-bands"):
+for model in ("dct-vae-cifar10", "flagship-1"):
     codec = Codec(model)
     for name, (size, mode, quality, seed) in make.FILES[model].items():
         data = (make.FOLDER / f"{{name}}.dct").read_bytes()

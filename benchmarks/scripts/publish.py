@@ -13,6 +13,8 @@ import paper_results
 import results
 from results import ROOT, load
 
+from dctcodec.installed import DEFAULT
+
 DOCUMENTS: dict[str, tuple[str, Callable[[], str]]] = {
     "README.md": ("summary", results.summary),
     "benchmarks/README.md": ("results", results.everything),
@@ -20,7 +22,7 @@ DOCUMENTS: dict[str, tuple[str, Callable[[], str]]] = {
 }
 """For each document, the name of its generated block and what makes it."""
 START, END = "<!-- {}: made by benchmarks/scripts/publish.py -->\n", "<!-- end of {} -->\n"
-SHIPPED = (*results.MODELS, *paper_results.LIKELIHOODS)
+SHIPPED = (DEFAULT, *paper_results.LIKELIHOODS)
 
 
 def document(path: str) -> str:
@@ -34,23 +36,26 @@ def document(path: str) -> str:
 
 def figures(name: str) -> dict[str, float | str]:
     """What `dctcodec models` shows of a model."""
-    if name in results.MODELS:
-        return _bands_figures(results.MODELS[name][0], load(results.MODELS[name][1]))
+    if name == DEFAULT:
+        return _kodak_rates() | _times(load("speed"))
     kodak = f"paper/kodak-{name}"
     measured = _kodak_figures(load(kodak)) if (results.RESULTS / f"{kodak}.json").exists() else {}
     return measured | _likelihood_figures(load(f"paper/likelihood-{name}"))
 
 
-def _bands_figures(model: str, speed: dict) -> dict[str, float | str]:
-    """Of one model's results on Kodak, against the other codecs of the main run."""
-    rates = {}
-    for name in results.committed({model: ""}):
-        ours, others = results.ours(name), results.codecs("kodak")
-        for codec in results.BASELINES:
-            for metric, rate in results.rates(others[codec], ours).items():
-                rates[f"Kodak BD-rate against {codec}, {results.METRICS[metric]}, %"] = round(rate.percent, 1)
+def _kodak_rates() -> dict[str, float]:
+    """Of the default model, against the other codecs of the same run."""
+    codecs = results.codecs("kodak")
+    return {
+        f"Kodak BD-rate against {codec}, {results.METRICS[metric]}, %": round(rate.percent, 1)
+        for codec in results.BASELINES
+        for metric, rate in results.rates(codecs[codec], codecs["dctcodec"]).items()
+    }
+
+
+def _times(speed: dict) -> dict[str, float | str]:
     seconds = speed["median_seconds"]["dctcodec"]
-    return rates | {
+    return {
         "768x512 encode, s": round(seconds["encode"], 2),
         "768x512 decode, s": round(seconds["decode"], 2),
         "measured on": f"{speed['machine']['cpu']}, {speed['machine']['threads']} threads",

@@ -9,8 +9,6 @@ from dctcodec.evaluate.report import METRICS, Result, percent
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks"
-MODELS = {"flagship-1": ("kodak", "speed"), "dct-bands": ("kodak-dct-bands", "speed-dct-bands")}
-"""Rate and distortion, and speed, of the models for use; the default first."""
 OPTIONS = {
     "effort-1": "`--effort 1`",
     "effort-4": "`--effort 4`",
@@ -102,7 +100,6 @@ def everything() -> str:
         *([_other_images()] if committed(OTHER_IMAGES) else []),
         *([_options()] if committed(OPTIONS) else []),
         _published(),
-        _other_model(),
         "![Rate–distortion curves on Kodak](kodak.png)",
         f"{_times(speed)} {_compared(speed)} {_memory(speed)}",
     ]
@@ -177,23 +174,6 @@ def _published() -> str:
         "Against curves that others published ([published](published)), at equal PSNR, by mean curves. Their encoders and settings "
         f"differ from those of the table above: {told}."
     )
-
-
-def _other_model() -> str:
-    """The other model against the default."""
-    seconds = load(MODELS["dct-bands"][1])["median_seconds"]["dctcodec"]
-    if not committed({MODELS["dct-bands"][0]: ""}):
-        return f"The model `dct-bands` takes {seconds['encode']:.2f} s to encode and {seconds['decode']:.2f} s to decode."
-    kodak = rates(ours("kodak"), ours("kodak-dct-bands"))["psnr"].percent
-    return (
-        f"At equal PSNR, the model `dct-bands` needs {_bits(kodak)} bits than the default on Kodak. It takes "
-        f"{seconds['encode']:.2f} s to encode and {seconds['decode']:.2f} s to decode."
-    )
-
-
-def _bits(rate: float) -> str:
-    """A BD-rate in words."""
-    return f"{abs(rate):.1f} % {'fewer' if rate < 0 else 'more'}"
 
 
 def _times(speed: dict) -> str:

@@ -29,7 +29,7 @@ def seeds(folder: Path) -> None:
 
     for path in GOLDEN.glob("*.dct"):
         (folder / path.name).write_bytes(path.read_bytes())
-    small = container.parse((GOLDEN / "dot-1x1.dct").read_bytes())
+    small = container.parse((GOLDEN / "flagship-1x1.dct").read_bytes())
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "maker"
     exif[0x8825] = {1: "N", 2: (52.0, 31.0, 12.5)}

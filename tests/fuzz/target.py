@@ -71,10 +71,11 @@ def read(data: bytes, partial: bool) -> None:
 
 
 def decode(data: bytes) -> None:
-    """The symbols of a small image, and the image, by the model that codes fastest."""
+    """The symbols of a small image, and the image, by the default model."""
     from dctcodec.codec import loaded
+    from dctcodec.installed import DEFAULT
 
-    codec = loaded("dct-bands", "cpu")
+    codec = loaded(DEFAULT, "cpu")
     with suppress(DctcodecError):
         header = container.read_header(data)
         if max(header.size) <= SMALL:

@@ -16,15 +16,6 @@ from dctcodec.family import TUNES
 
 FOLDER = Path(__file__).parent
 FILES = {
-    "dct-bands": {
-        "colour-96x64": ((96, 64), "RGB", 50, 0),
-        "grey-33x50": ((33, 50), "L", 40, 0),
-        "dot-1x1": ((1, 1), "RGB", 50, 0),
-        "fine-70x45": ((70, 45), "RGB", 97, 0),
-        "coarse-seeded-130x100": ((130, 100), "RGB", 3, 123456789),
-        "progressive-100x70": ((100, 70), "RGB", 70, 0),
-        "progressive-grey-50x33": ((50, 33), "L", 60, 0),
-    },
     "flagship-1": {
         "flagship-96x64": ((96, 64), "RGB", 50, 0),
         "flagship-grey-33x50": ((33, 50), "L", 40, 0),
