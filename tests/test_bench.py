@@ -646,10 +646,10 @@ def test_operations_are_those_of_the_layers(model: str, forecast: tuple, tmp_pat
     done = CliRunner().invoke(bench, ["operations", "--model", model], catch_exceptions=False)
     figures = json.loads(done.stdout)["multiply_adds_a_pixel"]
     # twelve reveals of eight 3x3 convolutions of 192 channels on tiles of 1024 pixels, six forecasts, and smaller layers
-    assert 1 < figures["prior"] / (12 * blocks(((192, 4, 32),)) + 6 * blocks(forecast)) < (1.3 if forecast else 1.1)
+    assert 1 < figures["prior"] / (12 * blocks(((192, 4, 32),)) + 6 * blocks(forecast)) < (1.35 if forecast else 1.1)
     assert 1 < figures["decoder"] / blocks(SCALES) < 1.25
-    # DCT by rows and columns
-    assert figures["analysis"] == pytest.approx(3 * 2 * 32, rel=0.1)
+    # DCT by rows and columns, before that those of all kinds of blocks to choose from
+    assert 0.9 < figures["analysis"] / (3 * 2 * 32) < 1.1 + len(installed.find(model).config.get("blocks", ()))
 
 
 # --- folders of images for the bench

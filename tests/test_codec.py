@@ -12,7 +12,8 @@ from small_blocks import PLAIN, small_codec
 
 import dctcodec
 from dctcodec import Codec, FormatError, ImageError, ModelError, container, tiles
-from dctcodec.bands import transform
+from dctcodec.bands import blocks, transform
+from dctcodec.bands.choice import choose
 from dctcodec.bands.quality import step_of_quality
 
 
@@ -30,10 +31,13 @@ def mean_difference(first: Image.Image, second: Image.Image) -> float:
     return np.abs(pixels(first) - pixels(second)).mean()
 
 
-def symbols_of(image: Image.Image, quality: float) -> np.ndarray:
-    """The symbols that a file must hold, from the image alone."""
-    rgb = np.array(image.convert("RGB")).transpose(2, 0, 1).astype(np.float32)
-    return transform.quantise(transform.analyse(rgb[None]), step_of_quality(quality))[0].astype(np.int32)
+def symbols_of(codec: Codec, image: Image.Image, quality: float) -> np.ndarray:
+    """The symbols that a file must hold, and the partition where the model has kinds of blocks, from the image alone."""
+    rgb = np.array(image.convert("RGB")).transpose(2, 0, 1).astype(np.float32)[None]
+    step, kinds = step_of_quality(quality), codec.family.kinds
+    chosen = choose(rgb, np.array([step], np.float32), kinds) if kinds else None
+    symbols = transform.quantise(transform.analyse(rgb, chosen), step)[0].astype(np.int32)
+    return blocks.packed(symbols, None if chosen is None else chosen[0])
 
 
 @settings(max_examples=12)
@@ -41,7 +45,7 @@ def symbols_of(image: Image.Image, quality: float) -> np.ndarray:
 def test_any_size_and_mode_comes_back(codec, make_picture, width: int, height: int, mode: str, quality: float):
     image = make_picture(width, height, mode)
     data = codec.encode(image, quality)
-    assert np.array_equal(codec.symbols(data)[1], symbols_of(image, quality))
+    assert np.array_equal(codec.symbols(data)[1], symbols_of(codec, image, quality))
     back = codec.decode(data)
     assert (back.size, back.mode) == (image.size, mode)
 
@@ -65,7 +69,7 @@ def test_noise_and_extremes_come_back(codec):
     random = np.random.default_rng(0)
     image = Image.fromarray(random.integers(0, 2, (64, 40, 3), dtype=np.uint8) * 255)
     for quality in (1, 100):
-        assert np.array_equal(codec.symbols(codec.encode(image, quality))[1], symbols_of(image, quality))
+        assert np.array_equal(codec.symbols(codec.encode(image, quality))[1], symbols_of(codec, image, quality))
 
 
 @pytest.mark.parametrize("mode", ["P", "CMYK", "I;16", "1", "LA"])
@@ -81,7 +85,8 @@ def test_the_header_says_what_was_asked_for(codec, crop):
     assert header.step == step_of_quality(33)
     assert header.model_id == codec.model.model_id
     chroma = [channel.plane > 0 for channel in transform.CHANNELS]
-    assert not symbols[chroma].any() and symbols.any()
+    coded, _ = blocks.unpacked(symbols)
+    assert not coded[chroma].any() and coded.any()
     assert symbols.dtype == np.int32
 
 
@@ -106,7 +111,7 @@ def test_threads_and_other_calls_in_between_make_no_difference(codec, crop, make
     assert codec.encode(make_picture(60, 50, "L"), 20) == other
     codec.decode(other, temperature=1)
     assert codec.encode(crop, 60) == data
-    assert np.array_equal(codec.symbols(data)[1], symbols_of(crop, 60))
+    assert np.array_equal(codec.symbols(data)[1], symbols_of(codec, crop, 60))
     assert np.abs(pixels(codec.decode(data)) - pixels(picture)).max() <= 1
 
 
@@ -194,7 +199,7 @@ def test_models_and_devices_that_are_not_there_are_refused(codec, make_picture):
 def test_the_top_level_functions_do_the_same(codec, crop):
     data = dctcodec.encode(crop, quality=40, seed=3)
     assert codec.symbols(data)[0].seed == 3
-    assert np.array_equal(codec.symbols(data)[1], symbols_of(crop, 40))
+    assert np.array_equal(codec.symbols(data)[1], symbols_of(codec, crop, 40))
     assert mean_difference(dctcodec.decode(data, temperature=0.5), codec.decode(data, 0.5)) < 1
 
 

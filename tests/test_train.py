@@ -285,10 +285,10 @@ def test_the_forecast_is_trained_alone(photos: Path, plain_prior: Path, tmp_path
 
 def test_training_begins_with_the_weights_that_ship(tmp_path: Path):
     config, model = recipes.read(RECIPES / "flagship-1.toml").stages[-1].config, installed.find("flagship-1")
-    network, shipped = PriorNetwork(config.shape.prior), load_file(model.path / PRIOR)
+    network, shipped = PriorNetwork(config.shape.prior, config.shape.kinds), load_file(model.path / PRIOR)
     sizes = {key: shipped[key].shape for key in to_integers(network)}
     assert sizes == {key: tensor.shape for key, tensor in to_integers(network).items()}
-    decoder.expand_weights(Decoder(config.shape.decoder), model.path / DECODER)
+    decoder.expand_weights(Decoder(config.shape.decoder, config.shape.kinds), model.path / DECODER)
     load_weights(model.path / FLOAT_PRIOR, network)
     with pytest.raises(ModelError, match=f"there is no .*{FLOAT_PRIOR}"):
         load_weights(tmp_path / FLOAT_PRIOR, network)
