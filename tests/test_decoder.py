@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from dctcodec import device
+from dctcodec.bands import blocks
 from dctcodec.bands.decoder import Decoder, DecoderShape, painted, reconstruct
 from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.transform import coefficients, dequantise, relative_step, synthesise
@@ -36,9 +37,9 @@ def symbols(height: int, width: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.int32))
 
 
-def plain(values: torch.Tensor, step: float) -> torch.Tensor:
+def plain(values: torch.Tensor, step: float, partition: torch.Tensor | None = None) -> torch.Tensor:
     """RGB (3, 32 h, 32 w) by the inverse DCT alone."""
-    return ycbcr_to_rgb(synthesise(dequantise(values[None].float(), step)))[0]
+    return ycbcr_to_rgb(synthesise(dequantise(values[None].float(), step), None if partition is None else partition[None]))[0]
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (1, 4), (3, 2), (2, 5)])
@@ -148,7 +149,9 @@ def jumps(image: np.ndarray, original: np.ndarray) -> tuple[float, float]:
 def decoded_and_plain(codec, image: Image.Image, quality: float) -> tuple[np.ndarray, np.ndarray]:
     data = codec.encode(image, quality)
     header, values = codec.symbols(data)
-    painted = plain(torch.from_numpy(values), header.step)[:, : image.height, : image.width].clamp(0, 255).round().permute(1, 2, 0)
+    coded, partition = blocks.unpacked(torch.from_numpy(values))
+    whole = plain(coded, header.step, partition)
+    painted = whole[:, : image.height, : image.width].clamp(0, 255).round().permute(1, 2, 0)
     return np.asarray(codec.decode(data)), painted.numpy()
 
 
@@ -159,7 +162,7 @@ def test_a_photograph_has_no_seams(codec, photo, quality: float):
     decoded, by_dct = decoded_and_plain(codec, image, quality)
     across, elsewhere = jumps(decoded, np.asarray(image))
     dct_across, dct_elsewhere = jumps(by_dct, np.asarray(image))
-    assert dct_across > 1.4 * dct_elsewhere, "the inverse DCT has seams, else this shows nothing"
+    assert dct_across > 1.25 * dct_elsewhere, "the inverse DCT has seams, else this shows nothing"
     assert across < 1.15 * elsewhere
 
 
@@ -191,10 +194,11 @@ def test_a_pattern_that_no_photograph_has_is_painted_as_well_as_by_the_inverse_d
 def test_bfloat16_is_as_near_to_the_picture(codec, photo, quality: float, monkeypatch):
     image = photo.crop((100, 60, 356, 252))
     header, values = codec.symbols(codec.encode(image, quality))
+    coded, partition = blocks.unpacked(values)
     decoder, pictures = codec.family.torch_decoder("psnr"), []
     for fast in (True, False):
         monkeypatch.setattr(device, "_multiplies_bfloat16", lambda fast=fast: fast)
-        rgb = painted(decoder, values, header.step, 0, 0)[:, : image.height, : image.width]
+        rgb = painted(decoder, coded, header.step, 0, 0, partition)[:, : image.height, : image.width]
         pictures.append(rgb.clip(0, 255).round().transpose(1, 2, 0))
     difference = abs(pictures[0].astype(int) - pictures[1])
     assert difference.max() <= 4 and 0 < difference.mean() < 0.4

@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_blocks import NARROW
 
-from dctcodec import Codec, tiles
+from dctcodec import Codec, device, tiles
 from dctcodec.bands import blocks
 from dctcodec.bands.decoder import Decoder, painted
 from dctcodec.bands.order import CHANNELS
@@ -20,6 +20,12 @@ from dctcodec.vae.noise import tile_noise
 from dctcodec.vae.shapes import NetworkShape, Scale
 
 SQUARES = blocks.kinds_of(("32x32", "16x16", "8x8", "4x4"))
+
+
+@pytest.fixture(autouse=True)
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bfloat16, in which torch computes where the processor multiplies it, is farther off."""
+    monkeypatch.setattr(device, "_multiplies_bfloat16", lambda: False)
 
 
 def symbols(height: int, width: int) -> np.ndarray:
@@ -59,7 +65,9 @@ def test_the_shipped_decoders_paint_the_same_pixels_within_a_level(codec: Codec,
     for tune in codec.family.tunes:
         data = codec.encode(image, quality, tune=tune)
         header, values = codec.symbols(data)
-        expected = painted(codec.family.torch_decoder(tune), values, header.step, 0, 0)[:, :120, :160].clip(0, 255).round()
+        coded, partition = blocks.unpacked(values)
+        whole = painted(codec.family.torch_decoder(tune), coded, header.step, 0, 0, partition)
+        expected = whole[:, :120, :160].clip(0, 255).round()
         found = np.asarray(codec.decode(data), float).transpose(2, 0, 1)
         assert np.abs(found - expected).max() <= 1 and (found != expected).mean() < 1e-3
 
@@ -67,6 +75,8 @@ def test_the_shipped_decoders_paint_the_same_pixels_within_a_level(codec: Codec,
 def test_strips_of_few_rows_paint_the_same_image(codec: Codec, monkeypatch: pytest.MonkeyPatch):
     symbols = np.random.default_rng(0).integers(-1, 2, (len(CHANNELS), 13, 3)).astype(np.int32)
     symbols[300:] = 0
+    if kinds := codec.family.kinds:
+        symbols = blocks.packed(symbols, np.random.default_rng(1).choice(kinds, (13, 3))[None].repeat(4, 0))
     parameters = Parameters(16 * 40, False, 0, "psnr")
     whole = codec.family.paint(symbols, (96, 416), parameters, 0)
     monkeypatch.setattr(tiles, "STRIP", 1)  # two rows: fewer than the finest scale takes in on either side
