@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from dctcodec import container
+from dctcodec.bands import blocks
 from dctcodec.bands.order import REVEALS
 from dctcodec.bands.transform import dequantise, synthesise
 from dctcodec.tiles import ycbcr_to_rgb
@@ -47,7 +48,9 @@ def code(codec, path: Path, quality: float) -> Coded:
     original = np.asarray(image, float)
     data = codec.encode(image, quality)
     header, symbols = codec.symbols(data)
-    plain = ycbcr_to_rgb(synthesise(dequantise(symbols[None].astype(np.float32), header.step)))[0].clip(0, 255).round()
+    values, partition = blocks.unpacked(symbols)
+    coefficients = dequantise(values[None].astype(np.float32), header.step)
+    plain = ycbcr_to_rgb(synthesise(coefficients, None if partition is None else partition[None]))[0].clip(0, 255).round()
     gain = psnr(np.asarray(codec.decode(data)), original) - psnr(plain.transpose(1, 2, 0), original)
     return Coded(8 * len(data) / (image.width * image.height), 8 * len(data), header, symbols, gain)
 
@@ -71,10 +74,11 @@ def test_the_float_network_has_the_exact_one_s_code_length(codec, coded: dict[tu
     exact = floating = 0.0
     for number in NUMBERS[:2]:
         c = coded[number, 45]
-        log_step = torch.tensor([math.log(c.header.step)])
+        symbols, partition = blocks.unpacked(torch.from_numpy(c.symbols))
+        steps, told = torch.tensor([c.header.step]), None if partition is None else partition[None]
         with torch.no_grad():
-            symbols = torch.from_numpy(c.symbols)
-            outputs = network(symbols[None].float(), log_step, torch.arange(len(REVEALS))[None])
+            outputs = network(symbols[None].float(), torch.log(steps), torch.arange(len(REVEALS))[None], partition=told)
+            floating += 0 if told is None else network.partition.code.bits(told, steps).item()
         floating += sum(reveal_bits(symbols, reveal, *output).item() for reveal, output in enumerate(outputs))
         exact += codec.family.prior.code_length(c.symbols, c.header.step16)
     assert exact == pytest.approx(floating, rel=0.005)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from dctcodec.bands import blocks
 from dctcodec.bands.transform import dequantise, synthesise
 from dctcodec.codec import Codec
 from dctcodec.evaluate import machine, report
@@ -26,7 +27,10 @@ TEMPERATURE = 0.5
 def plain(codec: Codec, file: bytes) -> Image.Image:
     """The inverse DCT of a file's symbols at their nominal values."""
     header, symbols = codec.symbols(file)
-    rgb = ycbcr_to_rgb(synthesise(dequantise(symbols[None].astype(np.float32), header.step)))[0, :, : header.height, : header.width]
+    coded, partition = blocks.unpacked(symbols)
+    coefficients = dequantise(coded[None].astype(np.float32), header.step)
+    whole = ycbcr_to_rgb(synthesise(coefficients, None if partition is None else partition[None]))
+    rgb = whole[0, :, : header.height, : header.width]
     return Image.fromarray(rgb.clip(0, 255).round().astype(np.uint8).transpose(1, 2, 0))
 
 

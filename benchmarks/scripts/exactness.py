@@ -7,7 +7,6 @@ the size of the file; and whether NumPy, onnxruntime and torch (on CUDA too, whe
 bit for bit.
 """
 
-import math
 from pathlib import Path
 
 import click
@@ -16,6 +15,7 @@ import torch
 from safetensors.numpy import load_file
 from tqdm import tqdm
 
+from dctcodec.bands import blocks
 from dctcodec.bands.exact_prior import ExactPrior
 from dctcodec.bands.masked import MaskedPrior
 from dctcodec.bands.order import REVEALS
@@ -34,10 +34,12 @@ QUALITIES = (10.0, 50.0, 90.0)
 
 
 def float_bits(network: PriorNetwork, symbols: np.ndarray, step: float) -> float:
-    """Code length in bits of int32 symbols (CHANNELS, h, w) under the float network."""
-    floats = torch.from_numpy(symbols).float()
-    outputs = network(floats[None], torch.tensor([math.log(step)]), torch.arange(len(REVEALS))[None])
-    return sum(reveal_bits(floats, reveal, *output).item() for reveal, output in enumerate(outputs))
+    """Code length in bits of symbols, with their partition if they have one, under the float network."""
+    coded, partition = blocks.unpacked(torch.from_numpy(symbols))
+    floats, steps, told = coded.float(), torch.tensor([step]), None if partition is None else partition[None]
+    outputs = network(floats[None], torch.log(steps), torch.arange(len(REVEALS))[None], partition=told)
+    bits = sum(reveal_bits(floats, reveal, *output).item() for reveal, output in enumerate(outputs))
+    return bits if told is None else bits + network.partition.code.bits(told, steps).item()
 
 
 def arithmetics() -> dict[str, Arithmetic]:
