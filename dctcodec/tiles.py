@@ -77,6 +77,16 @@ def ycbcr_to_rgb(ycbcr: Array) -> Array:
     return _mix(ycbcr + placed(_GREY, place_of(ycbcr)), _TO_RGB)
 
 
+def gradient_of_ycbcr(gradient: Array) -> Array:
+    """The gradient of a function along Y, Cb and Cr, from that along RGB: (..., 3, H, W)."""
+    return _mix(gradient, np.ascontiguousarray(_TO_RGB.T))
+
+
+def colour_energy() -> np.ndarray:
+    """Squared change of RGB where Y, Cb or Cr changes by 1, float32 (3,)."""
+    return np.square(_TO_RGB).sum(0)
+
+
 def pad_to_tiles(planes: Array) -> Array:
     """Replicate the right and bottom edges of (B, 3, H, W) until both sides are whole tiles."""
     height, width = planes.shape[-2:]

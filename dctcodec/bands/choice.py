@@ -1,7 +1,7 @@
 """The encoder's choice of blocks, by distortion + weight * bits: each tile, and each quadrant of a split one, by itself.
 
-Bits are those that a symbol of a magnitude takes in a block of a kind, whatever is around it. Each kind is tried on all tiles at
-once; the quadrants of a tile count as if all four were of one kind.
+Bits are those that a symbol of a magnitude takes in a block of a kind, whatever is around it (`LENGTHS`). Each kind is tried on all
+tiles at once; the quadrants of a tile count as if all four were of one kind.
 """
 
 from functools import cache
@@ -12,17 +12,30 @@ import numpy as np
 from dctcodec.arrays import Array, Place, cast, library, permuted, place_of, placed
 from dctcodec.bands import blocks
 from dctcodec.bands.order import CHANNELS
-from dctcodec.bands.transform import coded_places, relative_step, rounding_offset
-from dctcodec.tiles import TILE, pad_to_tiles, rgb_to_ycbcr, tiles_across, to_tiles, ycbcr_to_rgb
+from dctcodec.bands.transform import coded_places, energy, relative_step, rounding_offset
+from dctcodec.tiles import TILE, pad_to_tiles, rgb_to_ycbcr, tiles_across, to_tiles
 
 SLOPE = 11.0
 """dMSE/dbpp of photographs is about -step^2 / SLOPE, MSE over the three channels of RGB."""
 LEVELS = 64
 """Magnitudes are told apart by round(8 asinh(|symbol|)), below LEVELS."""
-FIRST_BITS, BITS_AN_OCTAVE = 3.5, 2.0
-"""What a symbol takes that is not 0, and more for each doubling of it: on photographs, about, at any step."""
-SPLIT_BITS, KIND_BITS = 6.0, 2.5
-"""What it takes to say that a tile is split, and the kind of each of its quadrants."""
+FIRST_LEVEL = 7
+"""That of |symbol| = 1."""
+SPLIT_BITS = 1.0
+"""What it takes to say whether a tile is split."""
+LENGTHS = (
+    (4.8, -0.3, 4.5, 1.7, 10.0),
+    (5.0, -0.2, 5.4, 2.1, 17.5),
+    (5.0, -0.2, 5.4, 2.1, 17.5),
+    (4.5, 0.3, 4.9, 0.6, 8.3),
+    (4.4, 0.6, 4.9, 1.7, 9.8),
+    (4.4, 0.6, 4.9, 1.7, 9.8),
+    (4.3, 0.8, 4.7, 2.9, 9.5),
+    (4.5, 0.9, 5.4, 5.3, 6.2),
+)
+"""Code lengths in bits of each kind in `blocks.KINDS`: of a symbol of luma that is 1, and more for each doubling of it; the same of
+chroma; and of all else, zeros and the kind itself, in a tile of a large kind or in a quadrant of a small one. Fitted by least
+squares to conditional code lengths (`models/TRAINING.md`)."""
 
 
 class Bits(NamedTuple):
@@ -35,23 +48,24 @@ class Bits(NamedTuple):
 
 
 @cache
-def plain_bits(place: Place) -> Bits:
-    """The same for all kinds and frequencies."""
-    magnitudes = np.sinh(np.arange(LEVELS, dtype=np.float32) / 8)
-    bits = FIRST_BITS + BITS_AN_OCTAVE * np.log2(np.maximum(magnitudes, 1))
-    lengths = np.where(magnitudes < 0.5, 0, bits).astype(np.float32)
-    symbols = np.broadcast_to(lengths, (len(blocks.KINDS), len(CHANNELS), LEVELS))
-    tile, quadrant = (
-        np.full(n, value, np.float32) for n, value in ((blocks.LARGE + 1, SPLIT_BITS), (len(blocks.KINDS), KIND_BITS))
-    )
-    return Bits(*(placed(values, place) for values in (symbols, tile, quadrant)))
+def fitted_bits(place: Place) -> Bits:
+    """Those of LENGTHS, the same for all frequencies and steps."""
+    octaves = np.log2(np.maximum(np.sinh(np.arange(LEVELS) / 8), 1))
+    luma = np.array([channel.plane == 0 for channel in CHANNELS])
+    symbols = np.zeros((len(blocks.KINDS), len(CHANNELS), LEVELS), np.float32)
+    for kind, (first, doubling, chroma_first, chroma_doubling, _) in enumerate(LENGTHS):
+        symbols[kind, luma, FIRST_LEVEL:] = (first + doubling * octaves)[FIRST_LEVEL:]
+        symbols[kind, ~luma, FIRST_LEVEL:] = (chroma_first + chroma_doubling * octaves)[FIRST_LEVEL:]
+    rest = np.array(LENGTHS, np.float32)[:, -1]
+    tile = np.append(rest[: blocks.LARGE], 0) + np.float32(SPLIT_BITS)
+    return Bits(*(placed(values, place) for values in (symbols, tile.astype(np.float32), rest)))
 
 
 def choose(rgb: Array, step: Array, kinds: tuple[int, ...], bits: Bits | None = None) -> Array:
     """The partition of images: `rgb` float32 (B, 3, H, W) in [0, 255], `step` (B,) in pixel levels; int64 (B, 4, h, w). Arrays of
     torch should need no gradient."""
     xp, place = library(rgb), place_of(rgb)
-    bits = bits or plain_bits(place)
+    bits = bits or fitted_bits(place)
     height, width = (tiles_across(side) for side in rgb.shape[2:])
     tiles = to_tiles(pad_to_tiles(rgb_to_ycbcr(rgb))).reshape(-1, 3, TILE, TILE)
     steps = xp.broadcast_to(step[:, None], (len(rgb), height * width)).reshape(-1)
@@ -105,9 +119,7 @@ class _Places(NamedTuple):
 @cache
 def _places(place: Place) -> _Places:
     coded, step = coded_places(None), relative_step(None).flatten()
-    one = np.eye(3, dtype=np.float32)[..., None]
-    colours = np.square(ycbcr_to_rgb(one) - ycbcr_to_rgb(np.zeros_like(one))).sum((0, 2)) / 3
-    weight = colours[[channel.plane for channel in CHANNELS]] * step**2
+    weight = energy(None).flatten() / 3 * step**2
     threshold = 1 - rounding_offset(None).flatten()
     values = (np.arange(len(CHANNELS)), 1 / step, threshold, weight, blocks.quadrant_of_channels(None))
     tables = [np.zeros(3 * TILE**2, value.dtype) for value in values]

@@ -21,13 +21,13 @@ from dctcodec.bands.blocks import packed
 from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.order import BANDS, CHANNELS
 from dctcodec.bands.prior import code_bits
-from dctcodec.bands.transform import SYMBOL_LIMIT, relative_step
+from dctcodec.bands.transform import SYMBOL_LIMIT, energy, relative_step
 from dctcodec.device import fast_convolutions
 from dctcodec.family import TUNES, Parameters
 from dctcodec.metrics import log_dissimilarity
 from dctcodec.progress import Tick
 from dctcodec.search import AFTER_FAILURE, AFTER_SUCCESS, CURVATURE, SHARE
-from dctcodec.tiles import TILE, ycbcr_to_rgb
+from dctcodec.tiles import TILE
 
 if TYPE_CHECKING:  # training takes moves from here, on machines without the coder
     from dctcodec.bands.masked import MaskedPrior
@@ -69,7 +69,8 @@ class SymbolOptimiser:
         self.step16, self.step, self.grey = parameters.step16, parameters.step, parameters.grey
         self.tuned = parameters.tune != TUNES[0]
         self.weight = BITS_WEIGHT * self.step**2
-        self.curvature = energy() * (relative_step(torch.device("cpu")) * self.step) ** 2
+        cpu = torch.device("cpu")
+        self.curvature = energy(cpu) * (relative_step(cpu) * self.step) ** 2
         self.exchange = 0.0  # squared error that 1 of ln(1 - MS-SSIM) is worth; the first state tells it
         self.generator = torch.Generator().manual_seed(0)
 
@@ -171,14 +172,6 @@ def _with_margin(span: slice, length: int) -> slice:
 def _pixels(tiles: Window) -> Window:
     rows, columns = (slice(span.start * TILE, span.stop * TILE) for span in tiles)
     return rows, columns
-
-
-def energy() -> Tensor:
-    """Squared error in RGB of a unit's change in each channel's coefficient, by the plain inverse DCT: (CHANNELS, 1, 1)."""
-    # an image of three pixels, in each of which one plane is 1
-    one = torch.eye(3, dtype=torch.float32)[..., None]
-    planes = (ycbcr_to_rgb(one) - ycbcr_to_rgb(torch.zeros_like(one))).square().sum((0, 2))
-    return planes[[channel.plane for channel in CHANNELS]][:, None, None]
 
 
 def _luma() -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from dctcodec.arrays import Array, library, permuted, place_of, table, zeros_like
 from dctcodec.bands import blocks
 from dctcodec.bands.order import BANDS, CHANNELS
-from dctcodec.tiles import TILE, dct_basis, from_tiles, pad_to_tiles, rgb_to_ycbcr, to_tiles
+from dctcodec.tiles import TILE, colour_energy, dct_basis, from_tiles, pad_to_tiles, rgb_to_ycbcr, to_tiles
 
 ROUNDING_OFFSETS = (0.45, 0.45, 0.45, 0.4, 0.4, 0.4, 0.44, 0.46)
 """One for each band. A scaled coefficient u becomes sign(u) * floor(|u| + offset): 0.5 would be plain rounding."""
@@ -150,6 +150,13 @@ def rounding_offset() -> np.ndarray:
     """`rounding_offset(place)`: each channel's, float32 (CHANNELS, 1, 1)."""
     offsets = [offset for offset, band in zip(ROUNDING_OFFSETS, BANDS, strict=True) for _ in CHANNELS[band]]
     return np.array(offsets, np.float32)[:, None, None]
+
+
+@table
+def energy() -> np.ndarray:
+    """`energy(place)`: squared error in RGB of a unit's change in each channel's coefficient, by the plain inverse DCT, float32
+    (CHANNELS, 1, 1)."""
+    return colour_energy()[[channel.plane for channel in CHANNELS]][:, None, None]
 
 
 @table
