@@ -31,7 +31,7 @@ from dctcodec.target import Target, meet
 from dctcodec.tiles import rgb_to_ycbcr
 
 CODING_SHARE = 0.9
-"""Share of the time that entropy coding takes: of decoding, and of encoding without effort."""
+"""Share of the time that entropy coding takes: of decoding, and of encoding without a search."""
 
 
 P = ParamSpec("P")
@@ -71,13 +71,17 @@ class Codec:
     def __reduce__(self) -> tuple[type["Codec"], tuple[str, str]]:
         return Codec, (self.model.name, self.device)
 
-    def check(self, effort: int, tune: str) -> None:
+    def check(self, effort: int | None, tune: str) -> None:
         """Check the options of a command line before an image is read. Raises ModelError where the model has no search for
         `effort`, or no weights for `tune`."""
-        if effort > self.family.most_effort:
+        if self.effort(effort) > self.family.most_effort:
             raise ModelError(f"the model {self.model.name} does not support --effort; remove it")
         if tune not in self.family.tunes:
             raise ModelError(f"the model {self.model.name} has no weights for {tune}; remove --tune")
+
+    def effort(self, effort: int | None) -> int:
+        """An effort, or for None the model's default."""
+        return self.family.effort if effort is None else effort
 
     @_as_a_guest
     def encode(
@@ -85,7 +89,7 @@ class Codec:
         image: Source,
         quality: float | None = None,
         seed: int = 0,
-        effort: int = 0,
+        effort: int | None = None,
         tune: str = TUNES[0],
         tick: Tick = no_tick,
     ) -> bytes:
@@ -93,13 +97,15 @@ class Codec:
 
         `image`: of 1 to 2^27 pixels, what `image.as_parts` takes: a PIL image, a NumPy array, a path, a binary stream, or
         ImageParts, made with other options; `quality`: 1 (smallest) to 100, 50 where it is None, and None for models that have
-        one quality; `seed`: 0 to 2^32 - 1, of the noise that a decoder adds at temperatures above 0; `effort`: 0 to 9, or 0 alone
-        for models without a search, how long to search for symbols of fewer bits (`bands/rdo.py`); `tune`: the measure, "psnr" or
-        "ms-ssim", for which the image is painted and searched. Raises TypeError for anything that is not an image, ValueError for
+        one quality; `seed`: 0 to 2^32 - 1, of the noise that a decoder adds at temperatures above 0; `effort`: 0 to 9, how long to
+        look for symbols of fewer bits: 0 rounds, 1, the default, makes one round of moves (`bands/rounding.py`), more searches
+        (`bands/rdo.py`; dct-vae: 0, the default, or a search); `tune`: the measure, "psnr" or "ms-ssim", for which the image is
+        painted and searched. Raises TypeError for anything that is not an image, ValueError for
         a value out of range, ImageError, FormatError.
         """
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed {seed} is outside 0..{2**32 - 1}")
+        effort = self.effort(effort)
         if not 0 <= effort <= self.family.most_effort:
             raise ValueError(f"effort {effort} is outside 0..{self.family.most_effort} of the model {self.model.name}")
         if tune not in self.family.tunes:
@@ -109,9 +115,10 @@ class Codec:
         pixels = parts.pixels
         container.check_size(*pixels.size)
         parameters = Parameters(step16, pixels.mode == "L", seed, tune)
-        coding = 1 - CODING_SHARE if effort else CODING_SHARE
+        searching = effort > self.family.effort
+        coding = 1 - CODING_SHARE if searching else CODING_SHARE
         symbols = self.family.symbols(_rgb(pixels), parameters, effort, lambda share: tick((1 - coding) * share))
-        if not effort:
+        if not searching:
             tick(1 - coding)
         payload = self.family.encode(symbols, parameters, lambda share: tick(coding * share))
         return container.write(self._header(pixels.size, parameters), payload, _extra(parts))
@@ -124,7 +131,7 @@ class Codec:
         size: int | None = None,
         psnr: float | None = None,
         seed: int = 0,
-        effort: int = 0,
+        effort: int | None = None,
         tune: str = TUNES[0],
         tick: Tick = no_tick,
     ) -> bytes:
@@ -238,7 +245,7 @@ def loaded(model: str, device: str) -> Codec:
     return Codec(model, device)
 
 
-def encode(image: Source, quality: float | None = 50.0, seed: int = 0, effort: int = 0, tune: str = TUNES[0]) -> bytes:
+def encode(image: Source, quality: float | None = 50.0, seed: int = 0, effort: int | None = None, tune: str = TUNES[0]) -> bytes:
     """`Codec.encode` with the default model."""
     return loaded(DEFAULT, "auto").encode(image, quality, seed, effort, tune)
 

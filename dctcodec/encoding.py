@@ -22,7 +22,7 @@ class Encoding:
     model: str = DEFAULT
     quality: float | None = None
     target: tuple[str, Any] | None = None
-    effort: int = 0
+    effort: int | None = None
     tune: str = TUNES[0]
     seed: int = 0
     background: str | None = None

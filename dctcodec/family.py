@@ -75,6 +75,8 @@ class Family(ABC):
     """Number of bands of frequencies, coarse to fine; 1 where symbols are sent all at once."""
     temperature: float
     """Default temperature of the decoder."""
+    effort: ClassVar[int]
+    """The default effort. More is a search, which needs torch."""
     most_effort: int
     """Efforts are 0 to this one: 9, or 0 for models without a search."""
     tunes: tuple[str, ...]
@@ -91,8 +93,8 @@ class Family(ABC):
 
     @abstractmethod
     def symbols(self, rgb: np.ndarray, parameters: Parameters, effort: int, tick: Tick) -> np.ndarray:
-        """int32 symbols of RGB float32 (3, H, W) in [0, 255]. `tick` is called where there is `effort`.
-        Raises ModelError where `effort` needs torch and there is none."""
+        """int32 symbols of RGB float32 (3, H, W) in [0, 255]. `tick` is called
+        where `effort` is above the default. Raises ModelError where that needs torch and there is none."""
 
     @abstractmethod
     def encode(self, symbols: np.ndarray, parameters: Parameters, tick: Tick) -> bytes:

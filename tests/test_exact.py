@@ -15,8 +15,8 @@ from dctcodec.bands.export import to_integers
 from dctcodec.bands.forecast import ForecastShape
 from dctcodec.bands.masked import MaskedPrior
 from dctcodec.bands.order import CHANNELS, PARTS, REVEALS
-from dctcodec.bands.prior import PriorNetwork, PriorShape, distribution_function
-from dctcodec.bands.units import LOG_SCALE_MIN, SCALE_BITS, SCALES
+from dctcodec.bands.prior import PriorNetwork, PriorShape
+from dctcodec.bands.units import LOG_SCALE_MIN, SCALE_BITS, SCALES, distribution_function
 from dctcodec.errors import ExportError, ModelError
 from dctcodec.exact.planes import Arithmetic, arithmetic_for, prove_bound
 from dctcodec.train.prior import reveal_bits

@@ -31,7 +31,7 @@ def crop(photo) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def files(codec, crop) -> dict[int, bytes]:
-    return {effort: codec.encode(crop, QUALITY, effort=effort) for effort in (0, 1, 5)}
+    return {effort: codec.encode(crop, QUALITY, effort=effort) for effort in (0, 1, 2, 5)}
 
 
 @pytest.fixture
@@ -56,10 +56,10 @@ def cost(codec, image: Image.Image, data: bytes) -> float:
 
 
 def test_more_effort_costs_less(codec, crop, files):
-    costs = [cost(codec, crop, files[effort]) for effort in (0, 1, 5)]
+    costs = [cost(codec, crop, files[effort]) for effort in (0, 1, 2, 5)]
     assert costs == sorted(costs, reverse=True)
     bits = 8 * len(files[0]) * container.parse(files[0]).header.step ** 2 / 5
-    assert costs[0] - costs[2] > 0.04 * bits
+    assert costs[0] - costs[3] > 0.04 * bits
     assert psnr(crop, codec.decode(files[5])) > psnr(crop, codec.decode(files[0])) + 0.1
 
 
@@ -86,7 +86,7 @@ sys.stdout.buffer.write(codecs[1].encode(Image.open("crop.png"), float(sys.argv[
 
 def test_effort_changes_nothing_but_symbols(files):
     headers = [container.parse(data).header for data in files.values()]
-    assert len({header.step16 for header in headers}) == 1 and len(set(files.values())) == 3
+    assert len({header.step16 for header in headers}) == 1 and len(set(files.values())) == len(files)
 
 
 def test_the_same_effort_gives_the_same_file(codec, crop, files):
@@ -160,8 +160,8 @@ def _gain_by_ms_ssim(codec, image) -> float:
 def test_tune_says_how_a_file_is_painted(codec, crop, files, tmp_path: Path):
     data = codec.encode(crop, QUALITY, tune="ms-ssim")
     header, symbols = codec.symbols(data)
-    assert header.tuned and np.array_equal(symbols, codec.symbols(files[0])[1])
-    assert np.any(np.array(codec.decode(data)) != np.array(codec.decode(files[0])))
+    assert header.tuned and np.array_equal(symbols, codec.symbols(files[1])[1])
+    assert np.any(np.array(codec.decode(data)) != np.array(codec.decode(files[1])))
     assert codec.decode(codec.encode(crop.crop((0, 0, 20, 9)), 30, effort=1, tune="ms-ssim")).size == (20, 9)
     crop.save(tmp_path / "a.png")
     command = ("encode", tmp_path / "a.png", "-o", tmp_path / "a.dct", "--tune", "ms-ssim")

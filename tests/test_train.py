@@ -308,7 +308,7 @@ def test_a_decoder_with_more_blocks_begins_as_the_one_it_starts_from(tmp_path: P
             decoder.expand_weights(other, tmp_path / f"{name}.safetensors")
 
 
-def test_a_round_of_effort_lowers_what_symbols_cost(photos: Path):
+def test_the_moves_of_an_encoder_lower_what_symbols_cost(photos: Path):
     model, shipped = (
         joint.PriorAndDecoder(recipes.read(RECIPES / "flagship-1.toml").stages[-1].config.shape),
         installed.find("flagship-1"),
@@ -325,7 +325,7 @@ def test_a_round_of_effort_lowers_what_symbols_cost(photos: Path):
             outputs = model.prior(symbols, torch.log(steps), torch.arange(len(REVEALS))[None])
             bits = sum(prior.reveal_bits(symbols[0], number, *output) for number, output in enumerate(outputs))
         costs.append((error + 50.0**2 / 5 * bits).item())
-        symbols = symbols + joint.round_of_effort(model, original, symbols, steps)
+        symbols = symbols + prior.moves(model.decoder, original, symbols, steps)
     assert costs[1] < costs[0]
 
 

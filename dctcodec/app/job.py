@@ -37,7 +37,7 @@ class Wishes:
     """What the controls of the page say. None: the model's default. `others`: compare with the other codecs."""
 
     quality: float | None = None
-    effort: int = 0
+    effort: int | None = None
     tune: str = TUNES[0]
     bands: int | None = None
     temperature: float | None = None
@@ -48,15 +48,12 @@ class Wishes:
         """The wishes in a request's query. Raises DctcodecError, a sentence, for what the model cannot do."""
         family = codec.family
         quality = None if family.one_quality else _number(query, "quality", WORST, BEST)
-        effort = _number(query, "effort", 0, family.most_effort)
-        bands = _number(query, "bands", 1, family.bands)
+        effort, bands = _whole(query, "effort", 0, family.most_effort), _whole(query, "bands", 1, family.bands)
         temperature = _number(query, "temperature", 0, 2)
         tune = query.get("tune", TUNES[0])
         if tune not in family.tunes:
             raise DctcodecError(f"tune must be one of {', '.join(family.tunes)}")
-        return cls(
-            quality, int(effort or 0), tune, None if bands is None else int(bands), temperature, query.get("others", "1") == "1"
-        )
+        return cls(quality, effort, tune, bands, temperature, query.get("others", "1") == "1")
 
 
 def _number(query: Mapping[str, str], name: str, low: float, high: float) -> float | None:
@@ -67,6 +64,11 @@ def _number(query: Mapping[str, str], name: str, low: float, high: float) -> flo
     if number is not None and not low <= number <= high:
         raise DctcodecError(f"{name} must be a number from {low:g} to {high:g}")
     return number
+
+
+def _whole(query: Mapping[str, str], name: str, low: float, high: float) -> int | None:
+    number = _number(query, name, low, high)
+    return None if number is None else int(number)
 
 
 def work(data: bytes, wishes: Wishes, codec: Codec, max_pixels: int, send: Send) -> None:
@@ -107,7 +109,7 @@ def _half(tick: Callable[[float], object], share: float) -> None:
 
 
 def _described(wishes: Wishes, codec: Codec) -> str:
-    parts = [f"model {codec.model.name}, effort {wishes.effort}, tuned for {wishes.tune}"]
+    parts = [f"model {codec.model.name}, effort {codec.effort(wishes.effort)}, tuned for {wishes.tune}"]
     if wishes.bands is not None and wishes.bands < codec.family.bands:
         parts.append(f"{wishes.bands} of {codec.family.bands} bands")
     if wishes.temperature:

@@ -64,6 +64,7 @@ class Service:
             "made": made(FAST),
             "app": {
                 "one_quality": family.one_quality,
+                "effort": family.effort,
                 "most_effort": family.most_effort,
                 "tunes": family.tunes,
                 "bands": family.bands,

@@ -28,7 +28,7 @@ class BandsShape:
 class BandsTraining:
     """How a stage trains. Its length is `steps`, or `minutes` over all restarts; `batch`: images a step, of all processes together;
     `learning_rate`: peak, in root mean square a step; `crop`: side of a training image, pixels; `reveals`: of each image, that the
-    prior learns from; `chosen`: in joint training the share of the images whose symbols are chosen by a round of effort."""
+    prior learns from; `chosen`: share of the images whose symbols are those of the default effort."""
 
     steps: int = 0
     minutes: float = 0.0

@@ -1,18 +1,19 @@
 """The family of dct-bands: whole images in YCbCr, all frequencies, a masked-diffusion prior, one decoder over all tiles."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import load_file
 
 from dctcodec.arrays import Array, Place, placed, to_numpy
-from dctcodec.bands import blocks
+from dctcodec.bands import blocks, rounding
 from dctcodec.bands.blocks import kinds_of
 from dctcodec.bands.choice import choose
 from dctcodec.bands.coder import Tables
 from dctcodec.bands.exact_prior import ExactPrior
 from dctcodec.bands.masked import MaskedPrior
-from dctcodec.bands.order import BANDS, bands_below
+from dctcodec.bands.order import BANDS, CHANNELS, bands_below
 from dctcodec.bands.painter import Painter
 from dctcodec.bands.partition import PartitionCode
 from dctcodec.bands.quality import DEFAULT_QUALITY, STEP_UNIT, step_of_quality
@@ -38,6 +39,7 @@ class Bands(Family):
 
     temperature = 0.0
     one_quality = False
+    effort = 1
     most_effort = len(ROUNDS) - 1
     bands = len(BANDS)
 
@@ -62,6 +64,8 @@ class Bands(Family):
         quantised, chosen = zip(*in_strips(work, size, 0, self.place), strict=True)
         symbols, partition = joined(quantised), joined(chosen) if self.kinds else None
         if effort:
+            symbols = symbols + self._moves(symbols, partition, rgb, parameters)
+        if effort > self.effort:
             symbols = self._searched(symbols, partition, rgb, parameters, ROUNDS[effort], tick)
         return blocks.packed(symbols, partition)
 
@@ -71,6 +75,25 @@ class Bands(Family):
         chosen = choose(rgb, steps, self.kinds) if self.kinds else None
         symbols = to_numpy(quantise(analyse(rgb, chosen), step)[0]).astype(np.int32)
         return symbols, None if chosen is None else to_numpy(chosen[0])
+
+    def _moves(self, symbols: np.ndarray, partition: np.ndarray | None, rgb: np.ndarray, parameters: Parameters) -> np.ndarray:
+        """One round of moves (`rounding.py`), int32 as the symbols. Those for MS-SSIM are of the first decoder's image, too."""
+        height, width = rgb.shape[1:]
+        painted = self.paint(blocks.packed(symbols, partition), (width, height), replace(parameters, tune=TUNES[0]), 0.0)
+
+        def work(inner: slice, outer: slice) -> np.ndarray:
+            pixels = scaled(outer, TILE)
+            error, original = np.zeros_like(painted[:, pixels]), rgb[:, pixels]
+            rows = original.shape[1]
+            error[:, :rows, :width] = painted[:, pixels][:, :rows, :width] - original
+            told = None if partition is None else partition[None, :, outer]
+            coded, step = symbols[None, :, outer].astype(np.float32), np.array([parameters.step], np.float32)
+            return rounding.moves(coded, error[None], step, told)[0, :, inner].astype(np.int32)
+
+        found = joined(in_strips(work, symbols.shape[1:], 1, None))
+        if parameters.grey:
+            found[[channel.plane > 0 for channel in CHANNELS]] = 0
+        return found
 
     def _searched(
         self, symbols: np.ndarray, partition: np.ndarray | None, rgb: np.ndarray, parameters: Parameters, rounds: int, tick: Tick

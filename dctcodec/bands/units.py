@@ -8,6 +8,9 @@ from dctcodec.bands.order import CHANNELS, PARTS, REVEALS, Reveal
 MEAN_BITS = 4
 MEAN_LIMIT = 2**15 - 1
 """A mean is an integer in units of 1/16 symbol, within +-MEAN_LIMIT."""
+MIXTURE = ((0.7, 0.7), (0.3, 1.5))
+"""(weight, width) of the two logistics whose sum a symbol is coded with, widths in units of the scale: heavier tails and a
+sharper peak than one logistic. The best of a grid on held-out photographs: 1.0 % fewer bits there, before any retraining."""
 SCALES = 64
 SCALE_BITS = 3
 LOG_SCALE_MIN = -3.25
@@ -45,6 +48,11 @@ def noise_of(seed: int, pixels: int, size: tuple[int, ...]) -> np.ndarray:
     generator."""
     generator = np.random.Generator(np.random.Philox(key=[seed, pixels]))
     return generator.standard_normal((1, LATENTS, *size), dtype=np.float32)
+
+
+def distribution_function(x: np.ndarray) -> np.ndarray:
+    """P(X <= x) of the distribution at scale 1, for the coder's tables."""
+    return sum((weight / (1 + np.exp(-x / width)) for weight, width in MIXTURE), np.zeros(x.shape))
 
 
 def sent_before() -> np.ndarray:

@@ -68,7 +68,7 @@ def bench() -> None:
     metavar="T",
     help="With --paper: multiplies the standard deviation of latents from the prior.  [default: the model's, 0.1]",
 )
-@click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Of our encoder.")
+@click.option("--effort", type=click.IntRange(0, 9), help="Of our encoder.  [default: 1; 0 for dct-vae models]")
 @click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="Of our encoder.")
 @click.option("--published", type=PATH, metavar="DIR", help="Folder of published curves (JSON) to plot and compare.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N images.")
@@ -84,7 +84,7 @@ def kodak(
     paper: bool,
     limit: int | None,
     published: Path | None,
-    effort: int,
+    effort: int | None,
     tune: str,
     report_path: Path | None,
     temperature: float | None,

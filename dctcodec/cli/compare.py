@@ -35,7 +35,7 @@ class _Crop(click.ParamType):  # type: ignore[type-arg]  # older clicks take no 
 @click.option(
     "--match", type=click.Choice(MATCHES), default=MATCHES[0], show_default=True, help="What the other codecs must match."
 )
-@click.option("--effort", type=click.IntRange(0, 9), default=0, show_default=True, help="Of dctcodec.")
+@click.option("--effort", type=click.IntRange(0, 9), help="Of dctcodec.  [default: 1; 0 for dct-vae models]")
 @click.option(
     "--tune",
     "tunes",
@@ -57,7 +57,7 @@ def compare(
     target_size: int | None,
     target_psnr: float | None,
     match: str,
-    effort: int,
+    effort: int | None,
     tunes: tuple[str, ...],
     crop: Crop | None,
     curves: bool,

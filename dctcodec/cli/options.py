@@ -64,9 +64,7 @@ _encode_options = with_options(
     click.option(
         "--effort",
         type=click.IntRange(0, 9),
-        default=0,
-        show_default=True,
-        help="0 to 9. More effort searches longer and gives a better image.",
+        help="0 (fastest) to 9. More effort searches longer and gives a better image.  [default: 1; 0 for dct-vae models]",
     ),
     click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="Measure to optimise."),
     click.option("--target-bpp", type=FiniteRange(0, min_open=True), help="Best quality within this many bits per pixel."),

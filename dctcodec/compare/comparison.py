@@ -39,7 +39,7 @@ class Settings:
 
     quality: float | None = None
     target: Mapping[str, Any] | None = None
-    effort: int = 0
+    effort: int | None = None
     tunes: tuple[str, ...] = TUNES[:1]
     match: str = MATCHES[0]
     curves: bool = True
@@ -85,7 +85,7 @@ def our_version(original: Image.Image, codec: Codec, settings: Settings, tune: s
         data = codec.encode_to(original, **settings.target, **options)
     else:
         data = codec.encode(original, settings.quality, **options)
-    done = _as_version(original, codec, data, settings.effort, time.perf_counter() - start)
+    done = _as_version(original, codec, data, codec.effort(settings.effort), time.perf_counter() - start)
     tick()
     return done
 
@@ -140,7 +140,7 @@ def _our_points(
     return _in_order(points)
 
 
-def _point(original: Image.Image, codec: Codec, quality: float, effort: int, tune: str) -> Figures:
+def _point(original: Image.Image, codec: Codec, quality: float, effort: int | None, tune: str) -> Figures:
     start = time.perf_counter()
     data = codec.encode(original, quality, effort=effort, tune=tune)
     return measured(original, data, codec.decode, quality, time.perf_counter() - start)[1]

@@ -42,7 +42,7 @@ def run(
     paper: bool,
     limit: int | None,
     published: Path | None,
-    effort: int,
+    effort: int | None,
     tune: str,
     report_path: Path | None = None,
     temperature: float | None = None,
@@ -67,8 +67,8 @@ def run(
         return
     codec = Codec(model, device)
     codec.check(effort, tune)
-    ours = Setting(codec, effort, tune)
-    description = f"model {model}, device {device}, effort {effort}, tune {tune}"
+    ours = Setting(codec, codec.effort(effort), tune)
+    description = f"model {model}, device {device}, effort {ours.effort}, tune {tune}"
     subjects = [Subject("dctcodec", description, ours, qualities, ours.identity)]
     if with_baselines:
         subjects += [Subject(one.name, one.description, one, one.qualities, one.encoder) for one in _available()]
@@ -90,7 +90,9 @@ def run(
         from dctcodec.compare.comparison import Settings
 
         middle = qualities[len(qualities) // 2]
-        pages.write(report_path, results, pictures, curves, codec, Settings(middle, effort=effort, tunes=(tune,), curves=False))
+        pages.write(
+            report_path, results, pictures, curves, codec, Settings(middle, effort=ours.effort, tunes=(tune,), curves=False)
+        )
 
 
 def _published(folder: Path | None, pictures: Pictures) -> list[Published]:

@@ -18,7 +18,7 @@ from dctcodec.tiles import ycbcr_to_rgb
 from dctcodec.train.checkpoint import load_weights, read_weights
 from dctcodec.train.loop import train
 from dctcodec.train.optimiser import Optimiser
-from dctcodec.train.prior import VALIDATION_STEPS, random_steps, symbols_of
+from dctcodec.train.prior import VALIDATION_STEPS, mixed_symbols_of, random_steps, symbols_of
 from dctcodec.train.settings import Settings
 
 TUNED_SHARE = 0.8
@@ -27,11 +27,11 @@ LARGEST_GRADIENT = 1e6
 """A step is not taken where MS-SSIM has no gradient: a structure that is as if inverted has similarity 0 to a root."""
 
 
-def loss(model: Decoder, batch: Tensor, tune: str = TUNES[0]) -> Tensor:
-    """`distortion` of uint8 crops (n, 3, H, W) at random steps."""
+def loss(model: Decoder, batch: Tensor, tune: str = TUNES[0], chosen: float = 0.0) -> Tensor:
+    """`distortion` of uint8 crops (n, 3, H, W) at random steps; of a share `chosen` with symbols of the default effort."""
     steps = random_steps(len(batch)).to(batch.device)
     original = batch.float()
-    symbols, partition = symbols_of(original, steps, model.kinds)
+    symbols, partition = mixed_symbols_of(original, steps, model.kinds, model, chosen)
     return distortion(model, original, symbols, steps, tune, partition)
 
 
@@ -48,16 +48,18 @@ def distortion(
 
 
 @torch.no_grad()
-def gains(model: Decoder, pictures: Tensor, tuned: bool = False, steps: tuple[float, ...] = VALIDATION_STEPS) -> dict[str, float]:
+def gains(
+    model: Decoder, pictures: Tensor, tuned: bool = False, moved: bool = False, steps: tuple[float, ...] = VALIDATION_STEPS
+) -> dict[str, float]:
     """PSNR in dB of uint8 (n, 3, H, W) images at each step, and its gain over the plain inverse DCT; for a model `tuned` for
-    it MS-SSIM in dB."""
+    it MS-SSIM in dB. `moved`: of symbols of the default effort, not of effort 0."""
     figures = {}
     for step in steps:
         total = plain = similarity = 0.0
         for picture in pictures:
             original = picture[None].float()
             steps_of = torch.full((1,), step, device=original.device)
-            symbols, partition = symbols_of(original, steps_of, model.kinds)
+            symbols, partition = symbols_of(original, steps_of, model.kinds, model if moved else None)
             painted = model(symbols, steps_of, partition=partition)
             total += _psnr(painted, original)
             if tuned:
@@ -100,9 +102,9 @@ def train_decoder(config: BandsConfig, photos: Path, settings: Settings, tune: s
         expand_weights(model, settings.start)
     model = channels_last(model, settings.device)
     crops, validation = training_photos(photos, config.training.crop, settings.device)
-    optimiser = optimiser_of(model, settings.learning_rate)
+    optimiser, chosen = optimiser_of(model, settings.learning_rate), config.training.chosen
 
     def validate(average: Decoder) -> dict[str, float]:
-        return figures_of_sets(lambda pictures: gains(average, pictures, tuned), validation)
+        return figures_of_sets(lambda pictures: gains(average, pictures, tuned, chosen > 0), validation)
 
-    return train(model, optimiser, lambda m, b, _: loss(m, b, tune), validate, crops.batch, settings)
+    return train(model, optimiser, lambda m, b, _: loss(m, b, tune, chosen), validate, crops.batch, settings)

@@ -16,8 +16,8 @@ from dctcodec.bands.coder import integer_tables
 from dctcodec.bands.config import BandsConfig, BandsShape
 from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.export import to_integers
-from dctcodec.bands.prior import PriorNetwork, PriorShape, distribution_function
-from dctcodec.bands.units import LOG_SCALE_MIN, SCALE_BITS, SCALES
+from dctcodec.bands.prior import PriorNetwork, PriorShape
+from dctcodec.bands.units import LOG_SCALE_MIN, SCALE_BITS, SCALES, distribution_function
 from dctcodec.configuration import make
 from dctcodec.exact.quantised import ExactConv, weight_exponent
 from dctcodec.family import DECODER, FLOAT_PRIOR, PRIOR, TUNED_DECODER, WEIGHTS

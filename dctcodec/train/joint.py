@@ -1,7 +1,7 @@
-"""Training of prior and decoder together, on the symbols that an encoder, with effort or without, would send.
+"""Training of prior and decoder together, on the symbols that an encoder would send.
 
-The analysis has no weights of its own. Symbols are rounded coefficients, and of a share of the crops one round of
-`rdo.py`'s moves has been made: along the gradient of this very decoder, by the code lengths of this very prior.
+The analysis has no weights of its own. Symbols are rounded coefficients, and of a share of the crops the moves of the default
+effort have been made (`rounding.py`), for the image that this very decoder paints.
 """
 
 from pathlib import Path
@@ -11,15 +11,9 @@ from torch import Tensor, nn
 
 from dctcodec.bands.config import BandsConfig, BandsShape
 from dctcodec.bands.decoder import Decoder
-from dctcodec.bands.order import REVEALS
 from dctcodec.bands.prior import PriorNetwork
-from dctcodec.bands.rdo import BITS_WEIGHT, energy, helpful_moves
-from dctcodec.bands.transform import relative_step
-from dctcodec.bands.units import checkerboard, tiles_of
 from dctcodec.data.photographs import figures_of_sets, training_photos
-from dctcodec.device import training_precision
 from dctcodec.modules import channels_last
-from dctcodec.search import CURVATURE, SHARE
 from dctcodec.train import decoder, prior
 from dctcodec.train.loop import train
 from dctcodec.train.settings import Settings
@@ -38,43 +32,9 @@ def loss(model: PriorAndDecoder, batch: Tensor, chosen: float, reveals: int) -> 
     """Rate and distortion of uint8 crops (n, 3, H, W) at random steps. No weight is in both, so their sum trains each alone."""
     steps = prior.random_steps(len(batch)).to(batch.device)
     original = batch.float()
-    symbols, partition = prior.symbols_of(original, steps, model.prior.kinds)
-    count = int(chosen * len(batch) + torch.rand(()).item())  # on average, however many processes share a batch
-    if count:
-        told = None if partition is None else partition[:count]
-        symbols[:count] += round_of_effort(model, original[:count], symbols[:count], steps[:count], told)
+    symbols, partition = prior.mixed_symbols_of(original, steps, model.prior.kinds, model.decoder, chosen)
     rate = prior.objective(model.prior, symbols, steps, reveals, partition)
     return rate + decoder.distortion(model.decoder, original, symbols, steps, partition=partition)
-
-
-def round_of_effort(
-    model: PriorAndDecoder, original: Tensor, symbols: Tensor, steps: Tensor, partition: Tensor | None = None
-) -> Tensor:
-    """Moves of symbols (n, CHANNELS, h, w) that an encoder with this model would make: see `rdo.py`."""
-    leaf = symbols.detach().requires_grad_()
-    with training_precision(original.device):
-        error = (model.decoder(leaf, steps, partition=partition) - original).square().sum()
-    (slope,) = torch.autograd.grad(error, leaf)
-    column = steps[:, None, None, None]
-    curvature = CURVATURE * energy().to(steps.device) * (relative_step(steps.device) * column) ** 2
-    distributions = _distributions(model.prior, symbols, steps, partition)
-    moves = helpful_moves(symbols, slope, curvature, BITS_WEIGHT * column**2, *distributions)
-    return moves * (torch.rand_like(moves) < SHARE)
-
-
-@torch.no_grad()
-def _distributions(network: PriorNetwork, symbols: Tensor, steps: Tensor, partition: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Mean (in 1/16) and scale index of every symbol, (n, CHANNELS, h, w) each."""
-    every = torch.arange(len(REVEALS)).expand(len(symbols), -1)
-    with training_precision(symbols.device):
-        outputs = iter(network(symbols, torch.log(steps), every, partition=partition))
-    height, width = symbols.shape[2:]
-    result, board = torch.zeros(2, *symbols.shape, device=symbols.device), checkerboard(height, width, symbols.device)
-    for picture in range(len(symbols)):
-        for now in REVEALS:
-            part = result[:, picture, now.start : now.stop]
-            part.copy_(torch.where(tiles_of(now, board), torch.stack(next(outputs)), part))
-    return result[0], result[1]
 
 
 def train_joint(config: BandsConfig, photos: Path, settings: Settings) -> PriorAndDecoder:
@@ -94,7 +54,8 @@ def train_joint(config: BandsConfig, photos: Path, settings: Settings) -> PriorA
 
     def validate(average: PriorAndDecoder) -> dict[str, float]:
         def figures(images: Tensor) -> dict[str, float]:
-            return prior.code_lengths(average.prior, images) | decoder.gains(average.decoder, images)
+            painter = average.decoder if options.chosen else None
+            return prior.code_lengths(average.prior, images, painter) | decoder.gains(average.decoder, images, moved=bool(painter))
 
         return figures_of_sets(figures, validation)
 

@@ -72,8 +72,8 @@ def train_model(recipe: Recipe, data: Path, settings: Settings, only: str | None
 
 def train_stage(recipe: Recipe, stage: Stage, data: Path, settings: Settings) -> bool:
     """Train or resume one stage in its folder of `settings.folder`. Returns whether it has ended."""
-    start = _start(recipe, stage, settings)
-    own = replace(_of_stage(stage, settings, recipe.stages.index(stage)), start=start)
+    start, painter = (_weights(recipe, stage, named, settings) for named in (stage.start, stage.painter))
+    own = replace(_of_stage(stage, settings, recipe.stages.index(stage)), start=start, painter=painter)
     if start:
         begin(own.folder, start)
     if not _ended(own) and own.piece > 0:
@@ -107,13 +107,14 @@ def _of_stage(stage: Stage, settings: Settings, number: int) -> Settings:
     )
 
 
-def _start(recipe: Recipe, stage: Stage, settings: Settings) -> Path | None:
-    """The weights that a stage begins with. Raises ConfigError where the stage that makes them has not ended."""
-    if isinstance(stage.start, Path) and not stage.start.is_file():
-        raise ConfigError(f"there is no {stage.start}, which the stage {stage.name} starts from")
-    if not isinstance(stage.start, str):
-        return stage.start
-    before = recipe.stage(stage.start)
+def _weights(recipe: Recipe, stage: Stage, named: str | Path | None, settings: Settings) -> Path | None:
+    """The file of the weights that a stage starts from, or paints with. Raises ConfigError where the stage that makes them has not
+    ended."""
+    if isinstance(named, Path) and not named.is_file():
+        raise ConfigError(f"there is no {named}, which the stage {stage.name} starts from")
+    if not isinstance(named, str):
+        return named
+    before = recipe.stage(named)
     run = _of_stage(before, settings, 0)
     if not _ended(run):
         raise ConfigError(

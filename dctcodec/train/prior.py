@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dctcodec.bands import rounding
 from dctcodec.bands.choice import choose
 from dctcodec.bands.config import BandsConfig
+from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.forecast import Forecasts, known_before
 from dctcodec.bands.order import BANDS, REVEALS
 from dctcodec.bands.prior import PriorNetwork, code_bits
@@ -19,6 +21,8 @@ from dctcodec.bands.transform import analyse, quantise
 from dctcodec.bands.units import checkerboard, tiles_of
 from dctcodec.data.photographs import figures_of_sets, training_photos
 from dctcodec.device import training_precision
+from dctcodec.errors import ConfigError
+from dctcodec.modules import channels_last
 from dctcodec.tiles import TILE
 from dctcodec.train.checkpoint import load_weights, read_weights
 from dctcodec.train.loop import train
@@ -55,18 +59,39 @@ def reveal_bits(symbols: Tensor, reveal: int, mean: Tensor, scale: Tensor) -> Te
     return (bits * tiles_of(now, checkerboard(height, width, bits.device))).sum()
 
 
-def loss(model: PriorNetwork, batch: Tensor, reveals: int) -> Tensor:
-    """`objective` of the symbols of uint8 crops (n, 3, H, W) at random steps."""
+def loss(model: PriorNetwork, batch: Tensor, reveals: int, painter: Decoder | None = None, chosen: float = 0.0) -> Tensor:
+    """`objective` of the symbols of uint8 crops (n, 3, H, W) at random steps; `painter`, `chosen`: as for `mixed_symbols_of`."""
     steps = random_steps(len(batch)).to(batch.device)
-    symbols, partition = symbols_of(batch.float(), steps, model.kinds)
+    symbols, partition = mixed_symbols_of(batch.float(), steps, model.kinds, painter, chosen)
     return objective(model, symbols, steps, reveals, partition)
 
 
-def symbols_of(rgb: Tensor, steps: Tensor, kinds: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
-    """What an encoder makes of images (n, 3, H, W) at their steps (n,): symbols (n, CHANNELS, h, w), and the partitions
-    (n, 4, h, w), None where a model has no kinds of blocks."""
+def mixed_symbols_of(
+    rgb: Tensor, steps: Tensor, kinds: tuple[int, ...], painter: Decoder | None, chosen: float
+) -> tuple[Tensor, Tensor | None]:
+    """`symbols_of`, with the painter for a share `chosen` of the images."""
+    symbols, partition = symbols_of(rgb, steps, kinds)
+    count = int(chosen * len(rgb) + torch.rand(()).item()) if chosen else 0  # on average, however many processes share a batch
+    if count and painter is not None:
+        told = None if partition is None else partition[:count]
+        symbols[:count] += moves(painter, rgb[:count], symbols[:count], steps[:count], told)
+    return symbols, partition
+
+
+def symbols_of(rgb: Tensor, steps: Tensor, kinds: tuple[int, ...], painter: Decoder | None = None) -> tuple[Tensor, Tensor | None]:
+    """What an encoder makes of images (n, 3, H, W), whole tiles, at their steps (n,): symbols (n, CHANNELS, h, w), and the
+    partitions (n, 4, h, w), None where a model has no kinds of blocks. Without a decoder as `painter`, that of effort 0."""
     partition = choose(rgb, steps, kinds) if kinds else None
-    return quantise(analyse(rgb, partition), steps[:, None, None, None]), partition
+    symbols = quantise(analyse(rgb, partition), steps[:, None, None, None])
+    return symbols if painter is None else symbols + moves(painter, rgb, symbols, steps, partition), partition
+
+
+@torch.no_grad()
+def moves(painter: Decoder, rgb: Tensor, symbols: Tensor, steps: Tensor, partition: Tensor | None = None) -> Tensor:
+    """Moves of the symbols (n, CHANNELS, h, w) of images that an encoder with this decoder makes at the default effort."""
+    with training_precision(rgb.device):
+        painted = painter(symbols, steps, partition=partition)
+    return rounding.moves(symbols, painted.float() - rgb, steps, partition)
 
 
 def objective(model: PriorNetwork, symbols: Tensor, steps: Tensor, each: int, partition: Tensor | None = None) -> Tensor:
@@ -99,14 +124,16 @@ def forecast_error(forecasts: Forecasts, symbols: Tensor, steps: Tensor) -> Tens
 
 
 @torch.no_grad()
-def code_lengths(model: PriorNetwork, pictures: Tensor, steps: tuple[float, ...] = VALIDATION_STEPS) -> dict[str, float]:
-    """Bits a pixel of uint8 (n, 3, H, W) images under the float model at each step."""
+def code_lengths(
+    model: PriorNetwork, pictures: Tensor, painter: Decoder | None = None, steps: tuple[float, ...] = VALIDATION_STEPS
+) -> dict[str, float]:
+    """Bits a pixel of uint8 (n, 3, H, W) images under the float model at each step; `painter`: as for `symbols_of`."""
     figures = {}
     for step in steps:
         total = side = 0.0
         for picture in pictures:
             steps_of = torch.full((1,), step, device=picture.device)
-            symbols, partition = symbols_of(picture[None].float(), steps_of, model.kinds)
+            symbols, partition = symbols_of(picture[None].float(), steps_of, model.kinds, painter)
             outputs = model(symbols, torch.log(steps_of), torch.arange(len(REVEALS))[None], partition=partition)
             total += sum(reveal_bits(symbols[0], r, *output).item() for r, output in enumerate(outputs))
             if model.partition and partition is not None:
@@ -142,9 +169,21 @@ def train_prior(config: BandsConfig, photos: Path, settings: Settings, forecast_
         model.forecast.requires_grad_()
     model = model.to(settings.device)
     crops, validation = training_photos(photos, config.training.crop, settings.device)
-    optimiser = optimiser_of(model, settings.learning_rate)
+    optimiser, options = optimiser_of(model, settings.learning_rate), config.training
+    painter = _painter(config, settings) if options.chosen else None
 
     def validate(average: PriorNetwork) -> dict[str, float]:
-        return figures_of_sets(lambda images: code_lengths(average, images), validation)
+        return figures_of_sets(lambda images: code_lengths(average, images, painter), validation)
 
-    return train(model, optimiser, lambda m, b, _: loss(m, b, config.training.reveals), validate, crops.batch, settings)
+    def loss_of(model: PriorNetwork, batch: Tensor, _: Tensor) -> Tensor:
+        return loss(model, batch, options.reveals, painter, options.chosen)
+
+    return train(model, optimiser, loss_of, validate, crops.batch, settings)
+
+
+def _painter(config: BandsConfig, settings: Settings) -> Decoder:
+    """The decoder by whose image symbols are moved. Raises ConfigError where the stage names none."""
+    if not settings.painter:
+        raise ConfigError("chosen is the share of images that a decoder paints: give its stage or file as painter")
+    decoder = load_weights(settings.painter, Decoder(config.shape.decoder, config.shape.kinds), "decoder")
+    return channels_last(decoder.requires_grad_(False), settings.device)

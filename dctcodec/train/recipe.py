@@ -11,9 +11,10 @@
     learning_rate = 1e-3            # and other fields of the training
 
 A stage begins with the weights of the stage before it; `start` names another one, a file of weights (NAME.safetensors, beside the
-recipe), or "nothing". It has the sizes and settings of the stage before it but for those that it gives itself: settings as above,
-sizes as [stage.network] and so on. Its length, `start` and `data` hold for itself alone. A recipe may extend another
-(`configuration.table`); its stages then replace those of the other.
+recipe), or "nothing". Where a share of the crops has symbols of the default effort (`chosen`), the decoder that paints them is the
+one that is trained; for a prior, `painter` names it, as `start` does. A stage has the sizes and settings of the stage before it but
+for those that it gives itself: settings as above, sizes as [stage.network] and so on. Its length, `start`, `painter` and `data` are
+its own. A recipe may extend another (`configuration.table`); its stages then replace those of the other.
 """
 
 import re
@@ -50,12 +51,15 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
 the prior, or its forecast alone; the decoder, or its latents alone; a second decoder, for MS-SSIM. Of the paper's models: all, or
 one of the two parts, which share no parameter."""
 PARTS["dct-vae"] = PARTS["vae"]
+_VERBS = {"start": "start from", "painter": "be painted by"}
+PAINTED = ("prior", "forecast")
+"""Parts that may be trained on symbols for which an image was painted by another network."""
 
 
 @dataclass(frozen=True)
 class Stage:
     """One run. `start`: name of the stage, or the file, whose weights it begins with, None for nothing; `data`: name of the data
-    set; `table`: what `config` was made of."""
+    set; `table`: what `config` was made of; `painter`: name of the stage, or the file, whose decoder paints."""
 
     name: str
     part: str
@@ -63,6 +67,7 @@ class Stage:
     data: str
     config: BandsConfig | Config
     table: dict[str, Any]
+    painter: str | Path | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ class _Heading:
     part: str
     start: str | None = None
     data: str | None = None
+    painter: str | None = None
 
 
 def read(path: Path) -> Recipe:
@@ -132,7 +138,7 @@ def from_table(table: dict[str, Any], folder: Path) -> Recipe:
 
 
 def _stage(family: str, own: dict[str, Any], before: dict[str, Any], stages: list[Stage], folder: Path) -> Stage:
-    heading = make(_Heading, {name: own.pop(name) for name in ("name", "part", "start", "data") if name in own}, "stage")
+    heading = make(_Heading, {name: own.pop(name) for name in ("name", "part", "start", "data", "painter") if name in own}, "stage")
     sizes = {name: value for name, value in own.items() if isinstance(value, dict) or name == "scale"}
     settings = {name: value for name, value in own.items() if name not in sizes}
     if len(settings.keys() & _LENGTH) != 1:
@@ -144,7 +150,11 @@ def _stage(family: str, own: dict[str, Any], before: dict[str, Any], stages: lis
         raise ConfigError("the length of the stage should be above 0")
     _check(family, heading, {stage.name for stage in stages})
     data = "photos" if family == "dct-bands" else heading.data or config.data
-    return Stage(heading.name, heading.part, _start(family, heading, stages, folder), data, config, table)
+    begun = heading.start or (stages[-1].name if stages else NOTHING)
+    known = {stage.name: PARTS[family][stage.part] for stage in stages}
+    start = _weights("start", begun, PARTS[family][heading.part], known, folder)
+    painter = _weights("painter", heading.painter or NOTHING, ("decoder",), known, folder)
+    return Stage(heading.name, heading.part, start, data, config, table, painter)
 
 
 def _training(table: dict[str, Any]) -> dict[str, Any]:
@@ -163,18 +173,19 @@ def _check(family: str, heading: _Heading, names: set[str]) -> None:
         raise ConfigError(f"part = {heading.part!r} is none of {', '.join(PARTS[family])}")
     if heading.data and family == "dct-bands":
         raise ConfigError("data means nothing there: models of the family dct-bands are trained on photographs")
+    if heading.painter and heading.part not in PAINTED:
+        raise ConfigError(f"painter means nothing there: it is for the parts {' and '.join(PAINTED)}")
 
 
-def _start(family: str, heading: _Heading, stages: list[Stage], folder: Path) -> str | Path | None:
-    """What a stage begins with, if it holds the networks that it trains."""
-    start = heading.start or (stages[-1].name if stages else NOTHING)
-    if start == NOTHING:
+def _weights(key: str, value: str, parts: tuple[str, ...], known: dict[str, tuple[str, ...]], folder: Path) -> str | Path | None:
+    """The stage or the file that the value of `start` or `painter` names, if it holds these parts; `known`: those of the stages
+    before."""
+    if value == NOTHING:
         return None
-    if start.endswith(".safetensors"):
-        return folder / start
-    before = next((stage for stage in stages if stage.name == start), None)
-    if not before:
-        raise ConfigError(f"start = {start!r} is no stage before it, nor a file NAME.safetensors, nor {NOTHING!r}")
-    if missing := set(PARTS[family][heading.part]) - set(PARTS[family][before.part]):
-        raise ConfigError(f"it cannot start from {start}, which has no {' and no '.join(sorted(missing))}: give another start")
-    return start
+    if value.endswith(".safetensors"):
+        return folder / value
+    if value not in known:
+        raise ConfigError(f"{key} = {value!r} is no stage before it, nor a file NAME.safetensors, nor {NOTHING!r}")
+    if missing := set(parts) - set(known[value]):
+        raise ConfigError(f"it cannot {_VERBS[key]} {value}, which has no {' and no '.join(sorted(missing))}: give another {key}")
+    return value

@@ -8,8 +8,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a run: its folder, the weights it starts from, its length (steps, or minutes over all restarts), and so on.
-    The run pauses after `piece` minutes.
+    """Settings of a run: its folder, the weights it starts from, those of a decoder that paints, its length (steps, or minutes over
+    all restarts), and so on. The run pauses after `piece` minutes.
 
     `schedule(step, fraction of the run)` gives the rate over its peak; `average`: decay of the moving average of weights; `clip`:
     largest norm of the gradient; `skip`: norm above which a step is not taken; `replay`: record a step on a GPU (`replay.py`).
@@ -17,6 +17,7 @@ class Settings:
 
     folder: Path
     start: Path | None = None
+    painter: Path | None = None
     steps: int = 0
     minutes: float = 0.0
     piece: float = math.inf

@@ -44,6 +44,7 @@ class DctVae(Family):
 
     one_quality = True
     bands = 1
+    effort = 0
     tunes = TUNES[:1]
 
     def __init__(self, info: ModelInfo, place: Place):

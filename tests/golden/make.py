@@ -51,7 +51,7 @@ def main() -> None:
     codec = Codec(model, device="cpu")
     wanted = {name: values for name, values in FILES[model].items() if force or f"{name}.dct" not in table}
     for name, (size, mode, quality, seed) in wanted.items():
-        data = codec.encode(picture(size, mode), quality, seed, tune=TUNES["tuned" in name])
+        data = codec.encode(picture(size, mode), quality, seed, effort=0, tune=TUNES["tuned" in name])
         header, symbols = codec.symbols(data)
         digest = hashlib.sha256(symbols.astype("<i4").tobytes()).hexdigest()
         fields = {key: getattr(header, key) for key in ("width", "height", "grey", "step16", "seed", "model_id")}

@@ -16,6 +16,7 @@ class App {
   setUpControls() {
     const { limits } = this;
     byId("effort").max = limits.most_effort;
+    byId("effort").value = limits.effort;
     Object.assign(byId("bands"), { max: limits.bands, value: limits.bands });
     byId("temperature").value = limits.temperature;
     byId("tune").replaceChildren(...limits.tunes.map((tune) => new Option(tune, tune)));
