@@ -289,7 +289,7 @@ def test_training_begins_with_the_weights_that_ship(tmp_path: Path):
     sizes = {key: shipped[key].shape for key in to_integers(network)}
     assert sizes == {key: tensor.shape for key, tensor in to_integers(network).items()}
     decoder.expand_weights(Decoder(config.shape.decoder, config.shape.kinds), model.path / DECODER)
-    load_weights(model.path / FLOAT_PRIOR, network)
+    network.load_state_dict(shipped_prior(model).state_dict())
     with pytest.raises(ModelError, match=f"there is no .*{FLOAT_PRIOR}"):
         load_weights(tmp_path / FLOAT_PRIOR, network)
 
@@ -313,7 +313,7 @@ def test_the_moves_of_an_encoder_lower_what_symbols_cost(photos: Path):
         joint.PriorAndDecoder(recipes.read(RECIPES / "flagship-1.toml").stages[-1].config.shape),
         installed.find("flagship-1"),
     )
-    load_weights(shipped.path / FLOAT_PRIOR, model.prior)
+    model.prior.load_state_dict(shipped_prior(shipped).state_dict())
     load_weights(shipped.path / DECODER, model.decoder)
     original = next(iter(photographs.centre_crops(photographs.photo_files(photos)[0][:1], SIDE, SIDE)))[None].float()
     steps = torch.full((1,), 50.0)

@@ -27,6 +27,7 @@ from dctcodec.evaluate.bdrate import bd_rate
 from dctcodec.family import DECODER, FLOAT_PRIOR
 from dctcodec.files import make_folder
 from dctcodec.train import decoder, prior
+from dctcodec.train.export import RECIPES
 from dctcodec.train.checkpoint import CHECKPOINT, resume, save
 from dctcodec.train.loop import rate_factor
 from dctcodec.train.optimiser import Optimiser
@@ -80,7 +81,7 @@ def runner(part: str, name: str, kinds: tuple[int, ...], start: Path, run: Path)
     torch.manual_seed(0)
     if part == "prior":
         model = PriorNetwork(PriorShape(forecast=ForecastShape()), kinds)
-        prior.expand_prior(model, start / FLOAT_PRIOR)
+        prior.expand_prior(model, start.parent / RECIPES / f"{start.name}-{FLOAT_PRIOR}")
         optimiser = prior.optimiser_of(model, 0.0)
     else:
         model = Decoder(kinds=kinds)

@@ -98,7 +98,7 @@ class Bands(Family):
     def _searched(
         self, symbols: np.ndarray, partition: np.ndarray | None, rgb: np.ndarray, parameters: Parameters, rounds: int, tick: Tick
     ) -> np.ndarray:
-        with needing_torch("--effort"):
+        with needing_torch("--effort above 1"):
             from dctcodec.bands.rdo import SymbolOptimiser
         decoder = self.torch_decoder(parameters.tune)
         return SymbolOptimiser(decoder, self.prior, rgb, parameters, partition).optimise(symbols, rounds, tick)

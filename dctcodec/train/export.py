@@ -25,6 +25,10 @@ from dctcodec.files import make_folder, write_output
 from dctcodec.train.checkpoint import EXPONENT, load_weights
 
 
+RECIPES = "recipes"
+"""Folder beside those of the models."""
+
+
 def export_bands(model: Path, config: BandsConfig, prior: Path, decoder: Path, second: Path | None = None) -> None:
     """Write the folder `model` from checkpoints of runs that trained its prior and its decoder; `second`: of a decoder trained for
     MS-SSIM, if any. Nothing is written before all is at hand.
@@ -51,9 +55,11 @@ def _prior_files(checkpoint: Path, shape: BandsShape) -> dict[str, bytes]:
 
 
 def shipped_prior(model: installed.ModelInfo) -> PriorNetwork:
-    """The float network that a model's integers were made from. Raises ModelError where it does not fit."""
-    shape = make(PriorShape, model.config["prior"], "prior")
-    return load_weights(model.path / FLOAT_PRIOR, PriorNetwork(shape, kinds_of(model.config.get("blocks", ()))))
+    """The float network that a model's integers were made from. That of a model in the repository lies beside its recipe, so that
+    it is not installed with the model. Raises ModelError where it does not fit."""
+    shape, beside = make(PriorShape, model.config["prior"], "prior"), model.path.parent / RECIPES / f"{model.name}-{FLOAT_PRIOR}"
+    weights = beside if beside.exists() else model.path / FLOAT_PRIOR
+    return load_weights(weights, PriorNetwork(shape, kinds_of(model.config.get("blocks", ()))))
 
 
 def write_model(model: Path, files: dict[str, bytes], config: dict[str, Any]) -> None:
