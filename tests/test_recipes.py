@@ -19,7 +19,7 @@ from dctcodec import Codec, ConfigError, DataError, configuration, installed
 from dctcodec.cli.eval import evaluate
 from dctcodec.cli.train import train
 from dctcodec.configuration import LONGEST_CHAIN, merged, table
-from dctcodec.family import PRIOR
+from dctcodec.family import DECODER, PRIOR, TUNED_DECODER
 from dctcodec.train import loop
 from dctcodec.train.checkpoint import CHECKPOINT
 from dctcodec.train.model import BEGINNING, begin
@@ -186,6 +186,9 @@ WRONG = [
     ({"stage": [A | {"start": "b"}, stage("b", "joint")]}, "start = 'b' is no stage before it"),
     ({"stage": [stage("a", "prior"), stage("b", "latents")]}, "b: it cannot start from a, which has no decoder"),
     ({"stage": [stage("a", "decoder"), stage("b", "joint")]}, "b: it cannot start from a, which has no prior"),
+    ({"stage": [stage("a", "prior", painter="none")]}, "a: painter = 'none' is no stage before it"),
+    ({"stage": [stage("a", "prior"), stage("b", "prior", painter="a")]}, "b: it cannot be painted by a, which has no decoder"),
+    ({"stage": [stage("a", "decoder", painter="x.safetensors")]}, "a: painter means nothing there"),
 ]
 
 
@@ -225,7 +228,9 @@ def test_a_recipe_makes_the_model_that_ships(name: str):
 def test_the_recipe_that_trains_further_starts_from_what_ships():
     stages = read(FOLDER / "flagship-1-further.toml").stages
     assert {stage.config.shape for stage in stages} == {read(FOLDER / "flagship-1.toml").stages[-1].config.shape}
-    assert all(stage.start.resolve().parent == installed.find("flagship-1").path.resolve() for stage in stages)
+    model = installed.find("flagship-1").path.resolve()
+    shipped = [model.parent / "recipes" / "flagship-1-prior-float.safetensors", model / DECODER, model / TUNED_DECODER]
+    assert [stage.start.resolve() for stage in stages] == shipped
     assert all(stage.start.is_file() for stage in stages)
 
 

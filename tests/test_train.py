@@ -141,6 +141,22 @@ def test_latents_leave_the_mean_path_as_it_is(runs: Path):
         assert torch.equal(before[name], after[name]) == ("latent" not in name), name
 
 
+@pytest.mark.parametrize("part", ["prior", "decoder", "joint"])
+def test_networks_are_trained_on_symbols_of_the_default_effort(photos: Path, runs: Path, tmp_path: Path, part: str):
+    """Where a share of 1 is chosen, and the decoder paints well, symbols are others, and so is what is learned."""
+    painter = {"painter": str(checkpoint(runs, "decoder").absolute())} if part == "prior" else {}
+    rows = []
+    for name, chosen in {"plain": {}, "moved": {"chosen": 1.0} | painter}.items():
+        train_part(part, photos, tmp_path / name, 1, seed=4, **chosen)
+        rows += log(tmp_path, name)
+    assert rows[0]["loss"] != rows[1]["loss"] and np.isfinite(rows[1]["loss"])
+
+
+def test_a_prior_on_symbols_of_the_default_effort_needs_a_painter(photos: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="give its stage or file as painter"):
+        train_part("prior", photos, tmp_path / "prior", 1, chosen=1.0)
+
+
 def test_a_run_is_taken_up_where_it_was_left(photos: Path, tmp_path: Path):
     train_part("decoder", photos, tmp_path / "decoder", 2)
     first = tensors(checkpoint(tmp_path, "decoder"), "model.")

@@ -27,8 +27,8 @@ from dctcodec.evaluate.bdrate import bd_rate
 from dctcodec.family import DECODER, FLOAT_PRIOR
 from dctcodec.files import make_folder
 from dctcodec.train import decoder, prior
-from dctcodec.train.export import RECIPES
 from dctcodec.train.checkpoint import CHECKPOINT, resume, save
+from dctcodec.train.export import RECIPES
 from dctcodec.train.loop import rate_factor
 from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.prior import VALIDATION_STEPS

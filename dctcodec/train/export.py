@@ -24,7 +24,6 @@ from dctcodec.family import DECODER, FLOAT_PRIOR, PRIOR, TUNED_DECODER, WEIGHTS
 from dctcodec.files import make_folder, write_output
 from dctcodec.train.checkpoint import EXPONENT, load_weights
 
-
 RECIPES = "recipes"
 """Folder beside those of the models."""
 
