@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dctcodec.arrays import Array, Place, cast, copied, library, permuted, placed, table
+from dctcodec.arrays import Array, Place, cast, copied, library, permuted, placed, table, zeros_like
 from dctcodec.bands.order import CHANNELS
 from dctcodec.errors import ModelError
 from dctcodec.tiles import TILE, dct_basis
@@ -160,8 +160,10 @@ def _in_order(parts: list[Array], rows: list[Array]) -> Array:
     """Parts that hold the items of these rows, put together."""
     if len(parts) == 1:
         return parts[0]
-    xp = library(parts[0])
-    return xp.concatenate(parts)[xp.concatenate(rows).argsort()]
+    whole = zeros_like(parts[0], (sum(map(len, rows)), *parts[0].shape[1:]))
+    for part, where in zip(parts, rows, strict=True):
+        whole[where] = part
+    return whole
 
 
 def _split_forward(tiles: Array, partition: Array, matrices: Matrices, side: int) -> Array:
