@@ -533,7 +533,8 @@ def test_a_run_prints_a_table_and_stores_json_and_plot(folder: Path, tmp_path: P
     assert all(bpp > 0 for bpp in ours["results"]["ideal-bpp"])
     assert len(ours["images"]) == 6
     assert {"cpu", "cores", "threads", "python", "versions", "command"} <= document["machine"].keys()
-    assert document["bd_rate_images"]["WebP"]["psnr"] == {"compared": 2, "whole_interval": 0}
+    counts = document["bd_rate_images"]["JPEG XL"]["psnr"]
+    assert 0 < counts["compared"] <= 2 and counts["whole_interval"] == 0
     assert set(document["bd_rate_percent"]["AVIF-IQ"]) == {"psnr", "ms_ssim", "ssimulacra2"}
     assert all("libavif" in codec["encoder"]["library"] for codec in others if codec["name"].startswith("AVIF"))
     assert document["sha256"] == {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.glob("*.png"))}

@@ -201,6 +201,6 @@ def test_bfloat16_is_as_near_to_the_picture(codec, photo, quality: float, monkey
         rgb = painted(decoder, coded, header.step, 0, 0, partition)[:, : image.height, : image.width]
         pictures.append(rgb.clip(0, 255).round().transpose(1, 2, 0))
     difference = abs(pictures[0].astype(int) - pictures[1])
-    assert difference.max() <= 4 and 0 < difference.mean() < 0.4
+    assert difference.max() <= 6 and 0 < difference.mean() < 0.4
     errors = [np.square(picture - np.asarray(image, float)).mean() for picture in pictures]
     assert errors[0] < 1.005 * errors[1]
