@@ -35,13 +35,17 @@ def x86(cpu: str) -> Callable[[Path], Command]:
 MACHINES: dict[str, Callable[[Path], Command]] = {"aarch64": arm64.make, "haswell": x86(HASWELL), "nehalem": x86("Nehalem")}
 
 
+VARIABLES = {"nehalem": {"OPENBLAS_CORETYPE": "Nehalem"}}
+"""Of the environment: OpenBLAS may ask the processor under the emulator which instructions there are."""
+
+
 def lines(machine: str, command: Command, work: Path, names: list[str]) -> Iterator[dict[str, Any]]:
     """What `golden.py` prints on a machine."""
     pixels = work / machine
     pixels.mkdir(exist_ok=True)
     python, site = command
     paths = [str(HERE.parents[1]), *([site] if site else [])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"} | VARIABLES.get(machine, {})
     arguments = [*python, str(HERE / "golden.py"), str(pixels), *names]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout
