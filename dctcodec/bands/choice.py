@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dctcodec import threads
 from dctcodec.arrays import Array, Place, cast, library, permuted, place_of, placed
 from dctcodec.bands import blocks
 from dctcodec.bands.order import CHANNELS
@@ -69,7 +70,11 @@ def choose(rgb: Array, step: Array, kinds: tuple[int, ...], bits: Bits | None = 
     height, width = (tiles_across(side) for side in rgb.shape[2:])
     tiles = to_tiles(pad_to_tiles(rgb_to_ycbcr(rgb))).reshape(-1, 3, TILE, TILE)
     steps = xp.broadcast_to(step[:, None], (len(rgb), height * width)).reshape(-1)
-    costs = {kind: _costs(tiles, steps, kind, bits.symbols[kind]) for kind in kinds}
+
+    def costs_of(kind: int) -> Array:
+        return _costs(tiles, steps, kind, bits.symbols[kind])
+
+    costs = dict(zip(kinds, threads.together(costs_of, kinds) if place is None else map(costs_of, kinds), strict=True))
     large, small = blocks.large_kinds(kinds), blocks.small_kinds(kinds)
     options = [costs[kind].sum(1) + float(bits.tile[kind]) / SLOPE for kind in large]
     labels = placed(np.array(large), place)[:, None]

@@ -6,11 +6,13 @@ reach 2^53.
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from dctcodec import threads
 from dctcodec.arrays import Array, cast, library, placed, zeros, zeros_like
 from dctcodec.bands import blocks, units
 from dctcodec.bands.order import BANDS, CHANNELS
@@ -32,8 +34,8 @@ SMALLER_SIDES = (1, 2, 4, 8, 16)
 """Of the DCTs, shipped like that of 32, that those of blocks are made of."""
 FRACTION_BITS = 4
 """More of symbols times steps, where they go through the DCTs of DCs."""
-TILES_AT_ONCE = 1024
-"""Their blocks' transforms take memory."""
+TILES_AT_ONCE = 128
+"""Their blocks are transformed together: few enough for the caches."""
 
 
 class ExactForecast:
@@ -144,14 +146,14 @@ class ExactForecast:
     def _blocks_pixels(self, values: Array, known: slice, kinds: Array, bits: float) -> Array:
         """The same of tiles of blocks, symbols times steps (tiles, n): (tiles, 3, TILE, TILE)."""
         side, (plane, u, v) = _places(known.start, known.stop, blocks.SMALLEST_SIDE)
-        pixels = zeros_like(values, (len(values), 3, TILE, TILE))
-        for start in range(0, len(values), TILES_AT_ONCE):
-            part = slice(start, start + TILES_AT_ONCE)
+
+        def work(part: slice) -> Array:
             matrices = zeros_like(values, (len(values[part]), 3, side, side))
             matrices[:, plane, u, v] = values[part] * 2**FRACTION_BITS
             tiles = _rescaled(blocks.inverse(matrices, kinds[part], self._matrices), FRACTION_BITS + bits)
-            pixels[part] = tiles.clip(-ACTIVATION_MAX, ACTIVATION_MAX)
-        return pixels
+            return tiles.clip(-ACTIVATION_MAX, ACTIVATION_MAX)
+
+        return self._in_parts(work, len(values))
 
     def _coefficients(self, painted: Array, band: int, kinds: Array | None) -> Array:
         """The DCT of what is painted, (3, 32 h, 32 w): a band's channels, in 1/16 symbols, int32 (n, h, w)."""
@@ -177,10 +179,17 @@ class ExactForecast:
         """The DCT of tiles of blocks, in 2^(-2 BASIS_BITS): (tiles, n)."""
         side, (plane, u, v) = _places(BANDS[band].start, BANDS[band].stop, blocks.SMALLEST_SIDE)
         tiles = to_tiles(painted[None]).reshape(-1, 3, TILE, TILE)
-        starts = range(0, len(tiles), TILES_AT_ONCE)
-        parts = [(tiles[start : start + TILES_AT_ONCE], kinds[start : start + TILES_AT_ONCE]) for start in starts]
-        chosen = [blocks.forward(cast(some, "float64"), those, self._matrices, side)[:, plane, u, v] for some, those in parts]
-        return library(painted).concatenate(chosen)
+
+        def work(part: slice) -> Array:
+            return blocks.forward(cast(tiles[part], "float64"), kinds[part], self._matrices, side)[:, plane, u, v]
+
+        return self._in_parts(work, len(tiles))
+
+    def _in_parts(self, work: Callable[[slice], Array], tiles: int) -> Array:
+        """What `work` makes of some tiles at a time, as one. On the CPU each core has parts of its own."""
+        parts = [slice(start, start + TILES_AT_ONCE) for start in range(0, tiles, TILES_AT_ONCE)]
+        made = threads.together(work, parts) if self._place is None else [work(part) for part in parts]
+        return library(made[0]).concatenate(made)
 
 
 @cache
