@@ -98,10 +98,10 @@ class Codec:
         `image`: of 1 to 2^27 pixels, what `image.as_parts` takes: a PIL image, a NumPy array, a path, a binary stream, or
         ImageParts, made with other options; `quality`: 1 (smallest) to 100, 50 where it is None, and None for models that have
         one quality; `seed`: 0 to 2^32 - 1, of the noise that a decoder adds at temperatures above 0; `effort`: 0 to 9, how long to
-        look for symbols of fewer bits: 0 rounds, 1, the default, makes one round of moves (`bands/rounding.py`), more searches
-        (`bands/rdo.py`; dct-vae: 0, the default, or a search); `tune`: the measure, "psnr" or "ms-ssim", for which the image is
-        painted and searched. Raises TypeError for anything that is not an image, ValueError for
-        a value out of range, ImageError, FormatError.
+        look for symbols that are worth their bits: 0 only rounds coefficients, 1 (the default) then makes one round of moves
+        (`bands/rounding.py`), 2 and more search (`bands/rdo.py`); of dct-vae models 0 is the default, and more is a search;
+        `tune`: the measure, "psnr" or "ms-ssim", for which the image is painted and searched. Raises TypeError for anything that is
+        not an image, ValueError for a value out of range, ImageError, FormatError.
         """
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed {seed} is outside 0..{2**32 - 1}")

@@ -1,16 +1,15 @@
 """Symbols that are worth their bits: one round of moves, without gradients and without the prior.
 
-Rounding asks only how near a coefficient is to a symbol. A symbol moves by one where squared error + weight * bits falls. How the
-error changes, the painted image tells: its error is transformed as the image is, as if the decoder painted each change as the
-inverse DCT does. What a symbol takes, the magnitudes around it tell: the scale of its distribution is about their weighted mean.
-Moves are judged as if nothing else moved. `rdo.py` searches further, with the decoder's gradients and the prior's distributions.
+Rounding asks only how near a coefficient is to a symbol. Here a symbol moves by one where squared error + weight * bits falls. The
+painted image tells how the error changes: its error is transformed as the image is, as if the decoder painted each change as the
+inverse DCT does. The magnitudes around a symbol tell its bits: the scale of its distribution is about their weighted mean. Moves
+are judged as if nothing else moved. `rdo.py` searches further, with the decoder's gradients and the prior's distributions.
 """
 
 import numpy as np
 
 from dctcodec.arrays import Array, cast, library, place_of, table, zeros_like
-from dctcodec.bands.order import CHANNELS
-from dctcodec.bands.transform import SYMBOL_LIMIT, coefficients, energy, relative_step
+from dctcodec.bands.transform import SYMBOL_LIMIT, coded_frequencies, coefficients, energy, relative_step
 from dctcodec.bands.units import LOG_SCALE_MIN, SCALE_BITS, SCALES, distribution_function
 from dctcodec.tiles import TILE, gradient_of_ycbcr
 
@@ -23,8 +22,8 @@ REACH = 2
 NEXT_TILE = 0.6
 """Weight of the same position in each of the four tiles around."""
 SCALE_OF, SCALE_OF_NONE = 0.08, 0.06
-"""The scale is SCALE_OF * the weighted sum + SCALE_OF_NONE. Fitted to symbols of photographs: it is about the same at every
-frequency and step."""
+"""The scale is SCALE_OF * the weighted sum + SCALE_OF_NONE. Read from symbols of photographs: it is about the same at every
+frequency and step (`models/TRAINING.md`)."""
 LARGEST = 64
 """Larger magnitudes take as many bits."""
 COUNTED = 8.0
@@ -65,7 +64,7 @@ def around(symbols: Array) -> Array:
     """The weighted sum of the magnitudes around each of the symbols (B, CHANNELS, h, w), itself not among them."""
     magnitude = library(symbols).clip(abs(symbols), None, COUNTED)
     batch, _, height, width = magnitude.shape
-    plane, u, v = _positions()
+    plane, u, v = map(np.array, coded_frequencies())
     side = TILE + 2 * REACH
     full = zeros_like(magnitude, (3, side, side, batch, height, width))
     full[plane, u + REACH, v + REACH] = magnitude.swapaxes(0, 1)
@@ -80,11 +79,6 @@ def around(symbols: Array) -> Array:
     near[..., 1:] += NEXT_TILE * magnitude[..., :-1]
     near[..., :-1] += NEXT_TILE * magnitude[..., 1:]
     return near
-
-
-def _positions() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    plane, u, v = np.array([(channel.plane, channel.u, channel.v) for channel in CHANNELS]).T
-    return plane, u, v
 
 
 @table

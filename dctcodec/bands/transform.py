@@ -37,7 +37,7 @@ def analyse(rgb: Array, partition: Array | None = None) -> Array:
 
 def coefficients(planes: Array, partition: Array | None = None) -> Array:
     """DCT coefficients (B, CHANNELS, h, w) of planes (B, 3, 32 h, 32 w): those that are coded, in coding order."""
-    plane, u, v = _coded()
+    plane, u, v = coded_frequencies()
     return permuted(_forward(planes, partition)[:, plane, :, u, :, v], 1, 0, 2, 3)
 
 
@@ -57,7 +57,7 @@ def synthesise_reduced(coded: Array, side: int, partition: Array | None = None) 
     return _inverse_whole(_placed(coded, side) * (side / TILE), dct_basis(side, place_of(coded)))
 
 
-def _coded(side: int = TILE) -> tuple[list[int], list[int], list[int]]:
+def coded_frequencies(side: int = TILE) -> tuple[list[int], list[int], list[int]]:
     """Plane, row and column of each channel whose frequencies are below `side`."""
     coded = [channel for channel in CHANNELS if max(channel.u, channel.v) < side]
     return [c.plane for c in coded], [c.u for c in coded], [c.v for c in coded]
@@ -68,7 +68,7 @@ def _placed(coded: Array, side: int) -> Array:
     batch, _, h, w = coded.shape
     full = zeros_like(coded, (batch, 3, h, side, w, side))
     some = coded if side == TILE else coded[:, [max(channel.u, channel.v) < side for channel in CHANNELS]]
-    plane, u, v = _coded(side)
+    plane, u, v = coded_frequencies(side)
     full[:, plane, :, u, :, v] = permuted(some, 1, 0, 2, 3)
     return full
 
