@@ -1,9 +1,9 @@
-"""How many threads compute: as many as there are processors for this process, or as OMP_NUM_THREADS says; and how they wait."""
+"""How many threads compute: as many as there are processors for this process, or as OMP_NUM_THREADS says."""
 
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -11,8 +11,6 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""Variables of the environment by which a caller says how OpenMP's threads wait."""
 AT_ONCE = 2
 """Parts of an image that are computed at once, at most: each takes memory."""
 
@@ -71,15 +69,6 @@ def together(function: Callable[[Item], Result], items: Sequence[Item]) -> list[
 
 def _take(share: int) -> None:
     _own.share = share
-
-
-def wait_asleep(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Have OpenMP's threads, which are torch's, sleep while one waits for another, and give OpenBLAS, which is NumPy's, one thread,
-    unless the caller says otherwise. By default both spin: beside other work they take the processor from the thread that they wait
-    for. OpenBLAS cannot sleep soon enough, and its products here are small. It works before torch and NumPy are imported."""
-    environment.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if not any(name in environment for name in WAITING):
-        environment.update(OMP_WAIT_POLICY="passive", KMP_BLOCKTIME="0")
 
 
 def processors() -> int:

@@ -10,6 +10,9 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from dctcodec.environment import without_amx
+
+without_amx()
 settings.register_profile("reproducible", derandomize=True, deadline=None, database=None)
 settings.load_profile("reproducible")
 

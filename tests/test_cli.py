@@ -17,7 +17,7 @@ from PIL import Image
 from dctcodec import ModelError, installed
 from dctcodec.cli.convert import workers_for
 from dctcodec.cli.main import main
-from dctcodec.threads import wait_asleep
+from dctcodec.environment import wait_asleep, without_amx
 
 COMMAND = [sys.executable, "-m", "dctcodec"]
 SIZE = (41, 35)
@@ -492,6 +492,13 @@ def test_threads_sleep_where_they_wait_unless_the_caller_says_otherwise():
         environment = dict(given)
         wait_asleep(environment)
         assert environment == expected
+
+
+def test_amx_is_left_out_unless_the_caller_says_otherwise():
+    for given, expected in [({}, "AVX512_CORE_FP16"), ({"ONEDNN_MAX_CPU_ISA": "DEFAULT"}, "DEFAULT")]:
+        environment = dict(given)
+        without_amx(environment)
+        assert environment == {"ONEDNN_MAX_CPU_ISA": expected}
 
 
 def test_help_is_quick():

@@ -291,7 +291,7 @@ def test_the_networks_have_the_latents_of_table_6(path: Path):
             assert latents == [(32, 10), (16, 10), (8, 5), (4, 2 if context else 3), (1, 1)] and network.latent_width == 8
         else:
             assert latents == [(14, 4), (7, 3 if context else 4)] and network.latent_width == 1
-        if context and context.kind == "dct":
+        if context and context.kind == "dct" and path.stem not in CONTEXTS:  # those are as large as the downsampling ones
             assert (context.size, context.bits) == {"cifar10": (6, 5), "mnist": (6, 2), "omniglot": (7, 2)}[one.config.data]
 
 

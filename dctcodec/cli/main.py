@@ -13,10 +13,10 @@ from dctcodec.cli.convert import DecodeFile, EncodeFile, Pair, Work, run, worker
 from dctcodec.cli.messages import failure_message, missing_package, say
 from dctcodec.cli.options import decode_options, encode_options
 from dctcodec.encoding import Encoding
+from dctcodec.environment import wait_asleep, without_amx
 from dctcodec.errors import DctcodecError
 from dctcodec.files import STANDARD_STREAM, check_output, make_folder, read_input
 from dctcodec.installed import installed
-from dctcodec.threads import wait_asleep
 
 
 class Deferred(click.Command):
@@ -92,6 +92,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def main() -> None:
     """Encode images to .dct files and decode them with a neural codec."""
     wait_asleep()
+    without_amx()
 
 
 main.add_command(Deferred("compare", "dctcodec.cli.compare:compare", "Compare with other codecs in an HTML report."))

@@ -1,0 +1,22 @@
+"""Variables of the environment by which libraries are told, before they are imported, how to compute. A caller's own stay."""
+
+import os
+from collections.abc import MutableMapping
+
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""Variables of the environment by which a caller says how OpenMP's threads wait."""
+
+
+def wait_asleep(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Have OpenMP's threads, which are torch's, sleep while one waits for another, and give OpenBLAS, which is NumPy's, one thread,
+    unless the caller says otherwise. By default both spin: beside other work they take the processor from the thread that they wait
+    for. OpenBLAS cannot sleep soon enough, and its products here are small. It works before torch and NumPy are imported."""
+    environment.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if not any(name in environment for name in WAITING):
+        environment.update(OMP_WAIT_POLICY="passive", KMP_BLOCKTIME="0")
+
+
+def without_amx(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Have oneDNN, which computes torch's convolutions, not use AMX: with torch 2.13 it writes outside its memory there, in the
+    gradients of layers of few channels."""
+    environment.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
