@@ -1,7 +1,7 @@
 """Settings of the rate-distortion search that `--effort` asks for, shared by both families."""
 
 ROUNDS = (0, 1, 2, 3, 4, 6, 8, 12, 20, 40)
-"""Rounds of each effort, 0 to 9. dct-bands makes one round of moves without gradients for 1, and before the others."""
+"""Rounds of each effort, 0 to 9. dct-bands makes two rounds of moves without gradients for 1, and before the others."""
 CURVATURE, AFTER_SUCCESS, AFTER_FAILURE = 0.9, 0.93, 1.25
 """The error's curvature over that of the plain inverse DCT: the first value, and factors after a round that succeeds or fails."""
 SHARE = 0.6

@@ -63,9 +63,12 @@ class Bands(Family):
         size = [tiles_across(side) for side in rgb.shape[1:]]
         quantised, chosen = zip(*in_strips(work, size, 0, self.place), strict=True)
         symbols, partition = joined(quantised), joined(chosen) if self.kinds else None
-        if effort:
+        searching = effort > self.effort
+        for _ in range(rounding.ROUNDS if effort else 0):
             symbols = symbols + self._moves(symbols, partition, rgb, parameters)
-        if effort > self.effort:
+            if not searching:
+                tick(1 / rounding.ROUNDS)
+        if searching:
             symbols = self._searched(symbols, partition, rgb, parameters, ROUNDS[effort], tick)
         return blocks.packed(symbols, partition)
 

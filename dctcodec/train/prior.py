@@ -89,9 +89,12 @@ def symbols_of(rgb: Tensor, steps: Tensor, kinds: tuple[int, ...], painter: Deco
 @torch.no_grad()
 def moves(painter: Decoder, rgb: Tensor, symbols: Tensor, steps: Tensor, partition: Tensor | None = None) -> Tensor:
     """Moves of the symbols (n, CHANNELS, h, w) of images that an encoder with this decoder makes at the default effort."""
-    with training_precision(rgb.device):
-        painted = painter(symbols, steps, partition=partition)
-    return rounding.moves(symbols, painted.float() - rgb, steps, partition)
+    moved = symbols
+    for _ in range(rounding.ROUNDS):
+        with training_precision(rgb.device):
+            painted = painter(moved, steps, partition=partition)
+        moved = moved + rounding.moves(moved, painted.float() - rgb, steps, partition)
+    return moved - symbols
 
 
 def objective(model: PriorNetwork, symbols: Tensor, steps: Tensor, each: int, partition: Tensor | None = None) -> Tensor:
