@@ -233,7 +233,7 @@ def table(results: Sequence[tuple[str, Result]]) -> str:
 def plot(results: Sequence[tuple[str, Result]]) -> bytes:
     """A PNG: KL, share of active units and what a new draw costs of each latent, coarse to fine."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter, SymmetricalLogLocator
 
     figure = Figure(figsize=(15, 4.2), layout="constrained")
     panels = figure.subplots(1, 3)
@@ -250,6 +250,9 @@ def plot(results: Sequence[tuple[str, Result]]) -> bytes:
     panels[0].set(ylabel="KL, nats an image", yscale="symlog")
     panels[1].set(ylabel=f"share of units with variance above {ACTIVE}", ylim=(-0.03, 1.03))
     panels[2].set(ylabel="fall of ln p(x|z) where it alone is redrawn, nats", yscale="symlog")
+    for axes in (panels[0], panels[2]):
+        axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1, subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
     for axes in panels:
         axes.set_xlabel("latent, coarse to fine; 0: context")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
