@@ -19,6 +19,8 @@ LIKELIHOODS = {
 """Models with a row in the table of likelihoods, and the paper's figure, of networks trained for 600 and 8,000 epochs."""
 ATTACKED = ("mnist", "omniglot", "cifar10", "cifar10-0.02")
 """Measurements of figure 10: data sets in the paper's order, and a radius where it is not 0.1."""
+CONTEXTS = ("mnist", "cifar10")
+"""Data sets of appendix F."""
 TABLE_5 = ("dct-vae-cifar10-bound", "dct-vae-cifar10", "vae-cifar10")
 
 
@@ -124,23 +126,25 @@ def _contexts() -> str:
         "plain bound, mean and standard error over the seeds.\n",
         "| configuration | context | steps, images | seeds | bound | of it the context |\n|---|---|---|---|---|---|",
     ]
-    measured = load("paper/contexts")
-    for name, row in measured["summary"].items():
-        first = measured["runs"][name][0]
-        seen = f"{first['step']:,.0f}, {first['images']:,.0f}"
-        bound, error, unit = row["bound"], row["standard_error"], "nats"
-        if "bits_per_dim" in first:
-            scale = first["bits_per_dim"] / first["bound"]
-            bound, error, unit = bound * scale, error * scale, "bits/dim"
-        digits = 1 if unit == "nats" else 3
-        cells = [_context_size(name), seen, str(row["seeds"]), f"{bound:.{digits}f} ± {error:.{digits}f} {unit}"]
-        lines.append(f"| `{name}` | {' | '.join(cells)} | {row['context']:.1f} nats |")
+    for measured in (load(f"paper/contexts-{data}") for data in CONTEXTS):
+        lines += [_context_row(measured, stage) for stage in measured["runs"]]
     return "\n".join(lines)
 
 
-def _context_size(name: str) -> str:
-    """Symbols of the context of a run, as its recipe has them."""
-    data, stage = name.split("-")
+def _context_row(measured: dict, stage: str) -> str:
+    row, first = measured["summary"][stage], measured["runs"][stage][0]
+    seen = f"{first['step']:,.0f}, {first['images']:,.0f}"
+    bound, error, unit = row["bound"], row["standard_error"], "nats"
+    if "bits_per_dim" in first:
+        scale = first["bits_per_dim"] / first["bound"]
+        bound, error, unit = bound * scale, error * scale, "bits/dim"
+    digits = 1 if unit == "nats" else 3
+    cells = [_context_size(measured["data"], stage), seen, str(row["seeds"]), f"{bound:.{digits}f} ± {error:.{digits}f} {unit}"]
+    return f"| `{measured['data']}`, {stage} | {' | '.join(cells)} | {row['context']:.1f} nats |"
+
+
+def _context_size(data: str, stage: str) -> str:
+    """Symbols of the context of a stage, as its recipe has them."""
     shape = read(ROOT / "models" / "recipes" / f"contexts-{data}.toml").stage(stage).config.shape
     if not shape.context:
         return "none"
