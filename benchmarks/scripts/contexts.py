@@ -20,6 +20,7 @@ from dctcodec.files import check_output, write_output
 from dctcodec.train.model import train_stage
 from dctcodec.train.recipe import read
 from dctcodec.train.settings import Settings
+from dctcodec.vae.config import Config
 
 RECIPES = Path(__file__).parents[2] / "models" / "recipes"
 PATH = click.Path(path_type=Path)
@@ -44,12 +45,18 @@ def main(data_set: str, data: Path, runs: Path, seeds: Sequence[int], threads: i
         for stage in recipe.stages:
             train_stage(recipe, stage, data, Settings(run, seed=seed))
             last = json.loads((run / stage.name / "log.jsonl").read_text().splitlines()[-1])
-            rows[stage.name].append({"seed": seed, "images": last.pop("crops")} | last)
+            rows[stage.name].append({"seed": seed, "symbols": symbols_of(stage.config), "images": last.pop("crops")} | last)
             click.echo(f"{stage.name:12} seed {seed} {last['bound']:10.2f} nats, of which the context has {last['context']:.2f}")
     summary = {name: summarised(of_seeds) for name, of_seeds in rows.items()}
     if json_path:
         facts = {"data": data_set, "runs": rows, "summary": summary, "machine": machine.describe()}
         write_output(json_path, f"{json.dumps(facts, indent=1)}\n".encode())
+
+
+def symbols_of(config: Config) -> list[int] | None:
+    """Planes, height, width and bits of the context's symbols, where there is one."""
+    shape = config.shape
+    return [shape.network.channels, shape.context.size, shape.context.size, shape.context.bits] if shape.context else None
 
 
 def summarised(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

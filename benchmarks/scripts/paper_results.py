@@ -1,8 +1,8 @@
 """Committed results as text: the tables and figures of the paper, for benchmarks/paper/README.md."""
 
-from results import RESULTS, ROOT, load
+import math
 
-from dctcodec.train.recipe import read
+from results import RESULTS, load
 
 FIGURE_9 = ("kodim01.png", "kodim13.png", "kodim23.png")
 """Images that have a row of their own: hard, hardest and easy. The JSON file has all."""
@@ -137,19 +137,18 @@ def _context_row(measured: dict, stage: str) -> str:
     bound, error, unit = row["bound"], row["standard_error"], "nats"
     if "bits_per_dim" in first:
         scale = first["bits_per_dim"] / first["bound"]
-        bound, error, unit = bound * scale, error * scale, "bits/dim"
+        bound, error, unit = bound * scale, error and error * scale, "bits/dim"
     digits = 1 if unit == "nats" else 3
-    cells = [_context_size(measured["data"], stage), seen, str(row["seeds"]), f"{bound:.{digits}f} ± {error:.{digits}f} {unit}"]
+    shown = f"{bound:.{digits}f} ± {error:.{digits}f}" if error else f"{bound:.{digits}f}"
+    cells = [_context_size(first["symbols"]), seen, str(row["seeds"]), f"{shown} {unit}"]
     return f"| `{measured['data']}`, {stage} | {' | '.join(cells)} | {row['context']:.1f} nats |"
 
 
-def _context_size(data: str, stage: str) -> str:
-    """Symbols of the context of a stage, as its recipe has them."""
-    shape = read(ROOT / "models" / "recipes" / f"contexts-{data}.toml").stage(stage).config.shape
-    if not shape.context:
+def _context_size(symbols: list[int] | None) -> str:
+    if not symbols:
         return "none"
-    channels, size, bits = shape.network.channels, shape.context.size, shape.context.bits
-    return f"{channels}×{size}×{size} = {channels * size**2} symbols of {bits} bits"
+    *sides, bits = symbols
+    return f"{'×'.join(map(str, sides))} = {math.prod(sides)} symbols of {bits} bits"
 
 
 def _figure_10() -> str:
