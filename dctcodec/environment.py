@@ -1,4 +1,4 @@
-"""Variables of the environment by which libraries are told, before they are imported, how to compute. A caller's own stay."""
+"""Variables of the environment that tell libraries, before they are imported, how to compute. What the caller has set stays."""
 
 import os
 from collections.abc import MutableMapping
