@@ -17,6 +17,6 @@ def wait_asleep(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def without_amx(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Have oneDNN, which computes torch's convolutions, not use AMX: with torch 2.13 it writes outside its memory there, in the
-    gradients of layers of few channels."""
+    """Tell oneDNN, which computes torch's convolutions, not to use AMX. With torch 2.13 it writes outside its memory on AMX, in the
+    gradients of layers with few channels."""
     environment.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")

@@ -9,10 +9,11 @@ for MNIST, two hours for CIFAR-10.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import click
+from pairs import standard_error
 
 from dctcodec.device import prepare
 from dctcodec.evaluate import machine
@@ -62,8 +63,8 @@ def symbols_of(config: Config) -> list[int] | None:
 def summarised(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Mean over the seeds of bound and context, in nats, and the standard error of the mean of the bound."""
     bounds = [row["bound"] for row in rows]
-    error = stdev(bounds) / len(bounds) ** 0.5 if len(bounds) > 1 else None
-    return {"seeds": len(rows), "bound": mean(bounds), "standard_error": error, "context": mean(row["context"] for row in rows)}
+    context = mean(row["context"] for row in rows)
+    return {"seeds": len(rows), "bound": mean(bounds), "standard_error": standard_error(bounds), "context": context}
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def measured(name: str, run: Path, data: Path, data_set: str, images: int | None
 def summarised(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Mean over the seeds, and standard error of it, of each figure that all have."""
     numbers = {key: [row[key] for row in rows] for key in SHOWN if rows[0][key] is not None}
-    return {key: {"mean": mean(values), "standard_error": _error(values)} for key, values in numbers.items()}
+    return {key: {"mean": mean(values), "standard_error": standard_error(values)} for key, values in numbers.items()}
 
 
 def difference(rows: Sequence[dict[str, Any]], base: str, other: str) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def difference(rows: Sequence[dict[str, Any]], base: str, other: str) -> dict[st
     of = {(row["model"], row["seed"]): row for row in rows}
     seeds = sorted({row["seed"] for row in rows})
     pairs = {key: [of[base, seed][key] - of[other, seed][key] for seed in seeds] for key in ("bound", "nll")}
-    return {key: {"mean": mean(values), "standard_error": _error(values)} for key, values in pairs.items()}
+    return {key: {"mean": mean(values), "standard_error": standard_error(values)} for key, values in pairs.items()}
 
 
 def table(summary: dict[str, dict[str, Any]], differences: dict[str, dict[str, Any]]) -> str:
@@ -155,7 +155,8 @@ def line(row: dict[str, Any]) -> str:
     return f"{row['model']:24}{row['seed']!s:5}{', '.join(cells)}"
 
 
-def _error(values: Sequence[float]) -> float | None:
+def standard_error(values: Sequence[float]) -> float | None:
+    """Of the mean of values; None of one alone."""
     return stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
 
 
