@@ -31,9 +31,7 @@ from dctcodec.target import Target, meet
 from dctcodec.tiles import rgb_to_ycbcr
 
 CODING_SHARE = 0.9
-"""Share of the time that entropy coding takes: of decoding, and of encoding at effort 0."""
-MOVED_SHARE = 0.5
-"""The same of encoding at a default effort above 0."""
+"""Share of the time of decoding that entropy coding takes."""
 
 
 P = ParamSpec("P")
@@ -100,11 +98,10 @@ class Codec:
         `image`: of 1 to 2^27 pixels, what `image.as_parts` takes: a PIL image, a NumPy array, a path, a binary stream, or
         ImageParts, made with other options; `quality`: 1 (smallest) to 100, 50 where it is None, and None for models that have
         one quality; `seed`: 0 to 2^32 - 1, of the noise that a decoder adds at temperatures above 0; `effort`: 0 to 9, how long to
-        look for symbols that are worth their bits: 0 only rounds coefficients, 1 (the default) then makes two rounds of moves
-        (`bands/rounding.py`), 2 and more search (`bands/rdo.py`); of dct-vae models 0 is the default, and more is a search;
-        `tune`: the measure, "psnr" or "ms-ssim", for which the image is painted and searched. Raises TypeError for anything that is
-        not an image, ValueError for a value out of range, ImageError, FormatError.
-        """
+        look for symbols that are worth their bits: 0 hardly does more than round coefficients, 1 (the default) paints the image
+        twice and moves symbols (`bands/rounding.py`), 2 and more search (`bands/rdo.py`); of dct-vae models 0 is the default, and
+        more is a search; `tune`: the measure, "psnr" or "ms-ssim", for which the image is painted and searched. Raises TypeError
+        for anything that is not an image, ValueError for a value out of range, ImageError, FormatError."""
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed {seed} is outside 0..{2**32 - 1}")
         effort = self.effort(effort)
@@ -117,12 +114,7 @@ class Codec:
         pixels = parts.pixels
         container.check_size(*pixels.size)
         parameters = Parameters(step16, pixels.mode == "L", seed, tune)
-        searching = effort > self.family.effort
-        coding = 1 - CODING_SHARE if searching else MOVED_SHARE if effort else CODING_SHARE
-        symbols = self.family.symbols(_rgb(pixels), parameters, effort, lambda share: tick((1 - coding) * share))
-        if not effort:
-            tick(1 - coding)
-        payload = self.family.encode(symbols, parameters, lambda share: tick(coding * share))
+        payload = self.family.encode(_rgb(pixels), parameters, effort, tick)
         return container.write(self._header(pixels.size, parameters), payload, _extra(parts))
 
     def encode_to(

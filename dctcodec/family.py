@@ -92,13 +92,12 @@ class Family(ABC):
         Raises ValueError."""
 
     @abstractmethod
-    def symbols(self, rgb: np.ndarray, parameters: Parameters, effort: int, tick: Tick) -> np.ndarray:
-        """int32 symbols of RGB float32 (3, H, W) in [0, 255]. `tick` is called
-        where `effort` is above the default. Raises ModelError where that needs torch and there is none."""
+    def analyse(self, rgb: np.ndarray, parameters: Parameters) -> np.ndarray:
+        """int32 symbols of RGB float32 (3, H, W) in [0, 255], as an encoder begins."""
 
     @abstractmethod
-    def encode(self, symbols: np.ndarray, parameters: Parameters, tick: Tick) -> bytes:
-        """The payload of symbols. Exact."""
+    def encode(self, rgb: np.ndarray, parameters: Parameters, effort: int, tick: Tick) -> bytes:
+        """The payload of RGB float32 (3, H, W) in [0, 255]. Raises ModelError where `effort` needs torch and there is none."""
 
     @abstractmethod
     def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> np.ndarray:

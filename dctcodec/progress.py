@@ -8,3 +8,8 @@ Tick = Callable[[float], object]
 
 def no_tick(_: float) -> None:
     """Ignore progress."""
+
+
+def share_of(tick: Tick, share: float) -> Tick:
+    """The progress of a part of the work, which is `share` of it."""
+    return lambda done: tick(share * done)

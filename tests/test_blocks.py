@@ -413,8 +413,8 @@ def test_effort_knows_the_blocks(codec_of_blocks: Codec, lines: Image.Image, dat
         error = (np.asarray(codec_of_blocks.decode(file), float) - np.asarray(lines, float)) ** 2
         return error.sum() + weight * 8 * len(file)
 
-    # a decoder of random weights leaves little to find
-    assert cost(searched) < 1.001 * cost(data) < 1.002 * cost(rounded)
+    # networks of random weights leave little to find
+    assert cost(searched) < 1.001 * cost(data) < 1.01 * cost(rounded)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 255))

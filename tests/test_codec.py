@@ -31,13 +31,17 @@ def mean_difference(first: Image.Image, second: Image.Image) -> float:
     return np.abs(pixels(first) - pixels(second)).mean()
 
 
-def symbols_of(codec: Codec, image: Image.Image, quality: float) -> np.ndarray:
-    """The symbols that a file of effort 0 must hold, and the partition where the model has kinds of blocks, by the image alone."""
+def assert_rounded(codec: Codec, data: bytes, image: Image.Image, quality: float) -> None:
+    """The symbols of a file of effort 0 are what the image alone tells, but for moves by one, and so is the partition, where the
+    model
+    has kinds of blocks."""
     rgb = np.array(image.convert("RGB")).transpose(2, 0, 1).astype(np.float32)[None]
     step, kinds = step_of_quality(quality), codec.family.kinds
     chosen = choose(rgb, np.array([step], np.float32), kinds) if kinds else None
-    symbols = transform.quantise(transform.analyse(rgb, chosen), step)[0].astype(np.int32)
-    return blocks.packed(symbols, None if chosen is None else chosen[0])
+    expected = transform.quantise(transform.analyse(rgb, chosen), step)[0].astype(np.int32)
+    symbols, partition = blocks.unpacked(codec.symbols(data)[1])
+    assert chosen is None or np.array_equal(partition, chosen[0])
+    assert np.abs(symbols - expected).max() <= 1 and np.mean(symbols != expected) < 0.1
 
 
 @settings(max_examples=12)
@@ -45,7 +49,7 @@ def symbols_of(codec: Codec, image: Image.Image, quality: float) -> np.ndarray:
 def test_any_size_and_mode_comes_back(codec, make_picture, width: int, height: int, mode: str, quality: float):
     image = make_picture(width, height, mode)
     data, rounded = codec.encode(image, quality), codec.encode(image, quality, effort=0)
-    assert np.array_equal(codec.symbols(rounded)[1], symbols_of(codec, image, quality))
+    assert_rounded(codec, rounded, image, quality)
     for back in codec.decode(data), codec.decode(rounded):
         assert (back.size, back.mode) == (image.size, mode)
 
@@ -69,7 +73,7 @@ def test_noise_and_extremes_come_back(codec):
     random = np.random.default_rng(0)
     image = Image.fromarray(random.integers(0, 2, (64, 40, 3), dtype=np.uint8) * 255)
     for quality in (1, 100):
-        assert np.array_equal(codec.symbols(codec.encode(image, quality, effort=0))[1], symbols_of(codec, image, quality))
+        assert_rounded(codec, codec.encode(image, quality, effort=0), image, quality)
 
 
 @pytest.mark.parametrize("mode", ["P", "CMYK", "I;16", "1", "LA"])
@@ -111,7 +115,7 @@ def test_threads_and_other_calls_in_between_make_no_difference(codec, crop, make
     assert codec.encode(make_picture(60, 50, "L"), 20) == other
     codec.decode(other, temperature=1)
     assert codec.encode(crop, 60) == data
-    assert np.array_equal(codec.symbols(codec.encode(crop, 60, effort=0))[1], symbols_of(codec, crop, 60))
+    assert_rounded(codec, codec.encode(crop, 60, effort=0), crop, 60)
     assert np.abs(pixels(codec.decode(data)) - pixels(picture)).max() <= 1
 
 
@@ -200,7 +204,7 @@ def test_the_top_level_functions_do_the_same(codec, crop):
     data = dctcodec.encode(crop, quality=40, seed=3)
     assert data == codec.encode(crop, quality=40, seed=3) and codec.symbols(data)[0].seed == 3
     data = dctcodec.encode(crop, quality=40, seed=3, effort=0)
-    assert np.array_equal(codec.symbols(data)[1], symbols_of(codec, crop, 40))
+    assert_rounded(codec, data, crop, 40)
     assert mean_difference(dctcodec.decode(data, temperature=0.5), codec.decode(data, 0.5)) < 1
 
 

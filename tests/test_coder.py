@@ -27,20 +27,30 @@ batches = st.lists(st.lists(st.tuples(symbols, means, st.integers(0, 63)), max_s
 
 
 def batch(rows: list[tuple[int, int, int]]) -> coder.Batch:
-    return tuple(np.array(rows, np.int32).reshape(-1, 3).T.copy())
+    symbols, mean, scale = np.array(rows, np.int32).reshape(-1, 3).T.copy()
+    return coder.Batch(symbols, *TABLES.split(mean, scale))
 
 
-def drawn(count: int, seed: int = 0) -> coder.Batch:
-    """Symbols that follow the distributions they are coded with."""
+def drawn(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Symbols that follow the distributions they are coded with, int32, means in 1/16 and scale indices."""
     random = np.random.default_rng(seed)
     mean, scale = random.integers(-400, 400, count), random.integers(0, 64, count)
     values = np.rint(mean / 16 + random.logistic(0, SCALES[scale]))
     return values.astype(np.int32), mean.astype(np.int32), scale.astype(np.int32)
 
 
+def drawn_batch(count: int, seed: int = 0) -> coder.Batch:
+    symbols, mean, scale = drawn(count, seed)
+    return coder.Batch(symbols, *TABLES.split(mean, scale))
+
+
+def bits_of(batches: list[coder.Batch]) -> float:
+    return sum(coder.lengths(one, TABLES).sum() for one in batches)
+
+
 def taken(data: bytes, wanted: list[coder.Batch]) -> list[list[int]]:
     reader = coder.Reader(data, TABLES)
-    got = [reader.take(mean, scale).tolist() for _, mean, scale in wanted]
+    got = [reader.take(one.centre, one.keys).tolist() for one in wanted]
     reader.finish()
     return got
 
@@ -48,12 +58,12 @@ def taken(data: bytes, wanted: list[coder.Batch]) -> list[list[int]]:
 @given(batches)
 def test_symbols_come_back_in_order(rows):
     sent = [batch(part) for part in rows]
-    assert taken(coder.encode(sent, TABLES), sent) == [values.tolist() for values, _, _ in sent]
+    assert taken(coder.encode(sent, TABLES), sent) == [one.symbols.tolist() for one in sent]
 
 
 def test_many_symbols_come_back():
-    sent = [drawn(3000, seed) for seed in range(3)]
-    assert taken(coder.encode(sent, TABLES), sent) == [values.tolist() for values, _, _ in sent]
+    sent = [drawn_batch(3000, seed) for seed in range(3)]
+    assert taken(coder.encode(sent, TABLES), sent) == [one.symbols.tolist() for one in sent]
 
 
 def test_nothing_takes_no_bytes():
@@ -63,30 +73,30 @@ def test_nothing_takes_no_bytes():
 
 
 def test_size_is_the_ideal_one():
-    sent = [drawn(40_000, seed) for seed in range(5)]
-    ideal, real = coder.code_length(sent, TABLES), 8 * len(coder.encode(sent, TABLES))
+    sent = [drawn_batch(40_000, seed) for seed in range(5)]
+    ideal, real = bits_of(sent), 8 * len(coder.encode(sent, TABLES))
     assert abs(real - ideal) <= 0.01 * ideal + 64
 
 
 def test_ideal_bits_are_those_of_the_distribution():
-    values, mean, scale = sent = drawn(20_000)
+    values, mean, scale = drawn(20_000)
     upper, lower = ((values - mean / 16 + half) / SCALES[scale] for half in (0.5, -0.5))
     mass = np.where(values > mean / 16, logistic(-lower) - logistic(-upper), logistic(upper) - logistic(lower))
-    assert coder.code_length([sent], TABLES) == pytest.approx(-np.log2(mass).sum(), rel=1e-3)
+    assert bits_of([drawn_batch(20_000)]) == pytest.approx(-np.log2(mass).sum(), rel=1e-3)
 
 
 def test_an_escape_costs_its_plain_bits_too():
     far = batch([(30_000, -5000, 0)])
-    (count,) = TABLES.counts(0, -8)[-1:]
-    assert -5000 % 16 == 8  # so the phase is -8
-    total = TABLES.counts(0, -8).sum()
-    assert coder.code_length([far], TABLES) == pytest.approx(coder.ESCAPE_BITS - np.log2(count / total))
+    (count,) = TABLES.counts(0)[-1:]
+    assert -5000 % 16 == 8  # so the phase is -8, and the key 0
+    total = TABLES.counts(0).sum()
+    assert bits_of([far]) == pytest.approx(coder.ESCAPE_BITS - np.log2(count / total))
 
 
 @pytest.mark.parametrize("scale", [0, 1, 20, 40, 63])
 @pytest.mark.parametrize("phase", range(-8, 8))
 def test_counts_are_positive_and_those_of_the_distribution(scale: int, phase: int):
-    counts, reach = TABLES.counts(scale, phase), TABLES.reach[scale]
+    counts, reach = TABLES.counts(scale * 16 + phase + 8), PARTS["reach"][scale]
     assert len(counts) == 2 * reach + 2
     assert (counts > 0).all()
     edges = (np.arange(-reach, reach + 2) - 0.5 - phase / 16) / SCALES[scale]
@@ -96,26 +106,49 @@ def test_counts_are_positive_and_those_of_the_distribution(scale: int, phase: in
     assert np.abs(counts / counts.sum() - expected).max() < 2e-4
 
 
-def test_batches_of_small_integers_are_coded_as_those_of_large_ones():
-    symbols, mean, scale = drawn(5000)
-    narrow = symbols.astype(np.int16), mean.astype(np.int16), scale.astype(np.uint8)
-    assert coder.encode([narrow], TABLES) == coder.encode([(symbols, mean, scale)], TABLES)
+def test_batches_of_large_integers_are_coded_as_those_of_small_ones():
+    sent = drawn_batch(5000)
+    wide = coder.Batch(*(values.astype(np.int32) for values in sent))
+    assert coder.encode([wide], TABLES) == coder.encode([sent], TABLES)
+
+
+@given(batches)
+def test_symbols_of_a_known_parity_come_back(rows):
+    sent = []
+    for part in rows:
+        one = batch(part)
+        sent.append(one._replace(keys=TABLES.half(one.keys, (one.symbols - one.centre) & 1)))
+    assert taken(coder.encode(sent, TABLES), sent) == [one.symbols.tolist() for one in sent]
+
+
+def test_a_known_parity_saves_its_bits():
+    """p(s) = P(parity of s) p(s | parity), of symbols that are no escapes."""
+    whole = drawn_batch(5000)
+    offsets = whole.symbols - whole.centre
+    halves = TABLES.half(whole.keys, offsets & 1)
+    saved = TABLES.lengths(offsets, whole.keys) - TABLES.lengths(offsets, halves)
+    for parity in (0, 1):
+        counts = [TABLES.counts(key)[:-1].sum() for key in TABLES.half(whole.keys, parity).tolist()]
+        others = [TABLES.counts(key)[:-1].sum() for key in TABLES.half(whole.keys, 1 - parity).tolist()]
+        share = np.array(counts) / (np.array(counts) + np.array(others))
+        assert saved[offsets & 1 == parity] == pytest.approx(-np.log2(share[offsets & 1 == parity]), abs=0.01)
+        assert np.array_equal(TABLES.openness[whole.keys], np.floor(256 * np.minimum(share, 1 - share)))
 
 
 def test_split_takes_the_nearest_whole_number():
     mean = np.arange(-100, 101, dtype=np.int32)
     centre, key = TABLES.split(mean, np.full(201, 5, np.int32))
-    phase = key - 5 * 16 - 8
+    phase = key.astype(int) - 5 * 16 - 8
     assert (centre * 16 + phase == mean).all()
     assert (phase >= -8).all() and (phase < 8).all()
 
 
 @given(st.binary(max_size=80), st.integers(0, 60))
 def test_garbage_gives_symbols_or_a_format_error(data: bytes, count: int):
-    _, mean, scale = drawn(count)
+    sent = drawn_batch(count)
     try:
         reader = coder.Reader(data, TABLES)
-        assert len(reader.take(mean, scale)) == count
+        assert len(reader.take(sent.centre, sent.keys)) == count
         reader.finish()
     except FormatError as error:
         assert "damaged" in str(error)
@@ -133,19 +166,19 @@ def test_a_zero_word_at_the_beginning_is_refused():
 
 
 def test_words_left_over_are_refused():
-    values, mean, scale = drawn(500)
-    reader = coder.Reader(coder.encode([(values, mean, scale)], TABLES), TABLES)
-    reader.take(mean[:300], scale[:300])
+    sent = drawn_batch(500)
+    reader = coder.Reader(coder.encode([sent], TABLES), TABLES)
+    reader.take(sent.centre[:300], sent.keys[:300])
     with pytest.raises(FormatError, match="left over"):
         reader.finish()
 
 
 @pytest.mark.parametrize("kept", [0, 4, 100, -8, -4])
 def test_lost_words_never_give_the_symbols(kept: int):
-    sent = drawn(500)
+    sent = drawn_batch(500)
     data = coder.encode([sent], TABLES)[:kept]
     with suppress(FormatError):
-        assert taken(data, [sent])[0] != sent[0].tolist()
+        assert taken(data, [sent])[0] != sent.symbols.tolist()
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,7 @@ class Prior:
         self.tensors = {name: tensor.astype(np.int64) for name, tensor in load(model).items()}
         sizes = 16 * (2 * self.tensors["reach"] + 2) + 1
         self.tables = np.split(self.tensors["cumulative"], np.cumsum(sizes)[:-1])
+        self.openness = [self.openness_of(key) for key in range(16 * len(self.tables))]
 
     def layer(self, name: str, a: np.ndarray, rows: slice | list[int] = slice(None)) -> np.ndarray:
         weight, offset, shift = (self.tensors[f"{name}.{part}"][rows] for part in ("weight", "offset", "shift"))
@@ -293,11 +294,16 @@ class Prior:
         terms = np.minimum(np.concatenate([(sums(c) + 2) >> 2, (sums(f) + 8) >> 4]), 127)
         return means, self.layer("forecast.pool", terms, channels)
 
-    def counts(self, scale: int, f: int) -> np.ndarray:
-        """Of the offsets -reach..reach, then of the escape."""
+    def counts(self, scale: int, f: int, offsets: slice = slice(None)) -> np.ndarray:
+        """Of the offsets -reach..reach, or some of them, then of the escape."""
         table, reach = self.tables[scale], self.tensors["reach"][scale]
         edges = table[16 * np.arange(2 * reach + 2) + 8 - f]
-        return np.append(np.diff(edges), table[-1] - (edges[-1] - edges[0])) + 1
+        return np.append(np.diff(edges)[offsets], table[-1] - (edges[-1] - edges[0])) + 1
+
+    def openness_of(self, key: int) -> int:
+        counts = self.counts(key // 16, key % 16 - 8)[:-1]
+        sums = [int(counts[first::2].sum()) for first in (0, 1)]
+        return 256 * min(sums) // sum(sums)
 
 
 # Section 4: the coder
@@ -335,18 +341,48 @@ def edges_of(q: np.ndarray) -> list[int]:
     return [*edges[:-1].tolist(), 2**24]
 
 
-def take_symbols(coder: Coder, prior: Prior, m: np.ndarray, i: np.ndarray) -> np.ndarray:
-    """Of means and scale indices."""
+COLUMNS = (17, 31, 23, 27, 19, 29, 25, 21)
+
+
+def take_part(coder: Coder, prior: Prior, m: np.ndarray, i: np.ndarray) -> np.ndarray:
+    """The symbols of a part, of means and scale indices."""
     c = (m + 8) >> 4
     keys = 16 * i + m - 16 * c + 8
-    reach = prior.tensors["reach"][i]
-    entries = np.zeros_like(m)
-    for key in np.unique(keys):
-        counts = prior.counts(key // 16, key % 16 - 8)
-        edges = edges_of(counts / counts.sum())
-        entries[keys == key] = [coder.take(edges) for _ in range(np.sum(keys == key))]
-    k = entries - reach
-    escapes = k == reach + 1
+    symbols, blocks, total = np.zeros_like(m), [[]], 0
+    for place, key in enumerate(keys.tolist()):
+        if openness := prior.openness[key]:
+            total += openness
+            blocks += [[] for _ in range(total // 512 + 1 - len(blocks))]
+            blocks[-1].append((place, openness))
+    columns = {place: COLUMNS[number % 8] for number, (place, _) in enumerate(one for block in blocks for one in block)}
+    implied = [max(block, key=lambda one: one[1])[0] for block in blocks[:-1]]
+    free = np.delete(np.arange(len(m)), implied)
+    symbols[free] = take_symbols(coder, prior, c[free], keys[free], np.full(len(free), -1))
+    parities, r = [], 0
+    for block, (members, last) in enumerate(zip(blocks, implied, strict=False)):
+        r = 0 if block % 256 == 0 else r
+        for place, _ in members:
+            if place != last and symbols[place] % 2:
+                r ^= columns[place]
+        parities.append(r % 2)
+        r = (r ^ columns[last] if r % 2 else r) // 2
+    symbols[implied] = take_symbols(coder, prior, c[implied], keys[implied], (np.array(parities, int) + c[implied]) % 2)
+    return symbols
+
+
+def take_symbols(coder: Coder, prior: Prior, c: np.ndarray, keys: np.ndarray, e: np.ndarray) -> np.ndarray:
+    """Of whole numbers near the means, keys, and parities of the offsets, -1 where they are not known."""
+    reach = prior.tensors["reach"][keys // 16]
+    first = np.where(e < 0, -reach, (reach + e) % 2 - reach)
+    step = np.where(e < 0, 1, 2)
+    k = np.zeros_like(c)
+    for parity, key in sorted({*zip(e.tolist(), keys.tolist(), strict=True)}):
+        mine = (keys == key) & (e == parity)
+        start = first[mine][0] + reach[mine][0]
+        edges = edges_of((counts := prior.counts(key // 16, key % 16 - 8, slice(start, None, step[mine][0]))) / counts.sum())
+        entries = np.array([coder.take(edges) for _ in range(mine.sum())])
+        k[mine] = np.where(entries == len(counts) - 1, 2**20, first[mine] + step[mine] * entries)
+    escapes = k == 2**20
     k[escapes] = [coder.take(ESCAPED) - 2**16 for _ in range(escapes.sum())]
     return c + k
 
@@ -414,7 +450,7 @@ def read_symbols(file: File, model: bytes, broken_off: bool = False) -> tuple[np
             if file.grey:
                 sent = sent & (PLANE[part] == 0)[:, None, None]
             m, i = mean[sent], scale[sent]  # NumPy's order of selection is the order of section 2
-            taken = take_symbols(coder, prior, m, i)
+            taken = take_part(coder, prior, m, i)
             if broken_off and not coder.words and coder.state < 2**32:
                 return symbols, partition
             channel, row, column = np.nonzero(sent)

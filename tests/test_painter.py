@@ -13,7 +13,6 @@ from dctcodec.bands.painter import Painter
 from dctcodec.codec import family_of
 from dctcodec.family import Parameters
 from dctcodec.installed import find
-from dctcodec.progress import no_tick
 from dctcodec.vae import painter as vae_painter
 from dctcodec.vae.network import HierarchicalVae
 from dctcodec.vae.noise import tile_noise
@@ -119,7 +118,7 @@ def test_the_shipped_vae_paints_the_same_pixels_within_a_level(photo, temperatur
     info, parameters = find("dct-vae-cifar10"), Parameters(seed=3)
     rgb = np.asarray(photo.crop((100, 60, 200, 150)), np.float32).transpose(2, 0, 1)
     families = [family_of(info, place) for place in (None, torch.device("cpu"))]
-    first, second = (family.symbols(rgb, parameters, 0, no_tick) for family in families)
+    first, second = (family.analyse(rgb, parameters) for family in families)
     assert np.array_equal(first, second)
     found, expected = (family.paint(first, (100, 90), parameters, temperature) for family in families)
     assert found.shape == (3, 96, 128) and np.abs(found - expected).max() < 0.1

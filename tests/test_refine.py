@@ -51,7 +51,8 @@ def refiner(codec, image: Image.Image, step: float, tuned: bool = False) -> tupl
 def cost(codec, image: Image.Image, data: bytes) -> float:
     """Squared error of the decoded image and the file's bits, weighed as the search weighs them."""
     header = container.parse(data).header
-    error = np.square(np.array(image, float) - np.array(codec.decode(data), float)).sum()
+    found, wanted = (np.array(one.convert("RGB"), float) for one in (codec.decode(data), image))
+    error = np.square(found - wanted).sum()
     return error + 8 * len(data) * header.step**2 / 5
 
 
@@ -110,9 +111,9 @@ def test_any_size(codec, make_picture, size: tuple[int, int]):
 def test_the_slope_is_that_of_the_error(codec, crop, float32):
     search, symbols = refiner(codec, crop, 40.0)
     symbols = symbols.float()
-    _, slope, _ = search._error(symbols, True)
+    _, slope, _ = search._error(symbols)
     direction = torch.sign(slope) * (slope.abs() > slope.abs().quantile(0.99))
-    low, high = (search._error(symbols + by * direction, False)[0] for by in (-0.01, 0.01))
+    low, high = (search._error(symbols + by * direction)[0] for by in (-0.01, 0.01))
     assert (high - low) / 0.02 == pytest.approx((slope * direction).sum().item(), rel=0.01)
 
 
@@ -134,9 +135,9 @@ def test_for_ms_ssim_the_slope_is_that_of_its_logarithm_and_flat_tiles_weigh_mor
     search, symbols = refiner(codec, image, 40.0, tuned=True)
     search.exchange = 1e6
     symbols = symbols.float()
-    _, slope, curvature = search._error(symbols, True)
+    _, slope, curvature = search._error(symbols)
     direction = torch.sign(slope) * (slope.abs() > slope.abs().quantile(0.99))
-    low, high = (search._error(symbols + by * direction, False)[0] for by in (-0.01, 0.01))
+    low, high = (search._error(symbols + by * direction)[0] for by in (-0.01, 0.01))
     assert (high - low) / 0.02 == pytest.approx((slope * direction).sum().item(), rel=0.02)
     smooth, noisy = curvature[..., :2].median(), curvature[..., 4:].median()
     assert smooth > 2 * noisy > 0
@@ -146,7 +147,7 @@ def test_for_ms_ssim_the_slope_is_that_of_its_logarithm_and_flat_tiles_weigh_mor
 def test_effort_for_ms_ssim_serves_it(codec, photo):
     """Not each small crop: where every round fails, effort finds nothing."""
     gains = [_gain_by_ms_ssim(codec, photo.crop((x, y, x + 192, y + 192))) for x, y in ((150, 90), (100, 200), (30, 250))]
-    assert max(gains) < 0.01 and np.mean(gains) < -0.05
+    assert max(gains) < 0.01 and np.mean(gains) < -0.02
 
 
 def _gain_by_ms_ssim(codec, image) -> float:
@@ -198,14 +199,14 @@ def test_a_file_to_be_painted_by_weights_that_are_not_there_is_refused(untuned, 
 
 def test_windows_cover_a_picture_once_and_hardly_change_its_error(codec, crop, monkeypatch: pytest.MonkeyPatch):
     search, symbols = refiner(codec, crop, 40.0)
-    error, slope, _ = search._error(symbols.float(), True)
+    error, slope, _ = search._error(symbols.float())
     monkeypatch.setattr(rdo, "WINDOW", 2)
     monkeypatch.setattr(rdo, "MARGIN", 2)
     seen = torch.zeros(symbols.shape[1:])
     for inner, _ in rdo._windows(*seen.shape):
         seen[inner] += 1
     assert (seen == 1).all()
-    parts_error, parts_slope, _ = search._error(symbols.float(), True)
+    parts_error, parts_slope, _ = search._error(symbols.float())
     assert parts_error == pytest.approx(error, rel=0.01)
     assert torch.nn.functional.cosine_similarity(slope.flatten(), parts_slope.flatten(), 0) > 0.98
 

@@ -11,7 +11,7 @@ from dctcodec.bands.choice import choose
 from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise
 from dctcodec.metrics import psnr
-from dctcodec.tiles import gradient_of_ycbcr, ycbcr_to_rgb
+from dctcodec.tiles import ycbcr_to_rgb
 
 STEP = 40.0
 KINDS = kinds_of(["32x32", "16x16", "16x8", "4x4"])
@@ -35,19 +35,15 @@ def test_the_slopes_are_those_of_the_squared_error(rgb, kinds):
     partition = choose(rgb, np.array([STEP], np.float32), kinds) if kinds else None
     symbols = quantise(analyse(rgb, partition), STEP)
     before = painted_plainly(symbols, partition) - rgb
-    slope = 2 * analyse_gradient(before, partition)
+    slope = rounding.slopes(before, np.array([STEP], np.float32), partition)
+    curvature = rounding.curvatures(np.array([STEP], np.float32), None)
     for channel, row, column in [(0, 0, 0), (40, 1, 2), (300, 0, 1), (len(CHANNELS) - 1, 1, 0)]:
         changed = symbols.copy()
         changed[0, channel, row, column] += 1
         after = painted_plainly(changed, partition) - rgb
         expected = np.square(after.astype(float)).sum() - np.square(before.astype(float)).sum()
-        scale = rounding.relative_step(None)[channel, 0, 0] * STEP
-        change = slope[0, channel, row, column] * scale + rounding.energy(None)[channel, 0, 0] * scale**2
+        change = slope[0, channel, row, column] + curvature[0, channel, 0, 0]
         assert change == pytest.approx(expected, rel=0.01, abs=5)
-
-
-def analyse_gradient(error: np.ndarray, partition: np.ndarray | None) -> np.ndarray:
-    return rounding.coefficients(gradient_of_ycbcr(error), partition)
 
 
 def test_the_magnitudes_around_a_symbol():
@@ -77,7 +73,8 @@ def test_symbols_that_are_not_worth_their_bits_move_towards_0(rgb):
     symbols[0, alone, 0, 0], symbols[0, : alone + 50, 1, 1] = 1, 7
     symbols[0, alone, 1, 1] = 1
     error = painted_plainly(symbols, None) - painted_plainly(symbols * np.float32(2 / 3), None)
-    moves = rounding.moves(symbols, error, np.array([STEP], np.float32))
+    steps = np.array([STEP], np.float32)
+    moves = rounding.moves(symbols, rounding.slopes(error, steps), steps)
     assert moves[0, alone, 0, 0] == -1 and moves[0, alone, 1, 1] == 0
     assert (moves <= 0).all()
 
@@ -88,9 +85,10 @@ def test_torch_moves_as_numpy_does(rgb, kinds):
     partition = choose(rgb, steps, kinds) if kinds else None
     symbols = quantise(analyse(rgb, partition), STEP)
     error = painted_plainly(symbols, partition) - rgb
-    moves = rounding.moves(symbols, error, steps, partition)
+    moves = rounding.moves(symbols, rounding.slopes(error, steps, partition), steps)
     told = None if partition is None else torch.from_numpy(partition)
-    same = rounding.moves(*map(torch.from_numpy, (symbols, error, steps)), told).numpy()
+    given, wrong, of = map(torch.from_numpy, (symbols, error, steps))
+    same = rounding.moves(given, rounding.slopes(wrong, of, told), of).numpy()
     assert moves.any() and (moves != same).mean() < 1e-3  # a gain may be 0 up to its rounding
 
 

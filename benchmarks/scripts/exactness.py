@@ -2,10 +2,9 @@
 
     python benchmarks/scripts/exactness.py --data KODAK --json benchmarks/exactness.json
 
-For every image and quality: code length of the symbols under the float network as trained and under the shipped integers, and
-the size of the file; and whether NumPy, onnxruntime and torch (on CUDA too, where there is one) give the same distributions,
-bit for bit.
-"""
+For every image and quality: code length of the symbols, with every parity, under the float network as trained and under the shipped
+integers; the code length without the implied parities, and the size of the file; and whether NumPy, onnxruntime and torch (on CUDA
+too, where there is one) give the same distributions, bit for bit."""
 
 from pathlib import Path
 
@@ -65,26 +64,27 @@ def agree(priors: list[MaskedPrior], symbols: np.ndarray, step16: int) -> bool:
 def main(data: Path, model: str, json_path: Path | None) -> None:
     """Compare float and exact code lengths and file sizes, and the arithmetics."""
     codec = Codec(model, "cpu")
+    prior = codec.family.prior
     network = shipped_prior(codec.model)
     integers = load_file(codec.model.path / PRIOR)
-    priors = {kind: MaskedPrior(ExactPrior(integers, how), codec.family.prior.tables) for kind, how in arithmetics().items()}
+    priors = {kind: MaskedPrior(ExactPrior(integers, how), prior.tables) for kind, how in arithmetics().items()}
     rows, equal = [], True
     for path in tqdm(sorted(data.glob("*.png"))):
         for quality in QUALITIES:
             file = codec.encode(read_image(path), quality)
             header, symbols = codec.symbols(file)
-            exact = codec.family.prior.code_length(symbols, header.step16)
-            rows.append((float_bits(network, symbols, header.step), exact, 8 * len(parse(file).payload)))
+            exact, whole = (length(symbols, header.step16) for length in (prior.code_length, prior.whole_length))
+            rows.append((float_bits(network, symbols, header.step), whole, exact, 8 * len(parse(file).payload)))
         equal = equal and agree(list(priors.values()), symbols, header.step16)
-    floats, exacts, payloads = (sum(column) for column in zip(*rows, strict=True))
+    floats, wholes, exacts, payloads = (sum(column) for column in zip(*rows, strict=True))
     figures = {
         "machine": machine.describe(),
         "model": model,
         "pictures": len(rows) // len(QUALITIES),
         "qualities": QUALITIES,
-        "exact_over_float_code_length": exacts / floats,
+        "exact_over_float_code_length": wholes / floats,
         "payload_over_exact_code_length": payloads / exacts,
-        "worst_payload_over_exact_code_length": max(payload / exact for _, exact, payload in rows),
+        "worst_payload_over_exact_code_length": max(payload / exact for *_, exact, payload in rows),
         "arithmetics": list(priors),
         "arithmetics_agree_bit_for_bit": equal,
     }

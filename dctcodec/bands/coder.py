@@ -1,17 +1,20 @@
 """The coder: integers in, bytes out, through rANS (`rans.py`).
 
 A symbol s with mean m (in 1/16) and scale index i is sent as its offset from the nearest whole number to m, with the counts
-of table (i, fraction of m). The counts are differences of the model's integer cumulative tables; no exp or erf is computed here.
-rANS is a stack: the writer pushes everything in reverse, so that the reader takes it in order.
+of table (i, fraction of m), or with those of its even or odd offsets alone where its parity is known (`parity.py`). The counts are
+differences of the model's integer cumulative tables; no exp or erf is computed here. rANS is a stack: the writer pushes everything
+in reverse, so that the reader takes it in order.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import pairwise
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from dctcodec import rans
+from dctcodec.bands.parity import OPEN_BITS
 from dctcodec.errors import FormatError, ModelError
 
 PHASES = 16
@@ -21,8 +24,14 @@ ESCAPE_BITS = 17
 _ESCAPE_MODEL = rans.Uniform(2**ESCAPE_BITS)
 _ESCAPE_ZERO = 2 ** (ESCAPE_BITS - 1)
 
-Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Symbols, means, scale indices, (n,) each: int32, or int16, int16 and uint8, which take less memory."""
+
+class Batch(NamedTuple):
+    """Symbols, the whole numbers nearest to their means, and the keys of their tables, (n,) each: integers of any kind, small ones
+    to save memory."""
+
+    symbols: np.ndarray
+    centre: np.ndarray
+    keys: np.ndarray
 
 
 class Keyed(Protocol):
@@ -37,38 +46,95 @@ Plain = tuple[np.ndarray, np.ndarray, Keyed]
 
 class Tables:
     """The distributions. `cumulative`: int32, all scales' tables one after another; `reach`: (scales,), table i covers offsets
-    -reach[i] .. reach[i] and holds PHASES * (2 * reach[i] + 1) + PHASES + 1 cumulative counts in steps of 1/PHASES symbol."""
+    -reach[i] .. reach[i] and holds PHASES * (2 * reach[i] + 1) + PHASES + 1 cumulative counts in steps of 1/PHASES symbol.
+
+    Key scale * PHASES + phase + PHASES / 2 is of all offsets, for a mean `phase` / PHASES (-8 .. 7) above a whole number; `half`
+    keys are of the even or the odd ones. `openness`: of each key of all offsets, as in `parity.py`, uint8."""
 
     def __init__(self, cumulative: np.ndarray, reach: np.ndarray):
         sizes = PHASES * (2 * reach + 2) + 1
         if not reach.size or reach.min() < 1 or sizes.sum() != len(cumulative):
             raise ModelError("the model's coding tables are damaged")
-        self.reach = reach.astype(np.int32)
-        self._tables = np.split(cumulative, np.cumsum(sizes)[:-1])
-        if any(table[0] < 0 or (np.diff(table) < 0).any() for table in self._tables):
+        tables = np.split(cumulative, np.cumsum(sizes)[:-1])
+        if any(table[0] < 0 or (np.diff(table) < 0).any() for table in tables):
             raise ModelError("the model's coding tables are damaged")
+        self._counts = [_counts_of_table(*one) for one in zip(tables, reach.tolist(), strict=True)]
+        self.whole = PHASES * len(reach)
+        """Number of keys of all offsets."""
+        reaches = np.repeat(reach.astype(np.int32), PHASES)
+        starts = [-reaches, *((reaches + parity) % 2 - reaches for parity in (0, 1))]
+        self._first, self._halved = np.concatenate(starts), np.repeat(np.array([0, 1, 1], np.int8), self.whole)
+        self._escape = (np.tile(reaches, 3) - self._first >> self._halved) + 1
         self._models: dict[int, rans.Categorical] = {}
+        masses = np.array([[self._counts_of(kind, scale)[:, :-1].sum(1) for scale in range(len(reach))] for kind in (1, 2)])
+        self.openness = ((masses.min(0) << OPEN_BITS) // masses.sum(0)).reshape(-1).astype(np.uint8)
 
-    def counts(self, scale: int, phase: int) -> np.ndarray:
-        """Counts (2 reach + 2,), int64, all positive, of offsets -reach .. reach and the escape, for a mean `phase` / PHASES
-        (-8 .. 7) above a whole number."""
-        reach, table = int(self.reach[scale]), self._tables[scale]
-        edges = np.arange(2 * reach + 2) * PHASES + PHASES // 2 - phase
-        inside = np.diff(table[edges])
-        return np.append(inside, table[-1] - inside.sum()) + 1
+    def _counts_of(self, kind: int, scale: int) -> np.ndarray:
+        """Counts, int64 (PHASES, entries), of all offsets of a scale (`kind` 0), of the even (1) or the odd ones (2), and the
+        escape."""
+        counts = self._counts[scale]
+        if kind == 0:
+            return counts
+        first = (counts.shape[1] // 2 + kind) % 2  # the middle one of an odd number of offsets is 0
+        return np.concatenate([counts[:, first:-1:2], counts[:, -1:]], 1)
+
+    def counts(self, key: int) -> np.ndarray:
+        """Counts, int64, all positive, of the offsets of a key, ascending, and the escape."""
+        kind, rest = divmod(key, self.whole)
+        return self._counts_of(kind, rest // PHASES)[rest % PHASES]
 
     def model(self, key: int) -> rans.Categorical:
-        """Entropy model of table `key` = scale * PHASES + phase + PHASES / 2."""
+        """Entropy model of a key."""
         if key not in self._models:
-            counts = self.counts(key // PHASES, key % PHASES - PHASES // 2).astype(np.float64)
+            counts = self.counts(key).astype(np.float64)
             self._models[key] = rans.Categorical(counts / counts.sum(), perfect=False)
         return self._models[key]
 
     def split(self, mean: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Nearest whole numbers to the means, and table keys, int32."""
+        """Nearest whole numbers to the means, int16, and keys of all offsets, uint16."""
         raised = mean.astype(np.int32) + PHASES // 2
-        centre = raised // PHASES
-        return centre, scale.astype(np.int32) * PHASES + (raised - centre * PHASES)
+        centre = (raised // PHASES).astype(np.int16)
+        raised %= PHASES
+        raised += scale.astype(np.int32) * PHASES
+        return centre, raised.astype(np.uint16)
+
+    def half(self, keys: np.ndarray, parity: np.ndarray | int) -> np.ndarray:
+        """Keys of the offsets of a parity, 0 or 1, from keys of all."""
+        return keys + (1 + np.asarray(parity)) * self.whole
+
+    def entries(self, offsets: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Entries of offsets in the tables of their keys, int32, and whether these are escapes."""
+        entries = offsets - self._first[keys]
+        entries >>= self._halved[keys]
+        escaped = (entries < 0) | (entries >= self._escape[keys])
+        entries[escaped] = self._escape[keys[escaped]]
+        return entries, escaped
+
+    def offsets(self, entries: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The inverse of `entries`; what an escape stands for is still to be added."""
+        return self._first[keys] + (entries << self._halved[keys]), entries == self._escape[keys]
+
+    def lengths(self, offsets: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Bits of offsets in the tables of their keys, float64 (n,)."""
+        entries, _ = self.entries(offsets, keys)
+        starts, bits = self._bits
+        return bits[starts[keys] + entries]
+
+    @cached_property
+    def _bits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each key's entries begin, and the bits of all keys' entries."""
+        counts = [self._counts_of(kind, scale) for kind in range(3) for scale in range(len(self._counts))]
+        bits = [np.log2(one.sum(1, keepdims=True)) - np.log2(one) for one in counts]
+        for one in bits:
+            one[:, -1] += ESCAPE_BITS
+        return np.cumsum(self._escape + 1) - self._escape - 1, np.concatenate([one.reshape(-1) for one in bits])
+
+
+def _counts_of_table(table: np.ndarray, reach: int) -> np.ndarray:
+    """Counts, int64 (PHASES, 2 reach + 2), of offsets -reach .. reach and the escape from a scale's cumulative table."""
+    edges = np.arange(2 * reach + 2) * PHASES + PHASES - np.arange(PHASES)[:, None]
+    inside = np.diff(table[edges].astype(np.int64))
+    return np.concatenate([inside, table[-1] - inside.sum(1, keepdims=True)], 1) + 1
 
 
 def groups(keys: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
@@ -84,23 +150,14 @@ def encode(batches: list[Batch], tables: Tables, first: Sequence[Plain] = ()) ->
     """Code batches of symbols, as 32-bit words in the order in which `Reader` needs them to take the symbols back. What is `first`
     comes before them."""
     coder = rans.AnsCoder()
-    for batch in reversed(batches):
-        entries, keys, escapes = _entries(batch, tables)
-        coder.encode_reverse(escapes, _ESCAPE_MODEL)
+    for symbols, centre, keys in reversed(batches):
+        offsets = symbols.astype(np.int32) - centre
+        entries, escaped = tables.entries(offsets, keys)
+        coder.encode_reverse(offsets[escaped] + np.int32(_ESCAPE_ZERO), _ESCAPE_MODEL)
         _push(coder, entries, keys, tables)
     for entries, keys, plain in reversed(first):
         _push(coder, entries, keys, plain)
     return coder.get_compressed()[::-1].astype("<u4").tobytes()
-
-
-def _entries(batch: Batch, tables: Tables) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The tables' entries of a batch's symbols, int32, the keys of their tables, and what is sent plainly, int32."""
-    symbols, mean, scale = batch
-    centre, keys = tables.split(mean, scale)
-    reach = tables.reach[scale]
-    offsets = symbols - centre
-    escaped = np.abs(offsets) > reach
-    return np.where(escaped, 2 * reach + 1, offsets + reach), keys, offsets[escaped] + np.int32(_ESCAPE_ZERO)
 
 
 def _push(coder: rans.AnsCoder, entries: np.ndarray, keys: np.ndarray, tables: Keyed) -> None:
@@ -110,25 +167,9 @@ def _push(coder: rans.AnsCoder, entries: np.ndarray, keys: np.ndarray, tables: K
         coder.encode_reverse(ordered[start:stop], tables.model(key))
 
 
-def code_length(batches: list[Batch], tables: Tables) -> float:
-    """Code length of the batches under the tables' counts, in bits, without the coder's overhead."""
-    return float(sum(lengths(*batch, tables).sum() for batch in batches))
-
-
-def lengths(symbols: np.ndarray, mean: np.ndarray, scale: np.ndarray, tables: Tables) -> np.ndarray:
-    """The length of each symbol of a batch under the tables' counts, in bits, float64 (n,)."""
-    result = np.empty(len(symbols))
-    centre, keys = tables.split(mean, scale)
-    order, runs = groups(keys)
-    for key, start, stop in runs:
-        where = order[start:stop]
-        counts = tables.counts(key // PHASES, key % PHASES - PHASES // 2)
-        reach = len(counts) // 2 - 1
-        offsets = symbols[where] - centre[where]
-        escaped = np.abs(offsets) > reach
-        chosen = counts[np.where(escaped, -1, offsets + reach)]
-        result[where] = np.log2(counts.sum()) - np.log2(chosen) + ESCAPE_BITS * escaped
-    return result
+def lengths(batch: Batch, tables: Tables) -> np.ndarray:
+    """The length of each symbol of a batch under the tables' counts, in bits, without the coder's overhead, float64 (n,)."""
+    return tables.lengths(batch.symbols.astype(np.int32) - batch.centre, batch.keys)
 
 
 class Reader:
@@ -144,16 +185,9 @@ class Reader:
             raise FormatError("the coded symbols begin with a zero word: the file is damaged") from error
         self._tables = tables
 
-    def take(self, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Symbols int32 (n,) of means and scale indices (n,)."""
-        centre, keys = self._tables.split(mean, scale)
-        reach = self._tables.reach[scale]
-        entries = np.empty(len(mean), np.int32)
-        order, runs = groups(keys)
-        taken = [self._coder.decode(self._tables.model(key), stop - start) for key, start, stop in runs]
-        entries[order] = np.concatenate([entries[:0], *taken])
-        offsets = entries - reach
-        escaped = entries == 2 * reach + 1
+    def take(self, centre: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Symbols int32 (n,) of the whole numbers nearest to their means and the keys of their tables, (n,)."""
+        offsets, escaped = self._tables.offsets(self.take_plain(keys, self._tables), keys)
         offsets[escaped] = self._coder.decode(_ESCAPE_MODEL, int(escaped.sum())) - _ESCAPE_ZERO
         return centre + offsets
 

@@ -18,18 +18,22 @@ from dctcodec.bands.painter import Painter
 from dctcodec.bands.partition import PartitionCode
 from dctcodec.bands.quality import DEFAULT_QUALITY, STEP_UNIT, step_of_quality
 from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise_reduced
+from dctcodec.bands.trellis import Draft
 from dctcodec.device import needing_torch
 from dctcodec.exact.planes import arithmetic_for
 from dctcodec.family import DECODER, PRIOR, TUNED_DECODER, TUNES, Family, Parameters
 from dctcodec.installed import ModelInfo, told_as_damage
-from dctcodec.progress import Tick
+from dctcodec.progress import Tick, no_tick, share_of
 from dctcodec.search import ROUNDS
 from dctcodec.tiles import TILE, in_strips, joined, scaled, tiles_across, ycbcr_to_rgb
 
 if TYPE_CHECKING:
     from dctcodec.bands.decoder import Decoder
+    from dctcodec.bands.rdo import SymbolOptimiser
 
 
+CODING_SHARES = (1.0, 0.5, 0.1)
+"""Share of the time of encoding that entropy coding takes, at efforts 0, 1 and above."""
 _DECODERS = dict(zip(TUNES, (DECODER, TUNED_DECODER), strict=True))
 
 
@@ -54,60 +58,84 @@ class Bands(Family):
     def step16(self, quality: float | None) -> int:
         return round(step_of_quality(DEFAULT_QUALITY if quality is None else quality) * STEP_UNIT)
 
-    def symbols(self, rgb: np.ndarray, parameters: Parameters, effort: int, tick: Tick) -> np.ndarray:
-        step = parameters.step
+    def analyse(self, rgb: np.ndarray, parameters: Parameters) -> np.ndarray:
+        draft, partition = self._rounded(rgb, parameters)
+        return blocks.packed(draft.symbols, partition)
 
-        def work(_: slice, rows: slice) -> tuple[Array, Array]:
-            return self._quantised(placed(rgb[None, :, scaled(rows, TILE)], self.place), step)
+    def encode(self, rgb: np.ndarray, parameters: Parameters, effort: int, tick: Tick) -> bytes:
+        coding = CODING_SHARES[min(effort, len(CODING_SHARES) - 1)]
+        draft, partition = self._rounded(rgb, parameters)
+        if effort:
+            moved = no_tick if effort > self.effort else share_of(tick, 1 - coding)
+            draft = self._moved(draft, partition, rgb, parameters, moved)
+        if effort > self.effort:
+            search = self._search(rgb, parameters, partition)
+            symbols = draft.symbols + self._moves(draft, parameters)
+            draft = search.optimise(symbols, ROUNDS[effort], share_of(tick, 1 - coding))
+        return self.prior.encode(draft, partition, parameters.step16, parameters.grey, share_of(tick, coding))
+
+    def _moved(self, draft: Draft, partition: np.ndarray | None, rgb: np.ndarray, parameters: Parameters, tick: Tick) -> Draft:
+        """A draft after rounds of moves, but for those of the last round: they are made where it is coded, or searched."""
+        for left in reversed(range(rounding.ROUNDS)):
+            draft = draft._replace(slope=self._slopes(draft.symbols, partition, rgb, parameters))
+            if left:
+                draft = draft._replace(symbols=draft.symbols + self._moves(draft, parameters))
+            tick(1 / rounding.ROUNDS)
+        return draft._replace(curvature=rounding.SETTLING_CURVATURE * draft.curvature)
+
+    def _rounded(self, rgb: np.ndarray, parameters: Parameters) -> tuple[Draft, np.ndarray | None]:
+        """The symbols of effort 0, and the partition where there are kinds of blocks."""
+        steps = np.array([parameters.step], np.float32)
+
+        def work(_: slice, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+            return self._quantised(placed(rgb[None, :, scaled(rows, TILE)], self.place), placed(steps, self.place))
 
         size = [tiles_across(side) for side in rgb.shape[1:]]
-        quantised, chosen = zip(*in_strips(work, size, 0, self.place), strict=True)
-        symbols, partition = joined(quantised), joined(chosen) if self.kinds else None
-        searching = effort > self.effort
-        for _ in range(rounding.ROUNDS if effort else 0):
-            symbols = symbols + self._moves(symbols, partition, rgb, parameters)
-            if not searching:
-                tick(1 / rounding.ROUNDS)
-        if searching:
-            symbols = self._searched(symbols, partition, rgb, parameters, ROUNDS[effort], tick)
-        return blocks.packed(symbols, partition)
+        symbols, slope, chosen = zip(*in_strips(work, size, 0, self.place), strict=True)
+        weight = rounding.BITS_WEIGHT * parameters.step**2
+        draft = Draft(joined(symbols), joined(slope), rounding.curvatures(steps, None)[0], weight)
+        return draft, joined(chosen) if self.kinds else None
 
-    def _quantised(self, rgb: Array, step: float) -> tuple[np.ndarray, np.ndarray | None]:
-        """Symbols int32 of an image (1, 3, H, W), and its partition where there are kinds of blocks."""
-        steps = placed(np.array([step], np.float32), self.place)
-        chosen = choose(rgb, steps, self.kinds) if self.kinds else None
-        symbols = to_numpy(quantise(analyse(rgb, chosen), step)[0]).astype(np.int32)
-        return symbols, None if chosen is None else to_numpy(chosen[0])
+    def _quantised(self, rgb: Array, step: Array) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Symbols int32 of an image (1, 3, H, W), their slopes, and its partition where there are kinds of blocks."""
+        chosen = choose(rgb, step, self.kinds) if self.kinds else None
+        coefficients = analyse(rgb, chosen)
+        symbols = quantise(coefficients, step[:, None, None, None])
+        slope = rounding.slopes_of_rounding(symbols, coefficients, step)
+        whole = to_numpy(symbols[0]).astype(np.int32)
+        return whole, to_numpy(slope[0]), None if chosen is None else to_numpy(chosen[0])
 
-    def _moves(self, symbols: np.ndarray, partition: np.ndarray | None, rgb: np.ndarray, parameters: Parameters) -> np.ndarray:
-        """One round of moves (`rounding.py`), int32 as the symbols. Those for MS-SSIM are of the first decoder's image, too."""
+    def _slopes(self, symbols: np.ndarray, partition: np.ndarray | None, rgb: np.ndarray, parameters: Parameters) -> np.ndarray:
+        """`rounding.slopes` of a painted image, float32 as the symbols. Those for MS-SSIM are of the first decoder's image, too."""
         height, width = rgb.shape[1:]
         painted = self.paint(blocks.packed(symbols, partition), (width, height), replace(parameters, tune=TUNES[0]), 0.0)
 
-        def work(inner: slice, outer: slice) -> np.ndarray:
-            pixels = scaled(outer, TILE)
+        def work(_: slice, rows: slice) -> np.ndarray:
+            pixels = scaled(rows, TILE)
             error, original = np.zeros_like(painted[:, pixels]), rgb[:, pixels]
-            rows = original.shape[1]
-            error[:, :rows, :width] = painted[:, pixels][:, :rows, :width] - original
-            told = None if partition is None else partition[None, :, outer]
-            coded, step = symbols[None, :, outer].astype(np.float32), np.array([parameters.step], np.float32)
-            return rounding.moves(coded, error[None], step, told)[0, :, inner].astype(np.int32)
+            error[:, : original.shape[1], :width] = painted[:, pixels][:, : original.shape[1], :width] - original
+            told = None if partition is None else partition[None, :, rows]
+            return rounding.slopes(error[None], np.array([parameters.step], np.float32), told)[0]
 
-        found = joined(in_strips(work, symbols.shape[1:], 1, None))
+        return joined(in_strips(work, symbols.shape[1:], 0, None))
+
+    def _moves(self, draft: Draft, parameters: Parameters) -> np.ndarray:
+        """One round of moves, int32 as the symbols."""
+        step = np.array([parameters.step], np.float32)
+
+        def work(inner: slice, outer: slice) -> np.ndarray:
+            symbols = draft.symbols[None, :, outer].astype(np.float32)
+            return rounding.moves(symbols, draft.slope[None, :, outer], step)[0, :, inner].astype(np.int32)
+
+        found = joined(in_strips(work, draft.symbols.shape[1:], 1, None))
         if parameters.grey:
             found[[channel.plane > 0 for channel in CHANNELS]] = 0
         return found
 
-    def _searched(
-        self, symbols: np.ndarray, partition: np.ndarray | None, rgb: np.ndarray, parameters: Parameters, rounds: int, tick: Tick
-    ) -> np.ndarray:
+    def _search(self, rgb: np.ndarray, parameters: Parameters, partition: np.ndarray | None) -> "SymbolOptimiser":
         with needing_torch("--effort above 1"):
             from dctcodec.bands.rdo import SymbolOptimiser
-        decoder = self.torch_decoder(parameters.tune)
-        return SymbolOptimiser(decoder, self.prior, rgb, parameters, partition).optimise(symbols, rounds, tick)
-
-    def encode(self, symbols: np.ndarray, parameters: Parameters, tick: Tick) -> bytes:
-        return self.prior.encode(symbols, parameters.step16, parameters.grey, tick)
+        return SymbolOptimiser(self.torch_decoder(parameters.tune), self.prior, rgb, parameters, partition)
 
     def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> np.ndarray:
         width, height = map(tiles_across, size)

@@ -6,10 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from dctcodec.arrays import to_numpy
-from dctcodec.bands import blocks, coder
+from dctcodec.bands import blocks, coder, parity
 from dctcodec.bands.exact_prior import ExactPrior
 from dctcodec.bands.order import BANDS, CHANNELS, PARTS, REVEALS
+from dctcodec.bands.parity import Blocks
 from dctcodec.bands.partition import PartitionCode
+from dctcodec.bands.trellis import Draft, movable, settled
 from dctcodec.bands.units import checkerboard, tiles_of
 from dctcodec.progress import Tick, no_tick
 
@@ -28,11 +30,43 @@ class Part(NamedTuple):
         """Its symbols among all (CHANNELS, h, w)."""
         return self.flat(symbols[self.channels])
 
+    def at(self, values: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Those of `of` at some places."""
+        rows, columns = np.nonzero(self.tiles)
+        channel, tile = np.divmod(places, len(rows))
+        return values[np.array(self.channels)[channel], rows[tile], columns[tile]]
+
     def put(self, symbols: np.ndarray, values: np.ndarray) -> None:
         """Inverse of `of`."""
         block = symbols[self.channels]
         block[:, self.tiles] = values.reshape(len(self.channels), -1)
         symbols[self.channels] = block
+
+
+class Coded(NamedTuple):
+    """A part, the whole numbers nearest to the means of its symbols, the keys of their tables, (n,) each, and the blocks whose
+    parities are implied."""
+
+    part: Part
+    centre: np.ndarray
+    keys: np.ndarray
+    blocks: Blocks
+
+    @property
+    def implied(self) -> np.ndarray:
+        """The symbols of the part whose parity is implied, int64."""
+        return self.blocks.places[self.blocks.implied]
+
+    @property
+    def free(self) -> np.ndarray:
+        """Which are the others, bool (n,)."""
+        free = np.ones(len(self.keys), bool)
+        free[self.implied] = False
+        return free
+
+
+def _narrow(symbols: np.ndarray, centre: np.ndarray, keys: np.ndarray) -> coder.Batch:
+    return coder.Batch(symbols.astype(np.int16), centre, keys.astype(np.uint16, copy=False))
 
 
 class MaskedPrior:
@@ -44,19 +78,33 @@ class MaskedPrior:
 
     def code_length(self, symbols: np.ndarray, step16: int, grey: bool = False) -> float:
         """Code length in bits of symbols under the exact model, without the coder's overhead."""
+        return float(self.tile_bits(symbols, step16, grey).sum())
+
+    def whole_length(self, symbols: np.ndarray, step16: int, grey: bool = False) -> float:
+        """`code_length` if every parity were sent."""
         symbols, partition = blocks.unpacked(symbols)
         bits = self._partition_bits(symbols, partition, step16).sum()
-        return float(bits) + coder.code_length(self._batches(symbols, step16, grey, partition), self.tables)
+        for coded in self._coded(self._distributions(symbols, step16, grey, partition)):
+            bits += self.tables.lengths(coded.part.of(symbols) - coded.centre, coded.keys).sum()
+        return float(bits)
 
-    def encode(self, symbols: np.ndarray, step16: int, grey: bool = False, tick: Tick = no_tick) -> bytes:
-        """Code symbols; `step16`: the step in 1/16; `grey`: the chroma is zero and not sent; `tick` is called after each reveal.
-        Raises ValueError for a partition that the model does not have."""
-        symbols, partition = blocks.unpacked(symbols)
+    def encode(self, draft: Draft, partition: np.ndarray | None, step16: int, grey: bool = False, tick: Tick = no_tick) -> bytes:
+        """Code symbols near a draft whose parities hold; `step16`: the step in 1/16; `grey`: the chroma is zero and not sent;
+        `tick` is called after each reveal. Raises ValueError for a partition that the model does not have."""
         first: list[coder.Plain] = []
         if self.partition and partition is not None:
             self.partition.check(partition)
             first = [(entries, sent.keys, sent.table) for sent, _, entries in self.partition.steps(partition, step16)]
-        return coder.encode(self._batches(symbols, step16, grey, partition, tick), self.tables, first)
+        symbols, batches = draft.symbols.copy(), []
+        slope, curvature = (np.broadcast_to(values, symbols.shape) for values in (draft.slope, draft.curvature))
+        for coded in self._coded(self._distributions(symbols, step16, grey, partition, tick)):
+            values = coded.part.of(symbols)
+            places = movable(values, coded.blocks)
+            rough = Draft(values[places], coded.part.at(slope, places), coded.part.at(curvature, places), draft.weight)
+            values[places] = settled(rough, places, coded.centre[places], coded.keys[places], self.tables, coded.blocks)
+            coded.part.put(symbols, values)
+            batches += self._batches(coded, values)
+        return coder.encode(batches, self.tables, first)
 
     def decode(
         self,
@@ -82,14 +130,23 @@ class MaskedPrior:
                 take(reader.take_plain(step.keys, step.table))
             if partial and reader.exhausted():
                 return blocks.packed(symbols, blocks.whole(height, width))
-        for part, mean, scale in self._distributions(symbols, step16, grey, partition, tick, bands):
-            taken = reader.take(mean, scale)
+        for coded in self._coded(self._distributions(symbols, step16, grey, partition, tick, bands)):
+            taken = self._taken(reader, coded)
             if partial and reader.exhausted():
                 return blocks.packed(symbols, partition)
-            part.put(symbols, taken)
+            coded.part.put(symbols, taken)
         if bands == len(BANDS):
             reader.finish()
         return blocks.packed(symbols, partition)
+
+    def _taken(self, reader: coder.Reader, coded: Coded) -> np.ndarray:
+        """The symbols of a part, int32 (n,): first those that are free, then those whose parities these imply."""
+        symbols, free, implied = np.zeros(len(coded.keys), np.int32), coded.free, coded.implied
+        symbols[free] = reader.take(coded.centre[free], coded.keys[free])
+        centre = coded.centre[implied]
+        parities = parity.implied_parities(coded.blocks, symbols) ^ centre & 1
+        symbols[implied] = reader.take(centre, self.tables.half(coded.keys[implied], parities))
+        return symbols
 
     def parameters(self, symbols: np.ndarray, step16: int, grey: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Mean (in 1/16) and scale index that each symbol is coded with, int32 (CHANNELS, h, w) each; 0 where it is not sent."""
@@ -104,9 +161,11 @@ class MaskedPrior:
         """Bits of each tile's symbols, float64 (h, w), under the exact model."""
         symbols, partition = blocks.unpacked(symbols)
         bits = self._partition_bits(symbols, partition, step16)
-        for part, mean, scale in self._distributions(symbols, step16, grey, partition):
-            lengths = coder.lengths(part.of(symbols), mean, scale, self.tables)
-            bits[part.tiles] += lengths.reshape(len(part.channels), -1).sum(0)
+        for coded in self._coded(self._distributions(symbols, step16, grey, partition)):
+            lengths = np.zeros(len(coded.keys))
+            for where, batch in zip((coded.free, coded.implied), self._batches(coded, coded.part.of(symbols)), strict=True):
+                lengths[where] = coder.lengths(batch, self.tables)
+            bits[coded.part.tiles] += lengths.reshape(len(coded.part.channels), -1).sum(0)
         return bits
 
     def _partition_bits(self, symbols: np.ndarray, partition: np.ndarray | None, step16: int) -> np.ndarray:
@@ -115,14 +174,21 @@ class MaskedPrior:
             return np.zeros(symbols.shape[1:])
         return self.partition.tile_bits(partition, step16)
 
-    def _batches(
-        self, symbols: np.ndarray, step16: int, grey: bool, partition: np.ndarray | None, tick: Tick = no_tick
-    ) -> list[coder.Batch]:
-        distributions = self._distributions(symbols, step16, grey, partition, tick)
+    def _batches(self, coded: Coded, symbols: np.ndarray) -> list[coder.Batch]:
+        """The symbols (n,) of a part in the order in which they are sent: those that are free, then the others."""
+        free, implied = coded.free, coded.implied
+        halves = self.tables.half(coded.keys[implied], (symbols[implied] - coded.centre[implied]) & 1)
         return [
-            (part.of(symbols).astype(np.int16), mean.astype(np.int16), scale.astype(np.uint8))
-            for part, mean, scale in distributions
+            _narrow(symbols[free], coded.centre[free], coded.keys[free]),
+            _narrow(symbols[implied], coded.centre[implied], halves),
         ]
+
+    def _coded(self, distributions: Iterator[tuple[Part, np.ndarray, np.ndarray]]) -> Iterator[Coded]:
+        """What `_distributions` gives, as it is coded."""
+        for part, mean, scale in distributions:
+            centre, keys = self.tables.split(mean, scale)
+            del mean, scale  # a part of a large image takes much memory
+            yield Coded(part, centre, keys, parity.blocks_of(self.tables.openness[keys]))
 
     def _distributions(
         self,

@@ -3,7 +3,8 @@
 Rounding asks only how near a coefficient is to a symbol. But the decoder is a network: its gradient says how the painted image's
 error changes with each symbol, and the prior says what each change costs. In each round a share of the symbols for which
 squared error + weight * bits would fall moves by one. Moves are judged as if nothing else moved, so a round may fail: then it is
-undone, and the next supposes the error to be more curved (as Levenberg and Marquardt do), which leaves fewer moves.
+undone, and the next supposes the error to be more curved (as Levenberg and Marquardt do), which leaves fewer moves. Parities are
+settled afterwards, by what moves of the best symbols cost: a move changes which parities the rest of the image implies.
 
 For MS-SSIM the error is ln(1 - MS-SSIM). Near an image it is a squared error that weighs some tiles and frequencies more: how much
 more, the slopes of both tell, and that much more it is curved.
@@ -17,11 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dctcodec.bands import rounding
 from dctcodec.bands.blocks import packed
 from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.order import BANDS, CHANNELS
 from dctcodec.bands.prior import code_bits
 from dctcodec.bands.transform import SYMBOL_LIMIT, energy, relative_step
+from dctcodec.bands.trellis import Draft
 from dctcodec.device import fast_convolutions
 from dctcodec.family import TUNES, Parameters
 from dctcodec.metrics import log_dissimilarity
@@ -29,7 +32,7 @@ from dctcodec.progress import Tick
 from dctcodec.search import AFTER_FAILURE, AFTER_SUCCESS, CURVATURE, SHARE
 from dctcodec.tiles import TILE
 
-if TYPE_CHECKING:  # training takes moves from here, on machines without the coder
+if TYPE_CHECKING:
     from dctcodec.bands.masked import MaskedPrior
 BITS_WEIGHT = 1 / 5
 """Squared error that a bit is worth, over the squared step: dMSE/dbpp of photographs at equal step is -step^2 / 15 (MSE over three
@@ -74,18 +77,21 @@ class SymbolOptimiser:
         self.exchange = 0.0  # squared error that 1 of ln(1 - MS-SSIM) is worth; the first state tells it
         self.generator = torch.Generator().manual_seed(0)
 
-    def optimise(self, symbols: np.ndarray, rounds: int, tick: Tick) -> np.ndarray:
-        """Symbols int32 (CHANNELS, h, w) of no higher cost than those given."""
+    def optimise(self, symbols: np.ndarray, rounds: int, tick: Tick) -> Draft:
+        """Symbols int32 (CHANNELS, h, w) of no higher cost than those given, if every parity were sent."""
         best, curvature = self._state(torch.from_numpy(symbols).float()), CURVATURE
         tick(1 / (rounds + 1))
-        for left in reversed(range(rounds)):
-            state = self._state(best.symbols + self._moves(best, curvature), sloped=left > 0)
+        for _ in range(rounds):
+            state = self._state(best.symbols + self._moves(best, curvature))
             best, factor = (state, AFTER_SUCCESS) if state.cost < best.cost else (best, AFTER_FAILURE)
             curvature *= factor
             tick(1 / (rounds + 1))
-        return best.symbols.int().numpy()
+        slope, curvatures = best.slope, best.relative_curvature * self.curvature
+        if not self.tuned:
+            slope, curvatures = self._slope_as_painted(best.symbols), rounding.SETTLING_CURVATURE * curvatures
+        return Draft(best.symbols.int().numpy(), slope.numpy(), curvatures.numpy(), self.weight)
 
-    def _state(self, symbols: Tensor, sloped: bool = True) -> State:
+    def _state(self, symbols: Tensor) -> State:
         parameters = self.prior.parameters(packed(symbols.int().numpy(), self.partition), self.step16, self.grey)
         mean, scale = map(torch.from_numpy, parameters)
         bits = code_bits(symbols, mean, scale)
@@ -94,7 +100,7 @@ class SymbolOptimiser:
         cost = self.weight * bits.sum().item()
         if not self.exchange:  # so that one per cent of bits is worth as much as what it is about for
             self.exchange = cost / DISSIMILARITY_EXPONENT
-        error, slope, relative_curvature = self._error(symbols, sloped)
+        error, slope, relative_curvature = self._error(symbols)
         return State(symbols, error + cost, slope, relative_curvature, mean, scale)
 
     def _moves(self, state: State, curvature: float) -> Tensor:
@@ -104,42 +110,62 @@ class SymbolOptimiser:
         made = torch.rand(moves.shape, dtype=torch.float32, generator=self.generator) < SHARE
         return moves * (made & _luma() if self.grey else made)
 
-    def _error(self, symbols: Tensor, sloped: bool) -> tuple[float, Tensor, Tensor]:
-        """Error of the painted image, its slopes, or zeros unless `sloped`, and its curvature over that of the squared error."""
+    def _error(self, symbols: Tensor) -> tuple[float, Tensor, Tensor]:
+        """Error of the painted image, its slopes, and its curvature over that of the squared error."""
         total, slopes = 0.0, symbols.new_zeros(2 if self.tuned else 1, *symbols.shape)
         for inner, outer in _windows(*symbols.shape[1:]):
-            leaf = symbols[:, *outer].to(self.rgb.device).detach().requires_grad_(sloped)
-            with torch.set_grad_enabled(sloped):
+            leaf = symbols[:, *outer].to(self.rgb.device).detach().requires_grad_()
+            with torch.enable_grad():
                 errors = self._window_errors(leaf, inner, outer)
             total += errors[0].item()
             for error, slope in zip(errors, slopes, strict=True):
-                if sloped:
-                    slope[:, *outer] += torch.autograd.grad(error, leaf, retain_graph=error is not errors[-1])[0].cpu()
-        return total, slopes[0], _relative_curvature(*slopes) if self.tuned else torch.ones((), dtype=torch.float32)
+                slope[:, *outer] += torch.autograd.grad(error, leaf, retain_graph=error is not errors[-1])[0].cpu()
+        return total, slopes[0], self._relative_curvature(slopes)
+
+    def _slope_as_painted(self, symbols: Tensor) -> Tensor:
+        """Slopes of the squared error if the inverse DCT painted changes (`rounding.slopes`). For moves by one they tell more than
+        the decoder's gradient, which is of small changes."""
+        _, height, width = symbols.shape
+        error = torch.zeros(3, height * TILE, width * TILE)
+        for inner, outer in _windows(height, width):
+            with torch.no_grad():
+                painted = self._painted(symbols[:, *outer].to(self.rgb.device), inner, outer)
+            target = self.rgb[:, *_pixels(inner)]
+            error[:, *_pixels(inner)][:, : target.shape[1], : target.shape[2]] = (painted - target).cpu()
+        told = None if self.partition is None else torch.from_numpy(self.partition)[None]
+        return rounding.slopes(error[None], torch.full((1,), self.step), told)[0]
+
+    def _relative_curvature(self, slopes: Tensor) -> Tensor:
+        """How much more an error, whose slope is the first, weighs each symbol than the squared error, whose slope is the second:
+        (CHANNELS, h, w), or 1."""
+        if not self.tuned:
+            return torch.ones((), dtype=torch.float32)
+        result = torch.empty_like(slopes[0])
+        for part in ALIKE:
+            result[part] = slopes[0, part].norm(dim=0) / (slopes[1, part].norm(dim=0) + 1e-6)
+        return result
 
     def _window_errors(self, symbols: Tensor, inner: Window, outer: Window) -> list[Tensor]:
-        """The error of the `inner` tiles where the `outer` ones are painted, which have these symbols; then, if it is another, the
-        squared error."""
+        return self._errors(self._painted(symbols, inner, outer), inner)
+
+    def _painted(self, symbols: Tensor, inner: Window, outer: Window) -> Tensor:
+        """The `inner` tiles where the `outer` ones are painted, which have these symbols, cut to the image."""
         partition = None if self.partition is None else torch.from_numpy(self.partition[None, :, *outer]).to(symbols.device)
         with fast_convolutions(symbols.device):
             steps = torch.full((1,), self.step, dtype=torch.float32, device=symbols.device)
             painted = self.decoder(symbols[None], steps, partition=partition)[0]
-        target = self.rgb[:, *_pixels(inner)]
         rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
-        painted = painted[:, *_pixels((rows, columns))][:, : target.shape[1], : target.shape[2]]
+        _, height, width = self.rgb[:, *_pixels(inner)].shape
+        return painted[:, *_pixels((rows, columns))][:, :height, :width]
+
+    def _errors(self, painted: Tensor, inner: Window) -> list[Tensor]:
+        """The error of painted tiles; then, if it is another, the squared error."""
+        target = self.rgb[:, *_pixels(inner)]
         squared = (painted - target).square().sum()
         if not self.tuned:
             return [squared]
         share = target.numel() / self.rgb.numel()
         return [self.exchange * share * log_dissimilarity(painted[None], target[None])[0], squared]
-
-
-def _relative_curvature(slope: Tensor, plain: Tensor) -> Tensor:
-    """How much more an error weighs each symbol than the squared error does, whose slope is `plain`: (CHANNELS, h, w)."""
-    result = torch.empty_like(slope)
-    for part in ALIKE:
-        result[part] = slope[part].norm(dim=0) / (plain[part].norm(dim=0) + 1e-6)
-    return result
 
 
 def helpful_moves(symbols: Tensor, slope: Tensor, curvature: Tensor, weight: Tensor | float, mean: Tensor, scale: Tensor) -> Tensor:

@@ -8,15 +8,21 @@ are judged as if nothing else moved. `rdo.py` searches further, with the decoder
 
 import numpy as np
 
-from dctcodec.arrays import Array, cast, library, place_of, table, zeros_like
+from dctcodec.arrays import Array, Place, cast, library, place_of, table, zeros_like
 from dctcodec.bands.transform import SYMBOL_LIMIT, coded_frequencies, coefficients, energy, relative_step
 from dctcodec.bands.units import LOG_SCALE_MIN, SCALE_BITS, SCALES, distribution_function
 from dctcodec.tiles import TILE, gradient_of_ycbcr
 
 ROUNDS = 2
 """Each begins with an image that is painted of the symbols so far. A third one saves a fifth of what the second does."""
+LEFT_OF_ROUNDING = 0.7
+"""Of the slope that the inverse DCT would have."""
+ERROR_UNIT = 2.0**-10
+"""In steps."""
 BITS_WEIGHT = 1 / 4
 """Squared error that a bit is worth, over the squared step."""
+SETTLING_CURVATURE = 0.9
+"""The error's curvature over that of the inverse DCT, for the moves that are made where symbols are coded."""
 NEAR = {1: 1.0, 2: 0.7, 4: 0.4, 5: 0.3, 8: 0.2}
 """Weight of a magnitude at another position of the tile, by the squared distance."""
 REACH = 2
@@ -32,16 +38,33 @@ COUNTED = 8.0
 """Larger magnitudes count as this one."""
 
 
-def moves(symbols: Array, error: Array, step: Array, partition: Array | None = None) -> Array:
-    """-1, 0 or 1 for each of the symbols float32 (B, CHANNELS, h, w) of images. `error`: what is painted of them at temperature 0
-    less the image, float32 (B, 3, 32 h, 32 w), RGB; `step`: (B,), pixel levels; `partition`: int64 (B, 4, h, w), where there is
-    one."""
+def slopes(error: Array, step: Array, partition: Array | None = None) -> Array:
+    """How the squared error changes along each symbol, float32 (B, CHANNELS, h, w), as if the inverse DCT painted changes.
+    `error`: what is painted at temperature 0 less the image, float32 (B, 3, 32 h, 32 w), RGB; `step`: (B,), pixel levels;
+    `partition`: int64 (B, 4, h, w), where there is one."""
+    steps = relative_step(place_of(error)) * step[:, None, None, None]
+    return 2 * coefficients(gradient_of_ycbcr(error), partition) * steps
+
+
+def slopes_of_rounding(symbols: Array, coefficients: Array, step: Array) -> Array:
+    """`slopes` without a painted image, of the coefficients (B, CHANNELS, h, w) that were rounded to symbols: a decoder leaves
+    LEFT_OF_ROUNDING of what the inverse DCT would. Flat tiles have none, on any machine: errors are whole ERROR_UNITs."""
+    place = place_of(symbols)
+    error = symbols - coefficients / (relative_step(place) * step[:, None, None, None])
+    return 2 * LEFT_OF_ROUNDING * curvatures(step, place) * library(error).round(error / ERROR_UNIT) * ERROR_UNIT
+
+
+def curvatures(step: Array, place: Place) -> Array:
+    """What the squared error grows by where a symbol moves by one, besides its slope: float32 (B, CHANNELS, 1, 1)."""
+    return energy(place) * (relative_step(place) * step[:, None, None, None]) ** 2
+
+
+def moves(symbols: Array, slope: Array, step: Array) -> Array:
+    """-1, 0 or 1 for each of the symbols float32 (B, CHANNELS, h, w) of images. `slope`: as of `slopes`; `step`: (B,)."""
     xp, place = library(symbols), place_of(symbols)
-    steps = relative_step(place) * step[:, None, None, None]
-    slope = 2 * coefficients(gradient_of_ycbcr(error), partition) * steps
-    curvature = energy(place) * steps**2
+    curvature = curvatures(step, place)
     weight = BITS_WEIGHT * step[:, None, None, None] ** 2
-    lengths, row = _lengths(place), _scale_index(symbols)
+    lengths, row = _lengths(place), scale_index(symbols)
     here = lengths[row, _magnitude(symbols)]
     best, gains = zeros_like(symbols, symbols.shape), zeros_like(symbols, symbols.shape)
     for move in (-1.0, 1.0):
@@ -55,7 +78,7 @@ def _magnitude(symbols: Array) -> Array:
     return cast(library(symbols).clip(abs(symbols), None, LARGEST), "int64")
 
 
-def _scale_index(symbols: Array) -> Array:
+def scale_index(symbols: Array) -> Array:
     """Which of the scales each symbol has, int64."""
     xp = library(symbols)
     scale = xp.log(SCALE_OF * around(symbols) + SCALE_OF_NONE)

@@ -9,7 +9,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from dctcodec.codec import family_of
 from dctcodec.family import Parameters
 from dctcodec.installed import find
-from dctcodec.progress import no_tick
 
 SIDE = 256
 """Of the image counted on: whole tiles."""
@@ -21,9 +20,9 @@ def count(model: str) -> dict[str, float]:
     parameters = Parameters(family.step16(None))
     pixels = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE))
     rgb = pixels.astype(np.float32)
-    symbols = family.symbols(rgb, parameters, 0, no_tick)
+    symbols = family.analyse(rgb, parameters)
     parts = {
-        "analysis": lambda: family.symbols(rgb, parameters, 0, no_tick),
+        "analysis": lambda: family.analyse(rgb, parameters),
         "prior": lambda: family.code_length(symbols, parameters),
         "decoder": lambda: family.paint(symbols, size, parameters, family.temperature),
     }

@@ -5,20 +5,24 @@ error of all that it paints and that is not yet known is a second loss.
 """
 
 import math
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dctcodec.bands import rounding
+from dctcodec.bands import coder, rounding
 from dctcodec.bands.choice import choose
 from dctcodec.bands.config import BandsConfig
 from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.forecast import Forecasts, known_before
 from dctcodec.bands.order import BANDS, REVEALS
+from dctcodec.bands.parity import blocks_of
 from dctcodec.bands.prior import PriorNetwork, code_bits
 from dctcodec.bands.transform import analyse, quantise
-from dctcodec.bands.units import checkerboard, tiles_of
+from dctcodec.bands.trellis import Draft, settled
+from dctcodec.bands.units import LOG_SCALE_MIN, SCALE_BITS, SCALES, checkerboard, distribution_function, tiles_of
 from dctcodec.data.photographs import figures_of_sets, training_photos
 from dctcodec.device import training_precision
 from dctcodec.errors import ConfigError
@@ -88,13 +92,33 @@ def symbols_of(rgb: Tensor, steps: Tensor, kinds: tuple[int, ...], painter: Deco
 
 @torch.no_grad()
 def moves(painter: Decoder, rgb: Tensor, symbols: Tensor, steps: Tensor, partition: Tensor | None = None) -> Tensor:
-    """Moves of the symbols (n, CHANNELS, h, w) of images that an encoder with this decoder makes at the default effort."""
+    """Moves of the symbols (n, CHANNELS, h, w) of images that an encoder with this decoder makes at the default effort, about: it
+    has the prior's distributions for the last round, which are not known here."""
     moved = symbols
-    for _ in range(rounding.ROUNDS):
+    for left in reversed(range(rounding.ROUNDS)):
         with training_precision(rgb.device):
             painted = painter(moved, steps, partition=partition)
-        moved = moved + rounding.moves(moved, painted.float() - rgb, steps, partition)
+        slope = rounding.slopes(painted.float() - rgb, steps, partition)
+        moved = moved + rounding.moves(moved, slope, steps) if left else _settled(moved, slope, steps)
     return moved - symbols
+
+
+def _settled(symbols: Tensor, slope: Tensor, steps: Tensor) -> Tensor:
+    """Symbols after the last round, with implied parities, as if all that an image has were one part, with means of 0 and the
+    scales that magnitudes around tell."""
+    scales, curvature = rounding.scale_index(symbols), rounding.curvatures(steps, steps.device).expand_as(symbols)
+    flat = (values.flatten(1).cpu().numpy() for values in (scales, symbols.int(), slope, curvature))
+    found, tables = [], _tables()
+    for step, scale, *values in zip(steps.tolist(), *flat, strict=True):
+        centre, keys = tables.split(0 * scale, scale)
+        draft = Draft(values[0], values[1], values[2], rounding.BITS_WEIGHT * step**2)
+        found.append(settled(draft, np.arange(len(keys)), centre, keys, tables, blocks_of(tables.openness[keys])))
+    return torch.from_numpy(np.stack(found)).reshape(symbols.shape).to(symbols)
+
+
+@cache
+def _tables() -> coder.Tables:
+    return coder.Tables(**coder.integer_tables(LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS, distribution_function))
 
 
 def objective(model: PriorNetwork, symbols: Tensor, steps: Tensor, each: int, partition: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from dctcodec.errors import ModelError
 from dctcodec.exact.planes import arithmetic_for
 from dctcodec.family import PRIOR, TUNES, VAE, Family, Parameters
 from dctcodec.installed import ModelInfo, told_as_damage
-from dctcodec.progress import Tick
+from dctcodec.progress import Tick, share_of
 from dctcodec.search import ROUNDS
 from dctcodec.tiles import TILE, tiles_across
 from dctcodec.vae.bits_back import BitsBackPrior
@@ -35,6 +35,8 @@ CHUNK = 16
 """Tiles that are painted together: they stay in the processor's cache."""
 SEARCHED = 32
 """Tiles that are optimised together."""
+SEARCH_SHARE = 0.9
+"""Of the time of encoding that a search takes."""
 ANALYSED = 1024
 """Tiles that are analysed together, for the memory."""
 
@@ -64,11 +66,14 @@ class DctVae(Family):
             raise ValueError("the model has one quality: do not pass quality")
         return 0
 
-    def symbols(self, rgb: np.ndarray, parameters: Parameters, effort: int, tick: Tick) -> np.ndarray:
-        tiles = tiles_of(rgb) / 255
+    def analyse(self, rgb: np.ndarray, parameters: Parameters) -> np.ndarray:
+        return np.concatenate([self._analysed(part) for part in _split(tiles_of(rgb) / 255, ANALYSED)])
+
+    def encode(self, rgb: np.ndarray, parameters: Parameters, effort: int, tick: Tick) -> bytes:
         if effort:
-            return self._searched(tiles, ROUNDS[effort], tick)
-        return np.concatenate([self._analysed(part) for part in _split(tiles, ANALYSED)])
+            symbols = self._searched(tiles_of(rgb) / 255, ROUNDS[effort], share_of(tick, SEARCH_SHARE))
+            return self.prior.encode(symbols, parameters.seed, share_of(tick, 1 - SEARCH_SHARE))
+        return self.prior.encode(self.analyse(rgb, parameters), parameters.seed, tick)
 
     def _analysed(self, tiles: np.ndarray) -> np.ndarray:
         return to_numpy(cast(self.transform.symbols(placed(tiles, self.place)), "int32"))
@@ -85,9 +90,6 @@ class DctVae(Family):
             best = TileOptimiser(model, some).optimise(symbols.long(), rounds, portion)
             found.append(best.int().cpu().numpy())
         return np.concatenate(found)
-
-    def encode(self, symbols: np.ndarray, parameters: Parameters, tick: Tick) -> bytes:
-        return self.prior.encode(symbols, parameters.seed, tick)
 
     def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> np.ndarray:
         width, height = map(tiles_across, size)
