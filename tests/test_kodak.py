@@ -80,5 +80,5 @@ def test_the_float_network_has_the_exact_one_s_code_length(codec, coded: dict[tu
             outputs = network(symbols[None].float(), torch.log(steps), torch.arange(len(REVEALS))[None], partition=told)
             floating += 0 if told is None else network.partition.code.bits(told, steps).item()
         floating += sum(reveal_bits(symbols, reveal, *output).item() for reveal, output in enumerate(outputs))
-        exact += codec.family.prior.code_length(c.symbols, c.header.step16)
+        exact += codec.family.prior.whole_length(c.symbols, c.header.step16)
     assert exact == pytest.approx(floating, rel=0.005)

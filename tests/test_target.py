@@ -124,7 +124,7 @@ def test_the_command_line_refuses_what_cannot_be(tmp_path: Path):
 
 
 @pytest.mark.quality
-def test_a_rate_is_met_within_one_per_cent_on_kodak(codec, kodak: list[Path]):
+def test_a_rate_is_met_within_two_per_cent_on_kodak(codec, kodak: list[Path]):
     for path in kodak[::12]:
         image = Image.open(path)
-        assert 0.99 * 0.25 < bpp(codec.encode_to(image, bpp=0.25), image) <= 0.25, path
+        assert 0.98 * 0.25 < bpp(codec.encode_to(image, bpp=0.25), image) <= 0.25, path
