@@ -16,13 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dctcodec import Codec, ConfigError, DataError, ModelError, configuration, installed
-from dctcodec.bands import config
+from dctcodec.bands import blocks, config
 from dctcodec.bands.config import BandsConfig, BandsTraining
 from dctcodec.bands.decoder import Decoder, DecoderShape
 from dctcodec.bands.export import to_integers
 from dctcodec.bands.order import CHANNELS, REVEALS
 from dctcodec.bands.prior import PriorNetwork, PriorShape, code_bits
-from dctcodec.bands.transform import analyse, quantise
 from dctcodec.cli.train import train
 from dctcodec.data import photographs, sets
 from dctcodec.data.drawings import drawings
@@ -324,19 +323,20 @@ def test_a_decoder_with_more_blocks_begins_as_the_one_it_starts_from(tmp_path: P
             decoder.expand_weights(other, tmp_path / f"{name}.safetensors")
 
 
-def test_the_moves_of_an_encoder_lower_what_symbols_cost(photos: Path):
+def test_the_moves_of_an_encoder_lower_what_symbols_cost(photo):
     """The parities of moved symbols hold, about; of rounded ones every parity is sent."""
     codec = Codec("flagship-1", "cpu")
     painter, coded = codec.family.torch_decoder("psnr"), codec.family.prior
-    original = next(iter(photographs.centre_crops(photographs.photo_files(photos)[0][:1], SIDE, SIDE)))[None].float()
+    original = torch.from_numpy(np.array(photo.crop((100, 80, 292, 240)))).permute(2, 0, 1)[None].float()
     steps = torch.full((1,), 50.0)
-    rounded = quantise(analyse(original), 50.0)
-    moved = rounded + prior.moves(painter, original, rounded, steps)
+    rounded, partition = prior.symbols_of(original, steps, codec.family.kinds)
+    moved = rounded + prior.moves(painter, original, rounded, steps, partition)
     costs = []
     for symbols, length in ((rounded, coded.whole_length), (moved, coded.code_length)):
         with torch.no_grad():
-            error = (painter(symbols, steps) - original).square().sum().item()
-        costs.append(error + 50.0**2 / 5 * length(symbols[0].int().numpy(), 16 * 50))
+            error = (painter(symbols, steps, partition=partition) - original).square().sum().item()
+        packed = blocks.packed(symbols[0].int(), partition[0]).numpy()
+        costs.append(error + 50.0**2 / 5 * length(packed, 16 * 50))
     assert costs[1] < costs[0]
 
 
