@@ -7,13 +7,13 @@ from dctcodec.errors import ImageError
 
 MAX_PIXELS = 2**27
 """No .dct file has more."""
-BYTES_PER_PIXEL = 60
+BYTES_PER_PIXEL = 90
 """Of memory that encoding and decoding take at most, beside 1 GiB for models and libraries."""
 
 
 def check_pixels(width: int, height: int, max_pixels: int | None = None) -> None:
     """Raise ImageError for an image of more than `max_pixels` pixels; where that is None, of more than 2^27, or of more than
-    the free memory is enough for at 60 bytes a pixel."""
+    the free memory is enough for at BYTES_PER_PIXEL."""
     pixels = width * height
     size = f"the image has {width}x{height} pixels"
     limit = MAX_PIXELS if max_pixels is None else max_pixels

@@ -72,6 +72,7 @@ class Bands(Family):
             search = self._search(rgb, parameters, partition)
             symbols = draft.symbols + self._moves(draft, parameters)
             draft = search.optimise(symbols, ROUNDS[effort], share_of(tick, 1 - coding))
+        del rgb  # for the memory
         return self.prior.encode(draft, partition, parameters.step16, parameters.grey, share_of(tick, coding))
 
     def _moved(self, draft: Draft, partition: np.ndarray | None, rgb: np.ndarray, parameters: Parameters, tick: Tick) -> Draft:

@@ -31,10 +31,10 @@ class Part(NamedTuple):
         return self.flat(symbols[self.channels])
 
     def at(self, values: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Those of `of` at some places."""
-        rows, columns = np.nonzero(self.tiles)
-        channel, tile = np.divmod(places, len(rows))
-        return values[np.array(self.channels)[channel], rows[tile], columns[tile]]
+        """Those of `of` at some places; values (CHANNELS, 1, 1) are the same in all tiles."""
+        sent, flat = np.flatnonzero(self.tiles), values.reshape(len(values), -1)
+        channel, tile = np.divmod(places, len(sent))
+        return flat[np.array(self.channels)[channel], sent[tile] if flat.shape[1] > 1 else 0]
 
     def put(self, symbols: np.ndarray, values: np.ndarray) -> None:
         """Inverse of `of`."""
@@ -89,18 +89,18 @@ class MaskedPrior:
         return float(bits)
 
     def encode(self, draft: Draft, partition: np.ndarray | None, step16: int, grey: bool = False, tick: Tick = no_tick) -> bytes:
-        """Code symbols near a draft whose parities hold; `step16`: the step in 1/16; `grey`: the chroma is zero and not sent;
-        `tick` is called after each reveal. Raises ValueError for a partition that the model does not have."""
+        """Code symbols near a draft whose parities hold; they take the place of the draft's. `step16`: the step in 1/16; `grey`:
+        the chroma is zero and not sent; `tick` is called after each reveal. Raises ValueError for a partition that the model does
+        not have."""
         first: list[coder.Plain] = []
         if self.partition and partition is not None:
             self.partition.check(partition)
             first = [(entries, sent.keys, sent.table) for sent, _, entries in self.partition.steps(partition, step16)]
-        symbols, batches = draft.symbols.copy(), []
-        slope, curvature = (np.broadcast_to(values, symbols.shape) for values in (draft.slope, draft.curvature))
+        symbols, batches = draft.symbols, []
         for coded in self._coded(self._distributions(symbols, step16, grey, partition, tick)):
             values = coded.part.of(symbols)
             places = movable(values, coded.blocks)
-            rough = Draft(values[places], coded.part.at(slope, places), coded.part.at(curvature, places), draft.weight)
+            rough = Draft(values[places], coded.part.at(draft.slope, places), coded.part.at(draft.curvature, places), draft.weight)
             values[places] = settled(rough, places, coded.centre[places], coded.keys[places], self.tables, coded.blocks)
             coded.part.put(symbols, values)
             batches += self._batches(coded, values)

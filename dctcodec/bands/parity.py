@@ -16,15 +16,15 @@ OPEN_BITS = 8
 BLOCK = 2 << OPEN_BITS
 """The openness of a block."""
 REGISTER_BITS = 5
-COLUMNS = np.array([0b10001, 0b11111, 0b10111, 0b11011, 0b10011, 0b11101, 0b11001, 0b10101])
+COLUMNS = np.array([0b10001, 0b11111, 0b10111, 0b11011, 0b10011, 0b11101, 0b11001, 0b10101], np.uint8)
 """Of the symbols of a part that are open, in turn. All are odd, and all use the whole register."""
 CHAIN = 256
 """The register begins at 0 in every part, and again after so many blocks."""
 
 
 class Blocks(NamedTuple):
-    """The blocks of a part, int64 arrays. `places`: the symbols of the part that are in blocks, ascending; `columns`: theirs;
-    `starts`: the first place of each block; `implied`: the place of its symbol whose parity is implied."""
+    """The blocks of a part. `places`: the symbols of the part that are in blocks, ascending, int32; `columns`: theirs, uint8;
+    `starts`: the first place of each block; `implied`: the place of its symbol whose parity is implied, int64 both."""
 
     places: np.ndarray
     columns: np.ndarray
@@ -35,24 +35,25 @@ class Blocks(NamedTuple):
 def blocks_of(openness: np.ndarray) -> Blocks:
     """The blocks of a part. `openness`: of its symbols (n,), 0 to 2^(OPEN_BITS - 1). What is open after the last whole block is in
     none."""
-    places = np.flatnonzero(openness)
-    openness = openness[places].astype(np.int64)
-    number = np.cumsum(openness) // BLOCK
+    places = np.flatnonzero(openness).astype(np.int32)
+    openness = openness[places]
+    number = np.cumsum(openness, dtype=np.int64)
+    number //= BLOCK
     count = int(number[-1]) if len(number) else 0
     starts = np.searchsorted(number, np.arange(count + 1))
     places, openness, number, starts = places[: starts[-1]], openness[: starts[-1]], number[: starts[-1]], starts[:-1]
     if not count:
-        return Blocks(places, places, places, places)
+        return Blocks(places, COLUMNS[:0], starts, starts)
     widest = np.flatnonzero(openness == np.maximum.reduceat(openness, starts)[number])
     implied = widest[np.searchsorted(number[widest], np.arange(count))]
-    return Blocks(places, COLUMNS[np.arange(len(places)) % len(COLUMNS)], starts, implied)
+    return Blocks(places, np.resize(COLUMNS, len(places)), starts, implied)
 
 
 def sums(blocks: Blocks, symbols: np.ndarray) -> np.ndarray:
     """What each block adds to the register: the columns of its odd symbols. `symbols`: those in blocks, (n,)."""
     if not len(blocks.starts):
         return blocks.starts
-    return np.bitwise_xor.reduceat(blocks.columns * (symbols & 1), blocks.starts)
+    return np.bitwise_xor.reduceat(blocks.columns * (symbols & 1).astype(np.uint8), blocks.starts).astype(np.int64)
 
 
 def implied_parities(blocks: Blocks, symbols: np.ndarray) -> np.ndarray:

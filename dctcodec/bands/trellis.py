@@ -18,6 +18,8 @@ REGISTERS = 2**REGISTER_BITS
 STATES = REGISTERS // 2
 """Of the register between two blocks."""
 _NONE = np.float32(1e30)
+AT_ONCE = 2**18
+"""Symbols whose moves are judged together, for the memory."""
 _CHANGE = (np.arange(STATES)[:, None] << 1) ^ np.arange(STATES)
 """What a block adds to the register that ends in one state (row) and began in another (column), (STATES, STATES)."""
 
@@ -37,13 +39,15 @@ def movable(symbols: np.ndarray, blocks: Blocks) -> np.ndarray:
     worth the bits of another value."""
     some = symbols != 0
     some[blocks.places] = True
-    return np.flatnonzero(some)
+    return np.flatnonzero(some).astype(np.int32)
 
 
 def settled(draft: Draft, places: np.ndarray, centre: np.ndarray, keys: np.ndarray, tables: Tables, blocks: Blocks) -> np.ndarray:
     """The symbols at some places of a part, those of `movable`, int32 (n,), each moved by at most one, so that the parities hold.
     `draft`, `centre` and `keys`, as from `Tables.split`: of these places, (n,)."""
-    best, other, loss = _moves(draft, centre, keys, tables)
+    pieces = [slice(start, start + AT_ONCE) for start in range(0, len(places), AT_ONCE)] or [slice(0)]
+    moves = [_moves(draft, piece, centre[piece], keys[piece], tables) for piece in pieces]
+    best, other, loss = (np.concatenate(values) for values in zip(*moves, strict=True))
     symbols = draft.symbols + best
     if len(blocks.starts):
         within = np.searchsorted(places, blocks.places)
@@ -53,17 +57,19 @@ def settled(draft: Draft, places: np.ndarray, centre: np.ndarray, keys: np.ndarr
     return symbols
 
 
-def _moves(draft: Draft, centre: np.ndarray, keys: np.ndarray, tables: Tables) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best move of each symbol (n,), -1, 0 or 1; the best one to the other parity; and what that costs more."""
+def _moves(
+    draft: Draft, piece: slice, centre: np.ndarray, keys: np.ndarray, tables: Tables
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The best move of each symbol of a piece (n,), -1, 0 or 1; the best one to the other parity; and what that costs more."""
+    symbols, slope, curvature = draft.symbols[piece], draft.slope[piece], draft.curvature[piece]
     down, stay, up = (
-        np.where(abs(draft.symbols + move) > SYMBOL_LIMIT, np.inf, draft.slope * move + draft.curvature * abs(move))
-        + draft.weight * tables.lengths(draft.symbols + move - centre, keys)
+        np.where(abs(symbols + move) > SYMBOL_LIMIT, np.inf, slope * move + curvature * abs(move))
+        + draft.weight * tables.lengths(symbols + move - centre, keys)
         for move in (-1, 0, 1)
     )
     odd, move = np.minimum(down, up), np.where(up < down, 1, -1)
-    moved = odd < stay
-    best, other = np.where(moved, move, 0), np.where(moved, 0, move)
-    return best.astype(np.int32), other.astype(np.int32), np.abs(odd - stay)
+    best, other = np.where(odd < stay, move, 0), np.where(odd < stay, 0, move)
+    return best.astype(np.int8), other.astype(np.int8), np.abs(odd - stay).astype(np.float32)
 
 
 def cheapest(blocks: Blocks, sums: np.ndarray, loss: np.ndarray) -> np.ndarray:
@@ -98,7 +104,7 @@ def _sets(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     totals, sets = np.full((len(costs), REGISTERS), _NONE), np.zeros((len(costs), REGISTERS), np.uint8)
     totals[:, 0] = 0
     for number, column in enumerate(COLUMNS):
-        without = np.arange(REGISTERS) ^ column
+        without = np.arange(REGISTERS) ^ int(column)
         others = totals[:, without] + costs[:, number, None]
         better = others < totals
         sets = np.where(better, sets[:, without] | np.uint8(1 << number), sets)
