@@ -1,11 +1,13 @@
 """Implied parities: one parity of each block of symbols is not sent.
 
-Where the distribution of a symbol leaves open whether it is even or odd, its parity costs a bit, nearly. The symbols of a part
-whose parity is open are cut into blocks. A register takes up the columns of the odd symbols of a block; it must be even at the end
-of the block, and its other bits pass on to the next one. So a reader knows the parity of one symbol of each block, the most open
-one, and that symbol is coded among the even numbers alone, or the odd ones. The encoder moves the symbols for which that costs
-least (`trellis.py`). This is a syndrome-trellis code (Filler, Judas and Fridrich 2011): it does for these symbols what
-trellis-coded quantisation does elsewhere."""
+A symbol's parity, even or odd, costs nearly a bit where its distribution is wide: then it is *open*. The open symbols of a part are
+cut into blocks. Each has a column of bits. A register takes up (xor) the columns of the odd symbols of a block. At the end of the
+block it must be even, and its other bits pass on to the next block. So a reader knows the parity of one symbol of each block, the
+most open one. This symbol is coded among the even numbers alone, or among the odd ones. The encoder moves the symbols for which
+that costs least (`trellis.py`).
+
+This is a syndrome-trellis code (Filler, Judas and Fridrich 2011). It does what trellis-coded quantisation does in other codecs.
+"""
 
 from typing import NamedTuple
 
