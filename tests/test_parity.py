@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from dctcodec.bands import coder, parity
 from dctcodec.bands.parity import BLOCK, CHAIN, COLUMNS, Blocks, blocks_of, implied_parities
 from dctcodec.bands.trellis import Draft, cheapest, settled
-from dctcodec.bands.units import LOG_SCALE_MIN, SCALE_BITS, SCALES, distribution_function
+from dctcodec.bands.units import LOG_SCALE_MIN, SCALES
 
-TABLES = coder.Tables(**coder.integer_tables(LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS, distribution_function))
+TABLES = coder.Tables(**coder.tables_of_prior())
 
 
 def part(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, Blocks]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from dctcodec import rans
 from dctcodec.bands.parity import OPEN_BITS
+from dctcodec.bands.units import LOG_SCALE_MIN, SCALE_BITS, SCALES, distribution_function
 from dctcodec.errors import FormatError, ModelError
 
 PHASES = 16
@@ -217,3 +218,8 @@ def integer_tables(log_scales: np.ndarray, cdf: Callable[[np.ndarray], np.ndarra
         positions = np.arange(-PHASES * (half + 1), PHASES * (half + 1) + 1) / PHASES
         tables.append(np.round(cdf(positions / scale) * 2**bits).astype(np.int32))
     return {"cumulative": np.concatenate(tables), "reach": reach}
+
+
+def tables_of_prior() -> dict[str, np.ndarray]:
+    """`integer_tables` of the distribution that a prior's symbols have, at its scales."""
+    return integer_tables(LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS, distribution_function)

@@ -116,7 +116,7 @@ class SymbolOptimiser:
         for inner, outer in _windows(*symbols.shape[1:]):
             leaf = symbols[:, *outer].to(self.rgb.device).detach().requires_grad_()
             with torch.enable_grad():
-                errors = self._window_errors(leaf, inner, outer)
+                errors = self._errors(self._painted(leaf, inner, outer), inner)
             total += errors[0].item()
             for error, slope in zip(errors, slopes, strict=True):
                 slope[:, *outer] += torch.autograd.grad(error, leaf, retain_graph=error is not errors[-1])[0].cpu()
@@ -126,14 +126,14 @@ class SymbolOptimiser:
         """Slopes of the squared error if the inverse DCT painted changes (`rounding.slopes`). For moves by one they tell more than
         the decoder's gradient, which is of small changes."""
         _, height, width = symbols.shape
-        error = torch.zeros(3, height * TILE, width * TILE)
+        error = torch.zeros(3, height * TILE, width * TILE, dtype=torch.float32)
         for inner, outer in _windows(height, width):
             with torch.no_grad():
                 painted = self._painted(symbols[:, *outer].to(self.rgb.device), inner, outer)
             target = self.rgb[:, *_pixels(inner)]
             error[:, *_pixels(inner)][:, : target.shape[1], : target.shape[2]] = (painted - target).cpu()
         told = None if self.partition is None else torch.from_numpy(self.partition)[None]
-        return rounding.slopes(error[None], torch.full((1,), self.step), told)[0]
+        return rounding.slopes(error[None], torch.full((1,), self.step, dtype=torch.float32), told)[0]
 
     def _relative_curvature(self, slopes: Tensor) -> Tensor:
         """How much more an error, whose slope is the first, weighs each symbol than the squared error, whose slope is the second:
@@ -144,9 +144,6 @@ class SymbolOptimiser:
         for part in ALIKE:
             result[part] = slopes[0, part].norm(dim=0) / (slopes[1, part].norm(dim=0) + 1e-6)
         return result
-
-    def _window_errors(self, symbols: Tensor, inner: Window, outer: Window) -> list[Tensor]:
-        return self._errors(self._painted(symbols, inner, outer), inner)
 
     def _painted(self, symbols: Tensor, inner: Window, outer: Window) -> Tensor:
         """The `inner` tiles where the `outer` ones are painted, which have these symbols, cut to the image."""

@@ -5,19 +5,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from dctcodec import installed
 from dctcodec.bands.blocks import kinds_of
-from dctcodec.bands.coder import integer_tables
+from dctcodec.bands.coder import tables_of_prior
 from dctcodec.bands.config import BandsConfig, BandsShape
 from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.export import to_integers
 from dctcodec.bands.prior import PriorNetwork, PriorShape
-from dctcodec.bands.units import LOG_SCALE_MIN, SCALE_BITS, SCALES, distribution_function
 from dctcodec.configuration import make
 from dctcodec.exact.quantised import ExactConv, weight_exponent
 from dctcodec.family import DECODER, FLOAT_PRIOR, PRIOR, TUNED_DECODER, WEIGHTS
@@ -47,9 +45,7 @@ def _prior_files(checkpoint: Path, shape: BandsShape) -> dict[str, bytes]:
     """The files of a prior: as integers, and what it is trained on from."""
     network = load_weights(checkpoint, PriorNetwork(shape.prior, shape.kinds), "prior")
     tensors = to_integers(network)
-    log_scales = LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS
-    tables = integer_tables(log_scales, distribution_function)
-    tensors |= {name: torch.from_numpy(table) for name, table in tables.items()}
+    tensors |= {name: torch.from_numpy(table) for name, table in tables_of_prior().items()}
     return {PRIOR: save(tensors), FLOAT_PRIOR: float_prior(network)}
 
 

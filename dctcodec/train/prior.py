@@ -22,7 +22,7 @@ from dctcodec.bands.parity import blocks_of
 from dctcodec.bands.prior import PriorNetwork, code_bits
 from dctcodec.bands.transform import analyse, quantise
 from dctcodec.bands.trellis import Draft, settled
-from dctcodec.bands.units import LOG_SCALE_MIN, SCALE_BITS, SCALES, checkerboard, distribution_function, tiles_of
+from dctcodec.bands.units import checkerboard, tiles_of
 from dctcodec.data.photographs import figures_of_sets, training_photos
 from dctcodec.device import training_precision
 from dctcodec.errors import ConfigError
@@ -118,7 +118,7 @@ def _settled(symbols: Tensor, slope: Tensor, steps: Tensor) -> Tensor:
 
 @cache
 def _tables() -> coder.Tables:
-    return coder.Tables(**coder.integer_tables(LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS, distribution_function))
+    return coder.Tables(**coder.tables_of_prior())
 
 
 def objective(model: PriorNetwork, symbols: Tensor, steps: Tensor, each: int, partition: Tensor | None = None) -> Tensor:
