@@ -15,6 +15,8 @@ MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the five scales, fine to coarse (Wang et al. 2003)."""
 NEARLY_EQUAL = 1e-5
 """Of 1 - MS-SSIM: below it two images are equal, and its logarithm need not fall further."""
+NEARLY_NO_ERROR = 2e-3
+"""The same of SSIMULACRA2's error, which is about 1 for poor images."""
 
 
 def psnr(original: Image.Image, decoded: Image.Image) -> float:
@@ -63,12 +65,26 @@ def log_dissimilarity(first: "Tensor", second: "Tensor") -> "Tensor":
     """ln(1 - MS-SSIM) of images float32 (B, C, H, W) in [0, 255], (B,), with a gradient. Sides shorter than MS_SSIM_MIN_SIDE
     have their last row or column repeated."""
     import pytorch_msssim
-    from torch.nn.functional import pad
 
-    down, right = (max(0, MS_SSIM_MIN_SIDE - side) for side in first.shape[2:])
-    pair = (pad(picture.contiguous(), (0, right, 0, down), mode="replicate") for picture in (first, second))
+    pair = (_extended(images, MS_SSIM_MIN_SIDE) for images in (first, second))
     similarities: Tensor = pytorch_msssim.ms_ssim(*pair, data_range=255, size_average=False)
     return (1 - similarities + NEARLY_EQUAL).log()
+
+
+def log_ssimulacra2_error(original: "Tensor", decoded: "Tensor") -> "Tensor":
+    """ln of the error that the SSIMULACRA2 score is made of, of images float32 (B, 3, H, W) in [0, 255], (B,), with a gradient.
+    Sides shorter than `dctcodec.ssimulacra2.MIN_SIDE` have their last row or column repeated."""
+    from dctcodec.ssimulacra2 import MIN_SIDE, error
+
+    return (error(_extended(original, MIN_SIDE), _extended(decoded, MIN_SIDE)) + NEARLY_NO_ERROR).log()
+
+
+def _extended(images: "Tensor", side: int) -> "Tensor":
+    """Images (B, C, H, W) of at least so many pixels each side."""
+    from torch.nn.functional import pad
+
+    down, right = (max(0, side - length) for length in images.shape[2:])
+    return pad(images.contiguous(), (0, right, 0, down), mode="replicate")
 
 
 def ms_ssim_scales(side: int) -> int:

@@ -22,6 +22,8 @@ _OPSIN = (
 )
 _OPSIN_BIAS = 0.0037930732552754493
 _SIGMA, _RADIUS = 1.5, 5
+_LEAST_FOURTH_POWER = 1e-28
+"""The fourth root has no gradient at 0."""
 _WEIGHTS = (
     (  # X
         (0, 0.0007376606707406586, 0, 0, 0.0007793481682867309, 0),
@@ -57,21 +59,30 @@ def score(original: Tensor, decoded: Tensor) -> float:
 
     Raises ValueError where a side is shorter than `MIN_SIDE` or the sizes differ.
     """
-    if original.shape != decoded.shape or min(original.shape[1:]) < MIN_SIDE:
+    return _as_score(error(original[None].float(), decoded[None].float()).item())
+
+
+def error(original: Tensor, decoded: Tensor) -> Tensor:
+    """The error that the score is made of, float32 (n,), 0 for equal images, with a gradient: of sRGB images, float32 (n, 3,
+    height, width) in [0, 255].
+
+    Raises ValueError where a side is shorter than `MIN_SIDE` or the sizes differ.
+    """
+    if original.shape != decoded.shape or min(original.shape[2:]) < MIN_SIDE:
         raise ValueError(f"images of one size, at least {MIN_SIDE} pixels each side: {original.shape}, {decoded.shape}")
-    linear = _linear(torch.stack([original, decoded]))
-    error = 0.0
+    first, second = _linear(original), _linear(decoded)
+    weights = torch.tensor(_WEIGHTS, device=original.device).unbind(1)
+    total = original.new_zeros(len(original))
     for scale in range(_SCALES):
         if scale:
-            linear = _halved(linear)
-        first, second = _positive_xyb(linear)
-        error += _error(first, second, torch.tensor(_WEIGHTS, dtype=torch.float64)[:, scale])
-    return _as_score(error)
+            first, second = _halved(first), _halved(second)
+        total = total + (weights[scale] * _norms(_positive_xyb(first), _positive_xyb(second))).sum((1, 2))
+    return total
 
 
 def _linear(srgb: Tensor) -> Tensor:
-    """Linear light, float32 in 0..1, of 8-bit sRGB."""
-    values = srgb.float() / 255
+    """Linear light in [0, 1] of sRGB in [0, 255]."""
+    values = srgb.clamp(0, 255) / 255
     return torch.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
@@ -83,23 +94,21 @@ def _halved(linear: Tensor) -> Tensor:
 
 def _positive_xyb(linear: Tensor) -> Tensor:
     """The XYB colours of JPEG XL, moved to about 0..1."""
-    mixed = torch.einsum("oi,bihw->bohw", torch.tensor(_OPSIN), linear) + _OPSIN_BIAS
-    first, second, third = (mixed.clamp(min=0) ** (1 / 3) - _OPSIN_BIAS ** (1 / 3)).unbind(1)
+    mixed = torch.einsum("oi,bihw->bohw", torch.tensor(_OPSIN, device=linear.device), linear) + _OPSIN_BIAS
+    first, second, third = (mixed ** (1 / 3) - _OPSIN_BIAS ** (1 / 3)).unbind(1)
     x, y = (first - second) / 2, (first + second) / 2
     return torch.stack([14 * x + 0.42, y + 0.01, third - y + 0.55], 1)
 
 
-def _error(first: Tensor, second: Tensor, weights: Tensor) -> float:
-    """The weighted sum of the error maps' norms. Images: float32 (3, height, width); weights: (3 channels, 6)."""
-    blurred = _blur(torch.stack([first, second, first * first, second * second, first * second]))
-    mean1, mean2, square1, square2, product = blurred
+def _norms(first: Tensor, second: Tensor) -> Tensor:
+    """The norms of the error maps of images (n, 3, height, width), (n, 3, 6), in the order of `_WEIGHTS`."""
+    mean1, mean2, square1, square2, product = map(_blur, (first, second, first * first, second * second, first * second))
     contrast = 2 * (product - mean1 * mean2) + _C2
     energy = square1 - mean1 * mean1 + square2 - mean2 * mean2 + _C2
     structure = 1 - (1 - (mean1 - mean2) ** 2) * contrast / energy
     edges = (1 + (second - mean2).abs()) / (1 + (first - mean1).abs()) - 1
-    maps = torch.stack([structure, edges, -edges], 1).clamp(min=0).double()
-    norms = torch.cat([maps.mean((2, 3)), (maps**4).mean((2, 3)) ** 0.25], 1)
-    return (weights * norms).sum().item()
+    maps = torch.stack([structure, edges, -edges], 2).clamp(min=0)
+    return torch.cat([maps.mean((3, 4)), ((maps**4).mean((3, 4)) + _LEAST_FOURTH_POWER) ** 0.25], 2)
 
 
 def _blur(images: Tensor) -> Tensor:

@@ -40,12 +40,15 @@ def float32(monkeypatch) -> None:
     monkeypatch.setattr(device, "_multiplies_bfloat16", lambda: False)
 
 
-def refiner(codec, image: Image.Image, step: float, tuned: bool = False) -> tuple[SymbolOptimiser, torch.Tensor]:
+def refiner(
+    codec, image: Image.Image, step: float, partition: np.ndarray | None = None, seen: np.ndarray | float = 1.0
+) -> tuple[SymbolOptimiser, torch.Tensor]:
     """A search for an image, and its symbols to begin with."""
     rgb = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float()
-    symbols = transform.quantise(transform.analyse(rgb[None]), step)[0].int()
-    parameters = Parameters(round(16 * step), tune=TUNES[tuned])
-    return SymbolOptimiser(codec.family.torch_decoder(TUNES[0]), codec.family.prior, rgb.numpy(), parameters), symbols
+    told = None if partition is None else torch.from_numpy(partition[None])
+    symbols = transform.quantise(transform.analyse(rgb[None], told), step)[0].int()
+    parts = codec.family.torch_decoder(TUNES[0]), codec.family.prior, rgb.numpy(), Parameters(round(16 * step))
+    return SymbolOptimiser(*parts, partition, seen), symbols
 
 
 def cost(codec, image: Image.Image, data: bytes) -> float:
@@ -111,7 +114,7 @@ def test_any_size(codec, make_picture, size: tuple[int, int]):
 def test_the_slope_is_that_of_the_error(codec, crop, float32):
     search, symbols = refiner(codec, crop, 40.0)
     symbols = symbols.float()
-    _, slope, _ = search._error(symbols)
+    _, slope = search._error(symbols)
     direction = torch.sign(slope) * (slope.abs() > slope.abs().quantile(0.99))
     low, high = (search._error(symbols + by * direction)[0] for by in (-0.01, 0.01))
     assert (high - low) / 0.02 == pytest.approx((slope * direction).sum().item(), rel=0.01)
@@ -129,40 +132,52 @@ def test_the_curvature_is_that_of_the_inverse_dct(codec, crop, plane: int):
     assert change.square().sum().item() == pytest.approx(search.curvature[channel].item(), rel=1e-3)
 
 
-def test_for_ms_ssim_the_slope_is_that_of_its_logarithm_and_flat_tiles_weigh_more(codec, photo, float32):
-    image = photo.crop((0, 0, 192, 192))
-    image.paste(Image.fromarray(np.random.default_rng(0).integers(0, 256, (192, 96, 3), dtype=np.uint8)), (96, 0))
-    search, symbols = refiner(codec, image, 40.0, tuned=True)
-    search.exchange = 1e6
+def test_with_weights_the_slope_is_that_of_the_weighted_error(codec, crop, float32):
+    """The crop is not of whole tiles, and has blocks of two kinds."""
+    partition = blocks.whole(4, 5)
+    partition[:, 1, 2] = codec.family.kinds[-1]
+    seen = np.random.default_rng(0).uniform(0.2, 5, (len(CHANNELS), 4, 5)).astype(np.float32)
+    search, symbols = refiner(codec, crop, 40.0, partition, seen)
     symbols = symbols.float()
-    _, slope, curvature = search._error(symbols)
+    _, slope = search._error(symbols)
     direction = torch.sign(slope) * (slope.abs() > slope.abs().quantile(0.99))
     low, high = (search._error(symbols + by * direction)[0] for by in (-0.01, 0.01))
     assert (high - low) / 0.02 == pytest.approx((slope * direction).sum().item(), rel=0.02)
-    smooth, noisy = curvature[..., :2].median(), curvature[..., 4:].median()
-    assert smooth > 2 * noisy > 0
+
+
+def test_weights_of_1_leave_the_error_as_it_is(codec, photo, float32):
+    """But for what leaves the frequencies that are coded: a few per cent."""
+    image = photo.crop((150, 90, 150 + 160, 90 + 128))
+    plain, symbols = refiner(codec, image, 40.0)
+    weighted, _ = refiner(codec, image, 40.0, seen=np.ones((len(CHANNELS), 4, 5), np.float32))
+    assert weighted._error(symbols.float())[0] == pytest.approx(plain._error(symbols.float())[0], rel=0.1)
 
 
 @pytest.mark.quality
-def test_effort_for_ms_ssim_serves_it(codec, photo):
-    """Not each small crop: where every round fails, effort finds nothing."""
-    gains = [_gain_by_ms_ssim(codec, photo.crop((x, y, x + 192, y + 192))) for x, y in ((150, 90), (100, 200), (30, 250))]
-    assert max(gains) < 0.01 and np.mean(gains) < -0.02
+def test_tune_ms_ssim_serves_it_and_so_does_effort(codec, photo):
+    crops = [photo.crop((x, y, x + 192, y + 192)) for x, y in ((150, 90), (100, 200), (30, 250))]
+    gains = np.array([_gains_by_ms_ssim(codec, crop) for crop in crops])
+    assert gains[:, 0].max() < 0.01 and gains[:, 0].mean() < -0.02
+    assert gains[:, 1].mean() < -0.01
 
 
-def _gain_by_ms_ssim(codec, image) -> float:
-    """Share of bits, with what 1 - MS-SSIM gains counted as bits."""
-    files = [codec.encode(image, QUALITY, effort=effort, tune="ms-ssim") for effort in (0, 4)]
-    similarities = [ms_ssim(image, codec.decode(data)) for data in files]
-    exchanged = np.log((1 - similarities[1]) / (1 - similarities[0])) / rdo.DISSIMILARITY_EXPONENT
-    return len(files[1]) / len(files[0]) - 1 + exchanged
+MS_SSIM_EXPONENT = 0.83
+"""1 - MS-SSIM is about bits to the power of minus this: the mean over held-out photographs, 0.1 to 0.9 bits a pixel."""
+
+
+def _gains_by_ms_ssim(codec, image) -> list[float]:
+    """Share of bits, with what 1 - MS-SSIM gains counted as bits: of the tune over none, and of its effort 4 over its effort 1."""
+    options = [{}, {"tune": "ms-ssim"}, {"tune": "ms-ssim", "effort": 4}]
+    files = [codec.encode(image, QUALITY, **option) for option in options]
+    logarithms = [np.log(len(data)) + np.log(1 - ms_ssim(image, codec.decode(data))) / MS_SSIM_EXPONENT for data in files]
+    return np.diff(logarithms).tolist()
 
 
 def test_tune_says_how_a_file_is_painted(codec, crop, files, tmp_path: Path):
     data = codec.encode(crop, QUALITY, tune="ms-ssim")
     header, symbols = codec.symbols(data)
-    assert header.tuned and np.array_equal(symbols, codec.symbols(files[1])[1])
-    assert np.any(np.array(codec.decode(data)) != np.array(codec.decode(files[1])))
+    assert header.tuned and np.any(symbols != codec.symbols(files[1])[1])
+    assert np.array_equal(symbols[len(CHANNELS) :], codec.symbols(files[1])[1][len(CHANNELS) :])
     assert codec.decode(codec.encode(crop.crop((0, 0, 20, 9)), 30, effort=1, tune="ms-ssim")).size == (20, 9)
     crop.save(tmp_path / "a.png")
     command = ("encode", tmp_path / "a.png", "-o", tmp_path / "a.dct", "--tune", "ms-ssim")
@@ -199,14 +214,14 @@ def test_a_file_to_be_painted_by_weights_that_are_not_there_is_refused(untuned, 
 
 def test_windows_cover_a_picture_once_and_hardly_change_its_error(codec, crop, monkeypatch: pytest.MonkeyPatch):
     search, symbols = refiner(codec, crop, 40.0)
-    error, slope, _ = search._error(symbols.float())
+    error, slope = search._error(symbols.float())
     monkeypatch.setattr(rdo, "WINDOW", 2)
     monkeypatch.setattr(rdo, "MARGIN", 2)
     seen = torch.zeros(symbols.shape[1:])
     for inner, _ in rdo._windows(*seen.shape):
         seen[inner] += 1
     assert (seen == 1).all()
-    parts_error, parts_slope, _ = search._error(symbols.float())
+    parts_error, parts_slope = search._error(symbols.float())
     assert parts_error == pytest.approx(error, rel=0.01)
     assert torch.nn.functional.cosine_similarity(slope.flatten(), parts_slope.flatten(), 0) > 0.98
 

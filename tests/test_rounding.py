@@ -74,7 +74,7 @@ def test_symbols_that_are_not_worth_their_bits_move_towards_0(rgb):
     symbols[0, alone, 1, 1] = 1
     error = painted_plainly(symbols, None) - painted_plainly(symbols * np.float32(2 / 3), None)
     steps = np.array([STEP], np.float32)
-    moves = rounding.moves(symbols, rounding.slopes(error, steps), steps)
+    moves = rounding.moves(symbols, rounding.slopes(error, steps), rounding.curvatures(steps, None), steps)
     assert moves[0, alone, 0, 0] == -1 and moves[0, alone, 1, 1] == 0
     assert (moves <= 0).all()
 
@@ -85,10 +85,10 @@ def test_torch_moves_as_numpy_does(rgb, kinds):
     partition = choose(rgb, steps, kinds) if kinds else None
     symbols = quantise(analyse(rgb, partition), STEP)
     error = painted_plainly(symbols, partition) - rgb
-    moves = rounding.moves(symbols, rounding.slopes(error, steps, partition), steps)
+    moves = rounding.moves(symbols, rounding.slopes(error, steps, partition), rounding.curvatures(steps, None), steps)
     told = None if partition is None else torch.from_numpy(partition)
     given, wrong, of = map(torch.from_numpy, (symbols, error, steps))
-    same = rounding.moves(given, rounding.slopes(wrong, of, told), of).numpy()
+    same = rounding.moves(given, rounding.slopes(wrong, of, told), rounding.curvatures(of, of.device), of).numpy()
     assert moves.any() and (moves != same).mean() < 1e-3  # a gain may be 0 up to its rounding
 
 

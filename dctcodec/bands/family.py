@@ -7,7 +7,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from dctcodec.arrays import Array, Place, placed, to_numpy
-from dctcodec.bands import blocks, rounding
+from dctcodec.bands import blocks, masking, rounding
 from dctcodec.bands.blocks import kinds_of
 from dctcodec.bands.choice import choose
 from dctcodec.bands.coder import Tables
@@ -66,19 +66,32 @@ class Bands(Family):
         coding = CODING_SHARES[min(effort, len(CODING_SHARES) - 1)]
         draft, partition = self._rounded(rgb, parameters)
         if effort:
+            seen = 1.0 if parameters.tune == TUNES[0] else masking.weights(rgb, draft.slope, draft.curvature)
             moved = no_tick if effort > self.effort else share_of(tick, 1 - coding)
-            draft = self._moved(draft, partition, rgb, parameters, moved)
-        if effort > self.effort:
-            search = self._search(rgb, parameters, partition)
-            symbols = draft.symbols + self._moves(draft, parameters)
-            draft = search.optimise(symbols, ROUNDS[effort], share_of(tick, 1 - coding))
+            draft = self._moved(draft, partition, rgb, parameters, seen, moved)
+            if effort > self.effort:
+                search = self._search(rgb, parameters, partition, seen)
+                symbols = draft.symbols + self._moves(draft, parameters)
+                draft = search.optimise(symbols, ROUNDS[effort], share_of(tick, 1 - coding))
         del rgb  # for the memory
         return self.prior.encode(draft, partition, parameters.step16, parameters.grey, share_of(tick, coding))
 
-    def _moved(self, draft: Draft, partition: np.ndarray | None, rgb: np.ndarray, parameters: Parameters, tick: Tick) -> Draft:
-        """A draft after rounds of moves, but for those of the last round: they are made where it is coded, or searched."""
+    def _moved(
+        self,
+        draft: Draft,
+        partition: np.ndarray | None,
+        rgb: np.ndarray,
+        parameters: Parameters,
+        seen: np.ndarray | float,
+        tick: Tick,
+    ) -> Draft:
+        """A draft after rounds of moves, but for those of the last round: they are made where it is coded, or searched. `seen`:
+        weights of the squared error of each symbol."""
+        draft = draft._replace(curvature=draft.curvature * seen)
         for left in reversed(range(rounding.ROUNDS)):
-            draft = draft._replace(slope=self._slopes(draft.symbols, partition, rgb, parameters))
+            slope = self._slopes(draft.symbols, partition, rgb, parameters)
+            slope *= seen
+            draft = draft._replace(slope=slope)
             if left:
                 draft = draft._replace(symbols=draft.symbols + self._moves(draft, parameters))
             tick(1 / rounding.ROUNDS)
@@ -122,21 +135,24 @@ class Bands(Family):
 
     def _moves(self, draft: Draft, parameters: Parameters) -> np.ndarray:
         """One round of moves, int32 as the symbols."""
-        step = np.array([parameters.step], np.float32)
+        step, curvature = np.array([parameters.step], np.float32), np.broadcast_to(draft.curvature, draft.slope.shape)
 
         def work(inner: slice, outer: slice) -> np.ndarray:
             symbols = draft.symbols[None, :, outer].astype(np.float32)
-            return rounding.moves(symbols, draft.slope[None, :, outer], step)[0, :, inner].astype(np.int32)
+            slope, curved = draft.slope[None, :, outer], curvature[None, :, outer]
+            return rounding.moves(symbols, slope, curved, step)[0, :, inner].astype(np.int32)
 
         found = joined(in_strips(work, draft.symbols.shape[1:], 1, None))
         if parameters.grey:
             found[[channel.plane > 0 for channel in CHANNELS]] = 0
         return found
 
-    def _search(self, rgb: np.ndarray, parameters: Parameters, partition: np.ndarray | None) -> "SymbolOptimiser":
+    def _search(
+        self, rgb: np.ndarray, parameters: Parameters, partition: np.ndarray | None, seen: np.ndarray | float
+    ) -> "SymbolOptimiser":
         with needing_torch("--effort above 1"):
             from dctcodec.bands.rdo import SymbolOptimiser
-        return SymbolOptimiser(self.torch_decoder(parameters.tune), self.prior, rgb, parameters, partition)
+        return SymbolOptimiser(self.torch_decoder(parameters.tune), self.prior, rgb, parameters, partition, seen)
 
     def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> np.ndarray:
         width, height = map(tiles_across, size)

@@ -6,8 +6,7 @@ squared error + weight * bits would fall moves by one. Moves are judged as if no
 undone, and the next supposes the error to be more curved (as Levenberg and Marquardt do), which leaves fewer moves. Parities are
 settled afterwards, by what moves of the best symbols cost: a move changes which parities the rest of the image implies.
 
-For MS-SSIM the error is ln(1 - MS-SSIM). Near an image it is a squared error that weighs some tiles and frequencies more: how much
-more, the slopes of both tell, and that much more it is curved.
+For MS-SSIM the squared error of each coefficient has a weight (`masking.py`).
 """
 
 from collections.abc import Iterator
@@ -17,30 +16,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from dctcodec.bands import rounding
 from dctcodec.bands.blocks import packed
 from dctcodec.bands.decoder import Decoder
-from dctcodec.bands.order import BANDS, CHANNELS
+from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.prior import code_bits
-from dctcodec.bands.transform import SYMBOL_LIMIT, energy, relative_step
+from dctcodec.bands.transform import SYMBOL_LIMIT, coefficients, energy, relative_step
 from dctcodec.bands.trellis import Draft
 from dctcodec.device import fast_convolutions
-from dctcodec.family import TUNES, Parameters
-from dctcodec.metrics import log_dissimilarity
+from dctcodec.family import Parameters
 from dctcodec.progress import Tick
 from dctcodec.search import AFTER_FAILURE, AFTER_SUCCESS, CURVATURE, SHARE
-from dctcodec.tiles import TILE
+from dctcodec.tiles import TILE, rgb_to_ycbcr
 
 if TYPE_CHECKING:
     from dctcodec.bands.masked import MaskedPrior
 BITS_WEIGHT = 1 / 5
 """Squared error that a bit is worth, over the squared step: dMSE/dbpp of photographs at equal step is -step^2 / 15 (MSE over three
 channels)."""
-DISSIMILARITY_EXPONENT = 0.83
-"""1 - MS-SSIM is about bits to the power of minus this: the mean over held-out photographs, 0.1 to 0.9 bits a pixel."""
-ALIKE = (slice(0, BANDS[2].stop), *BANDS[3:])
-"""Channels that MS-SSIM is taken to weigh alike within a tile: bands, and the first three together, which are small."""
 WINDOW, MARGIN = 24, 4
 """Tiles across the part of an image that is painted at once, and around it."""
 Window = tuple[slice, slice]
@@ -49,32 +44,37 @@ Window = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class State:
-    """Symbols (CHANNELS, h, w), float; what they cost; slope of the error along each, and its curvature over that of the squared
-    error; mean and scale each is coded with."""
+    """Symbols (CHANNELS, h, w), float; what they cost; slope of the error along each; mean and scale each is coded with."""
 
     symbols: Tensor
     cost: float
     slope: Tensor
-    relative_curvature: Tensor
     mean: Tensor
     scale: Tensor
 
 
 class SymbolOptimiser:
     """The search for one image. `rgb`: float32 (3, H, W) in [0, 255]; `partition`: int64 (4, h, w), where the model has kinds of
-    blocks. The search does not change it."""
+    blocks, which the search does not change; `seen`: weights of the squared error of each coefficient, (CHANNELS, h, w), or 1."""
 
     def __init__(
-        self, decoder: Decoder, prior: "MaskedPrior", rgb: np.ndarray, parameters: Parameters, partition: np.ndarray | None = None
+        self,
+        decoder: Decoder,
+        prior: "MaskedPrior",
+        rgb: np.ndarray,
+        parameters: Parameters,
+        partition: np.ndarray | None = None,
+        seen: np.ndarray | float = 1.0,
     ):
         self.partition = partition
         self.decoder, self.prior, self.rgb = decoder, prior, torch.from_numpy(rgb).to(decoder.paint.weight.device)
         self.step16, self.step, self.grey = parameters.step16, parameters.step, parameters.grey
-        self.tuned = parameters.tune != TUNES[0]
+        self.seen = torch.from_numpy(seen) if isinstance(seen, np.ndarray) else None
         self.weight = BITS_WEIGHT * self.step**2
         cpu = torch.device("cpu")
         self.curvature = energy(cpu) * (relative_step(cpu) * self.step) ** 2
-        self.exchange = 0.0  # squared error that 1 of ln(1 - MS-SSIM) is worth; the first state tells it
+        if self.seen is not None:
+            self.curvature = self.curvature * self.seen
         self.generator = torch.Generator().manual_seed(0)
 
     def optimise(self, symbols: np.ndarray, rounds: int, tick: Tick) -> Draft:
@@ -86,9 +86,7 @@ class SymbolOptimiser:
             best, factor = (state, AFTER_SUCCESS) if state.cost < best.cost else (best, AFTER_FAILURE)
             curvature *= factor
             tick(1 / (rounds + 1))
-        slope, curvatures = best.slope, best.relative_curvature * self.curvature
-        if not self.tuned:
-            slope, curvatures = self._slope_as_painted(best.symbols), rounding.SETTLING_CURVATURE * curvatures
+        slope, curvatures = self._slope_as_painted(best.symbols), rounding.SETTLING_CURVATURE * self.curvature
         return Draft(best.symbols.int().numpy(), slope.numpy(), curvatures.numpy(), self.weight)
 
     def _state(self, symbols: Tensor) -> State:
@@ -98,29 +96,25 @@ class SymbolOptimiser:
         if self.grey:
             bits = bits * _luma()
         cost = self.weight * bits.sum().item()
-        if not self.exchange:  # so that one per cent of bits is worth as much as what it is about for
-            self.exchange = cost / DISSIMILARITY_EXPONENT
-        error, slope, relative_curvature = self._error(symbols)
-        return State(symbols, error + cost, slope, relative_curvature, mean, scale)
+        error, slope = self._error(symbols)
+        return State(symbols, error + cost, slope, mean, scale)
 
     def _moves(self, state: State, curvature: float) -> Tensor:
         """-1, 0 or 1 for each symbol."""
-        curvatures = curvature * state.relative_curvature * self.curvature
-        moves = helpful_moves(state.symbols, state.slope, curvatures, self.weight, state.mean, state.scale)
+        moves = helpful_moves(state.symbols, state.slope, curvature * self.curvature, self.weight, state.mean, state.scale)
         made = torch.rand(moves.shape, dtype=torch.float32, generator=self.generator) < SHARE
         return moves * (made & _luma() if self.grey else made)
 
-    def _error(self, symbols: Tensor) -> tuple[float, Tensor, Tensor]:
-        """Error of the painted image, its slopes, and its curvature over that of the squared error."""
-        total, slopes = 0.0, symbols.new_zeros(2 if self.tuned else 1, *symbols.shape)
+    def _error(self, symbols: Tensor) -> tuple[float, Tensor]:
+        """Error of the painted image, and its slopes."""
+        total, slope = 0.0, torch.zeros_like(symbols)
         for inner, outer in _windows(*symbols.shape[1:]):
             leaf = symbols[:, *outer].to(self.rgb.device).detach().requires_grad_()
             with torch.enable_grad():
-                errors = self._errors(self._painted(leaf, inner, outer), inner)
-            total += errors[0].item()
-            for error, slope in zip(errors, slopes, strict=True):
-                slope[:, *outer] += torch.autograd.grad(error, leaf, retain_graph=error is not errors[-1])[0].cpu()
-        return total, slopes[0], self._relative_curvature(slopes)
+                error = self._error_of(self._painted(leaf, inner, outer), inner)
+            total += error.item()
+            slope[:, *outer] += torch.autograd.grad(error, leaf)[0].cpu()
+        return total, slope
 
     def _slope_as_painted(self, symbols: Tensor) -> Tensor:
         """Slopes of the squared error if the inverse DCT painted changes (`rounding.slopes`). For moves by one they tell more than
@@ -133,17 +127,8 @@ class SymbolOptimiser:
             target = self.rgb[:, *_pixels(inner)]
             error[:, *_pixels(inner)][:, : target.shape[1], : target.shape[2]] = (painted - target).cpu()
         told = None if self.partition is None else torch.from_numpy(self.partition)[None]
-        return rounding.slopes(error[None], torch.full((1,), self.step, dtype=torch.float32), told)[0]
-
-    def _relative_curvature(self, slopes: Tensor) -> Tensor:
-        """How much more an error, whose slope is the first, weighs each symbol than the squared error, whose slope is the second:
-        (CHANNELS, h, w), or 1."""
-        if not self.tuned:
-            return torch.ones((), dtype=torch.float32)
-        result = torch.empty_like(slopes[0])
-        for part in ALIKE:
-            result[part] = slopes[0, part].norm(dim=0) / (slopes[1, part].norm(dim=0) + 1e-6)
-        return result
+        slope = rounding.slopes(error[None], torch.full((1,), self.step, dtype=torch.float32), told)[0]
+        return slope if self.seen is None else slope * self.seen
 
     def _painted(self, symbols: Tensor, inner: Window, outer: Window) -> Tensor:
         """The `inner` tiles where the `outer` ones are painted, which have these symbols, cut to the image."""
@@ -155,14 +140,16 @@ class SymbolOptimiser:
         _, height, width = self.rgb[:, *_pixels(inner)].shape
         return painted[:, *_pixels((rows, columns))][:, :height, :width]
 
-    def _errors(self, painted: Tensor, inner: Window) -> list[Tensor]:
-        """The error of painted tiles; then, if it is another, the squared error."""
-        target = self.rgb[:, *_pixels(inner)]
-        squared = (painted - target).square().sum()
-        if not self.tuned:
-            return [squared]
-        share = target.numel() / self.rgb.numel()
-        return [self.exchange * share * log_dissimilarity(painted[None], target[None])[0], squared]
+    def _error_of(self, painted: Tensor, inner: Window) -> Tensor:
+        """The squared error of painted tiles, or the weighted one of their coefficients."""
+        error = painted - self.rgb[:, *_pixels(inner)]
+        if self.seen is None:
+            return error.square().sum()
+        down, across = (-side % TILE for side in error.shape[1:])
+        planes = pad(rgb_to_ycbcr(error) - rgb_to_ycbcr(torch.zeros_like(error)), (0, across, 0, down))
+        told = None if self.partition is None else torch.from_numpy(self.partition[None, :, *inner]).to(planes.device)
+        squares = coefficients(planes[None], told)[0].square() * energy(planes.device)
+        return (self.seen[:, *inner].to(planes.device) * squares).sum()
 
 
 def helpful_moves(symbols: Tensor, slope: Tensor, curvature: Tensor, weight: Tensor | float, mean: Tensor, scale: Tensor) -> Tensor:

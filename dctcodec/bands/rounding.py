@@ -59,10 +59,10 @@ def curvatures(step: Array, place: Place) -> Array:
     return energy(place) * (relative_step(place) * step[:, None, None, None]) ** 2
 
 
-def moves(symbols: Array, slope: Array, step: Array) -> Array:
-    """-1, 0 or 1 for each of the symbols float32 (B, CHANNELS, h, w) of images. `slope`: as of `slopes`; `step`: (B,)."""
+def moves(symbols: Array, slope: Array, curvature: Array, step: Array) -> Array:
+    """-1, 0 or 1 for each of the symbols float32 (B, CHANNELS, h, w) of images. `slope` and `curvature`: as of `slopes` and
+    `curvatures`, times the same weights where errors have weights; `step`: (B,)."""
     xp, place = library(symbols), place_of(symbols)
-    curvature = curvatures(step, place)
     weight = BITS_WEIGHT * step[:, None, None, None] ** 2
     lengths, row = _lengths(place), scale_index(symbols)
     here = lengths[row, _magnitude(symbols)]

@@ -1,4 +1,4 @@
-"""Training of the decoder: squared error of the image, or MS-SSIM, at random steps."""
+"""Training of the decoder: squared error of the image, or MS-SSIM and SSIMULACRA2, at random steps."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from dctcodec.bands.transform import dequantise, synthesise
 from dctcodec.data.photographs import figures_of_sets, training_photos
 from dctcodec.device import training_precision
 from dctcodec.family import TUNES
-from dctcodec.metrics import log_dissimilarity, ms_ssim_db
+from dctcodec.metrics import log_dissimilarity, log_ssimulacra2_error, ms_ssim_db
 from dctcodec.modules import channels_last
 from dctcodec.tiles import ycbcr_to_rgb
 from dctcodec.train.checkpoint import load_weights, read_weights
@@ -21,8 +21,9 @@ from dctcodec.train.optimiser import Optimiser
 from dctcodec.train.prior import VALIDATION_STEPS, mixed_symbols_of, random_steps, symbols_of
 from dctcodec.train.settings import Settings
 
-TUNED_SHARE = 0.8
-"""Of ln(1 - MS-SSIM) in the loss of a decoder trained for it; the rest is ln MSE, which keeps colours and brightness."""
+TUNED_SHARE = 0.4
+"""Of ln(1 - MS-SSIM), and as much of the logarithm of SSIMULACRA2's error, in the loss of a decoder tuned for them; the rest is
+ln MSE, which keeps colours and brightness."""
 LARGEST_GRADIENT = 1e6
 """A step is not taken where MS-SSIM has no gradient: a structure that is as if inverted has similarity 0 to a root."""
 
@@ -31,20 +32,22 @@ def loss(model: Decoder, batch: Tensor, tune: str = TUNES[0], chosen: float = 0.
     """`distortion` of uint8 crops (n, 3, H, W) at random steps; of a share `chosen` with symbols of the default effort."""
     steps = random_steps(len(batch)).to(batch.device)
     original = batch.float()
-    symbols, partition = mixed_symbols_of(original, steps, model.kinds, model, chosen)
+    symbols, partition = mixed_symbols_of(original, steps, model.kinds, model, chosen, tune != TUNES[0])
     return distortion(model, original, symbols, steps, tune, partition)
 
 
 def distortion(
     model: Decoder, original: Tensor, symbols: Tensor, steps: Tensor, tune: str = TUNES[0], partition: Tensor | None = None
 ) -> Tensor:
-    """Mean over images (n, 3, H, W) of ln MSE, so that every step weighs alike; for "ms-ssim" mostly of ln(1 - MS-SSIM)."""
+    """Mean over images (n, 3, H, W) of ln MSE, so that every step weighs alike; for "ms-ssim" mostly of what
+    MS-SSIM and SSIMULACRA2 see."""
     with training_precision(original.device):
         painted = model(symbols, steps, partition=partition)
     squared = torch.log((painted - original).square().mean((1, 2, 3)) + 0.5).mean()
     if tune == TUNES[0]:
         return squared
-    return (1 - TUNED_SHARE) * squared + TUNED_SHARE * log_dissimilarity(painted, original).mean()
+    seen = log_dissimilarity(painted, original) + log_ssimulacra2_error(original, painted)
+    return (1 - 2 * TUNED_SHARE) * squared + TUNED_SHARE * seen.mean()
 
 
 @torch.no_grad()
@@ -59,7 +62,7 @@ def gains(
         for picture in pictures:
             original = picture[None].float()
             steps_of = torch.full((1,), step, device=original.device)
-            symbols, partition = symbols_of(original, steps_of, model.kinds, model if moved else None)
+            symbols, partition = symbols_of(original, steps_of, model.kinds, model if moved else None, tuned)
             painted = model(symbols, steps_of, partition=partition)
             total += _psnr(painted, original)
             if tuned:

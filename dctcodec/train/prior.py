@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dctcodec.bands import coder, rounding
+from dctcodec.bands import coder, masking, rounding
 from dctcodec.bands.choice import choose
 from dctcodec.bands.config import BandsConfig
 from dctcodec.bands.decoder import Decoder
@@ -71,43 +71,58 @@ def loss(model: PriorNetwork, batch: Tensor, reveals: int, painter: Decoder | No
 
 
 def mixed_symbols_of(
-    rgb: Tensor, steps: Tensor, kinds: tuple[int, ...], painter: Decoder | None, chosen: float
+    rgb: Tensor, steps: Tensor, kinds: tuple[int, ...], painter: Decoder | None, chosen: float, tuned: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """`symbols_of`, with the painter for a share `chosen` of the images."""
     symbols, partition = symbols_of(rgb, steps, kinds)
     count = int(chosen * len(rgb) + torch.rand(()).item()) if chosen else 0  # on average, however many processes share a batch
     if count and painter is not None:
         told = None if partition is None else partition[:count]
-        symbols[:count] += moves(painter, rgb[:count], symbols[:count], steps[:count], told)
+        symbols[:count] += moves(painter, rgb[:count], symbols[:count], steps[:count], told, tuned)
     return symbols, partition
 
 
-def symbols_of(rgb: Tensor, steps: Tensor, kinds: tuple[int, ...], painter: Decoder | None = None) -> tuple[Tensor, Tensor | None]:
+def symbols_of(
+    rgb: Tensor, steps: Tensor, kinds: tuple[int, ...], painter: Decoder | None = None, tuned: bool = False
+) -> tuple[Tensor, Tensor | None]:
     """What an encoder makes of images (n, 3, H, W), whole tiles, at their steps (n,): symbols (n, CHANNELS, h, w), and the
-    partitions (n, 4, h, w), None where a model has no kinds of blocks. Without a decoder as `painter`, that of effort 0."""
+    partitions (n, 4, h, w), None where a model has no kinds of blocks. Without a decoder as `painter`, that of effort 0; `tuned`:
+    for MS-SSIM."""
     partition = choose(rgb, steps, kinds) if kinds else None
     symbols = quantise(analyse(rgb, partition), steps[:, None, None, None])
-    return symbols if painter is None else symbols + moves(painter, rgb, symbols, steps, partition), partition
+    return symbols if painter is None else symbols + moves(painter, rgb, symbols, steps, partition, tuned), partition
 
 
 @torch.no_grad()
-def moves(painter: Decoder, rgb: Tensor, symbols: Tensor, steps: Tensor, partition: Tensor | None = None) -> Tensor:
+def moves(
+    painter: Decoder, rgb: Tensor, symbols: Tensor, steps: Tensor, partition: Tensor | None = None, tuned: bool = False
+) -> Tensor:
     """Moves of the symbols (n, CHANNELS, h, w) of images that an encoder with this decoder makes at the default effort, about: it
-    has the prior's distributions for the last round, which are not known here."""
-    moved = symbols
+    has the prior's distributions for the last round, which are not known here. `tuned`: for MS-SSIM."""
+    curvature, moved = rounding.curvatures(steps, steps.device).expand_as(symbols), symbols
+    seen = _seen(rgb, symbols, curvature, steps, partition) if tuned else torch.ones((), device=steps.device)
     for left in reversed(range(rounding.ROUNDS)):
         with training_precision(rgb.device):
             painted = painter(moved, steps, partition=partition)
-        slope = rounding.slopes(painted.float() - rgb, steps, partition)
-        moved = moved + rounding.moves(moved, slope, steps) if left else _settled(moved, slope, steps)
+        slope = rounding.slopes(painted.float() - rgb, steps, partition) * seen
+        if left:
+            moved = moved + rounding.moves(moved, slope, curvature * seen, steps)
+        else:
+            moved = _settled(moved, slope, rounding.SETTLING_CURVATURE * curvature * seen, steps)
     return moved - symbols
 
 
-def _settled(symbols: Tensor, slope: Tensor, steps: Tensor) -> Tensor:
+def _seen(rgb: Tensor, symbols: Tensor, curvature: Tensor, steps: Tensor, partition: Tensor | None) -> Tensor:
+    """`masking.weights` of each image's rounded symbols."""
+    slope = rounding.slopes_of_rounding(symbols, analyse(rgb, partition), steps)
+    images = zip(*(values.cpu().numpy() for values in (rgb, slope, curvature)), strict=True)
+    return torch.from_numpy(np.stack([masking.weights(*image) for image in images])).to(symbols)
+
+
+def _settled(symbols: Tensor, slope: Tensor, curvature: Tensor, steps: Tensor) -> Tensor:
     """Symbols after the last round, with implied parities, as if all that an image has were one part, with means of 0 and the
     scales that magnitudes around tell."""
-    scales, curvature = rounding.scale_index(symbols), rounding.curvatures(steps, steps.device).expand_as(symbols)
-    flat = (values.flatten(1).cpu().numpy() for values in (scales, symbols.int(), slope, curvature))
+    flat = (values.flatten(1).cpu().numpy() for values in (rounding.scale_index(symbols), symbols.int(), slope, curvature))
     found, tables = [], _tables()
     for step, scale, *values in zip(steps.tolist(), *flat, strict=True):
         centre, keys = tables.split(0 * scale, scale)
