@@ -2,9 +2,9 @@
 
     python benchmarks/scripts/pairs.py mnist --data DIR --runs RUNS --json benchmarks/paper/pair-mnist.json
 
-The recipes are models/recipes/pairs/*.toml. Every model is trained from each seed; a run that was broken off is taken up again, and
-figures of a run that has ended are kept in its folder. A run of the recipes' full length takes two hours of a core on MNIST and
-OMNIGLOT, six on CIFAR-10; `--shorten 10` makes every stage a tenth as long.
+The recipes are models/recipes/pairs/*.toml. Every model is trained from each seed; a run that was broken off is taken up again. The
+file is written after each run. Runs that it holds are not made again, so seeds may be added on other days. A run of the full length
+takes two hours of a core on MNIST and OMNIGLOT, six on CIFAR-10; `--shorten 10` makes every stage a tenth as long.
 """
 
 import json
@@ -43,7 +43,7 @@ PILOT = {"mnist": (200, 10), "omniglot": (200, 10), "cifar10": (100, 1)}
 @click.option("--images", type=int, help="Test images with all draws.  [default: 200; 100 of CIFAR-10]")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--threads", type=int, help="CPU threads.")
-@click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write the figures to this file.")
+@click.option("--json", "json_path", type=PATH, required=True, metavar="FILE", help="Write the figures to this file, or add to it.")
 def main(
     data_set: str,
     data: Path,
@@ -54,27 +54,53 @@ def main(
     images: int | None,
     device: str,
     threads: int | None,
-    json_path: Path | None,
+    json_path: Path,
 ) -> None:
     """Train the models of a fair pair and compare them on all test images."""
-    if json_path:
-        check_output(str(json_path))
+    check_output(str(json_path))
     prepare(device, threads)
     names = [f"vae-{data_set}", f"dct-vae-{data_set}", *([f"dct-vae-{data_set}-rate"] if rate else [])]
-    rows = []
+    rows = kept(json_path, data_set, shorten)
     for seed in seeds:
         for name in names:
+            if any((row["model"], row["seed"]) == (name, seed) for row in rows):
+                continue
             recipe = shortened(read(RECIPES / f"{name}.toml"), shorten)
             run = runs / f"{name}-{seed}"
             train_model(recipe, data, Settings(run, seed=seed, device=device))
-            rows.append({"model": name, "seed": seed} | figures(name, run, data, data_set, images, device))
+            measured_run = figures(name, run, data, data_set, images, device)
+            rows.append({"model": name, "seed": seed} | measured_run | {"machine": machine.describe()})
             click.echo(line(rows[-1]))
-    summary = {name: summarised([row for row in rows if row["model"] == name]) for name in names}
-    differences = {name: difference(rows, names[0], name) for name in names[1:]}
-    click.echo(table(summary, differences))
-    if json_path:
-        facts = {"data": data_set, "shorten": shorten, "runs": rows, "summary": summary, "less_than_vae": differences}
-        write_output(json_path, f"{json.dumps(facts | {'machine': machine.describe()}, indent=1)}\n".encode())
+            write_output(json_path, result(data_set, shorten, rows))
+    click.echo(table(summaries(rows), all_differences(rows, names[0])))
+
+
+def kept(path: Path, data_set: str, shorten: int) -> list[dict[str, Any]]:
+    """The runs in a file of an earlier call. Raises click.UsageError where they are of another length or data set."""
+    if not path.exists():
+        return []
+    stored = json.loads(path.read_text())
+    if (stored["data"], stored["shorten"]) != (data_set, shorten):
+        raise click.UsageError(f"{path} is of {stored['data']}, --shorten {stored['shorten']}: give another file")
+    rows: list[dict[str, Any]] = stored["runs"]
+    return rows
+
+
+def result(data_set: str, shorten: int, rows: Sequence[dict[str, Any]]) -> bytes:
+    """The file."""
+    parts = {"summary": summaries(rows), "less_than_vae": all_differences(rows, f"vae-{data_set}")}
+    return f"{json.dumps({'data': data_set, 'shorten': shorten, 'runs': rows} | parts, indent=1)}\n".encode()
+
+
+def summaries(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """`summarised` of each model."""
+    return {name: summarised([row for row in rows if row["model"] == name]) for name in dict.fromkeys(row["model"] for row in rows)}
+
+
+def all_differences(rows: Sequence[dict[str, Any]], base: str) -> dict[str, dict[str, Any]]:
+    """`difference` of each model that has a seed in common with the VAE."""
+    of = {name: {row["seed"] for row in rows if row["model"] == name} for name in dict.fromkeys(row["model"] for row in rows)}
+    return {name: difference(rows, base, name) for name, seeds in of.items() if name != base and seeds & of.get(base, set())}
 
 
 def shortened(recipe: Recipe, by: int) -> Recipe:
@@ -88,12 +114,12 @@ def shortened(recipe: Recipe, by: int) -> Recipe:
 
 def figures(name: str, run: Path, data: Path, data_set: str, images: int | None, device: str) -> dict[str, Any]:
     """Figures of a run that has ended, measured once."""
-    kept = run / "figures.json"
-    if not kept.exists():
+    file = run / "figures.json"
+    if not file.exists():
         torch.manual_seed(0)
-        write_output(kept, json.dumps(measured(name, run, data, data_set, images, device), indent=1).encode())
-    result: dict[str, Any] = json.loads(kept.read_text())
-    return result
+        write_output(file, json.dumps(measured(name, run, data, data_set, images, device), indent=1).encode())
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
 
 
 def measured(name: str, run: Path, data: Path, data_set: str, images: int | None, device: str) -> dict[str, Any]:
@@ -135,7 +161,7 @@ def summarised(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def difference(rows: Sequence[dict[str, Any]], base: str, other: str) -> dict[str, Any]:
     """By how much nats are lower than those of the VAE of the same seed: positive where the context helps."""
     of = {(row["model"], row["seed"]): row for row in rows}
-    seeds = sorted({row["seed"] for row in rows})
+    seeds = sorted({row["seed"] for row in rows if (base, row["seed"]) in of and (other, row["seed"]) in of})
     pairs = {key: [of[base, seed][key] - of[other, seed][key] for seed in seeds] for key in ("bound", "nll")}
     return {key: {"mean": mean(values), "standard_error": standard_error(values)} for key, values in pairs.items()}
 

@@ -152,8 +152,7 @@ def _options() -> str:
     default, avif = ours("kodak"), {metric: codecs("kodak")[name] for metric, name in TUNED_FOR.items()}
     heads = [f"{METRICS[metric]}, against {name}" for metric in METRICS for name in ("the default", TUNED_FOR[metric])]
     lines = [
-        "Options of the encoder, on Kodak (`--tune ms-ssim` without effort sends the default's symbols, which another decoder "
-        "paints; seconds for one image, on one thread of a busy machine):\n",
+        "Options of the encoder, on Kodak (seconds for one image, on one thread of a busy machine):\n",
         f"| options | qualities | seconds | {' | '.join(heads)} |\n|{'---|' * (3 + len(heads))}",
     ]
     for name, label in committed(OPTIONS).items():
