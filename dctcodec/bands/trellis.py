@@ -115,20 +115,22 @@ def _sets(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _path(sums: np.ndarray, costs: np.ndarray) -> np.ndarray:
     """By Viterbi's algorithm, the sum of the columns that change in each block (blocks,). `costs`: of each sum, (blocks,
     REGISTERS)."""
-    chains = -(-len(sums) // CHAIN)
-    total, back = np.full((chains, STATES), _NONE), np.zeros((min(CHAIN, len(sums)), chains, STATES), np.int8)
+    chains, length = -(-len(sums) // CHAIN), min(CHAIN, len(sums))
+    costs = np.take_along_axis(costs, np.arange(REGISTERS) ^ sums[:, None], 1)  # now of each sum that is reached
+    total, back = np.full((chains, STATES), _NONE), np.zeros((length, chains, STATES), np.int8)
     total[:, 0] = 0
     for step, before in enumerate(back):
-        block = np.arange(step, len(sums), CHAIN)
-        changes = _CHANGE ^ sums[block, None, None]
-        reached = total[: len(block), None] + costs[block[:, None, None], changes]
-        before[: len(block)] = reached.argmin(2)
-        total[: len(block)] = reached.min(2)
-    state, added = total.argmin(1), np.zeros(len(sums), np.int64)
-    for step in reversed(range(len(back))):
-        block = np.arange(step, len(sums), CHAIN)
-        now = len(block)
-        earlier = back[step, np.arange(now), state[:now]]
-        added[block] = (state[:now] << 1) ^ earlier ^ sums[block]
-        state[:now] = earlier
+        branches = costs[step::CHAIN].take(_CHANGE, 1)
+        now = len(branches)
+        reached = total[:now, None] + branches
+        before[:now] = reached.argmin(2)
+        reached.min(2, out=total[:now])
+    states = np.zeros((length + 1, chains), np.int64)
+    states[:] = total.argmin(1)
+    every = np.arange(chains)
+    for step in reversed(range(length)):
+        now = len(sums[step::CHAIN])
+        states[step, :now] = back[step, every[:now], states[step + 1, :now]]
+    chain, step = np.divmod(np.arange(len(sums)), CHAIN)
+    added: np.ndarray = (states[step + 1, chain] << 1) ^ states[step, chain] ^ sums
     return added
