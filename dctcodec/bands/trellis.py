@@ -116,7 +116,7 @@ def _path(sums: np.ndarray, costs: np.ndarray) -> np.ndarray:
     """By Viterbi's algorithm, the sum of the columns that change in each block (blocks,). `costs`: of each sum, (blocks,
     REGISTERS)."""
     chains, length = -(-len(sums) // CHAIN), min(CHAIN, len(sums))
-    costs = np.take_along_axis(costs, np.arange(REGISTERS) ^ sums[:, None], 1)  # now of each sum that is reached
+    costs = np.take_along_axis(costs, np.arange(REGISTERS) ^ sums[:, None], 1)  # by what the register changes by in the block
     total, back = np.full((chains, STATES), _NONE), np.zeros((length, chains, STATES), np.int8)
     total[:, 0] = 0
     for step, before in enumerate(back):
@@ -131,6 +131,6 @@ def _path(sums: np.ndarray, costs: np.ndarray) -> np.ndarray:
     for step in reversed(range(length)):
         now = len(sums[step::CHAIN])
         states[step, :now] = back[step, every[:now], states[step + 1, :now]]
-    chain, step = np.divmod(np.arange(len(sums)), CHAIN)
-    added: np.ndarray = (states[step + 1, chain] << 1) ^ states[step, chain] ^ sums
+    chain, place = np.divmod(np.arange(len(sums)), CHAIN)
+    added: np.ndarray = (states[place + 1, chain] << 1) ^ states[place, chain] ^ sums
     return added
