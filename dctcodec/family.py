@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PRIOR, DECODER, VAE = "prior.safetensors", "decoder.safetensors", "vae.safetensors"
 """Files of weights in a model's folder."""
 TUNED_DECODER = "decoder-ms-ssim.safetensors"
-"""A second decoder of the same symbols, trained for MS-SSIM; not every model has one."""
+"""A second decoder, trained for MS-SSIM and SSIMULACRA2; not every model has one."""
 FLOAT_PRIOR = "prior-float.safetensors"
 """The prior's trained network, 8-bit weights and float16: training starts from it, the codec never reads it."""
 WEIGHTS = {PRIOR, DECODER, VAE, TUNED_DECODER, FLOAT_PRIOR}
