@@ -113,7 +113,8 @@ class Codec:
         parts = as_parts(image)
         pixels = parts.pixels
         container.check_size(*pixels.size)
-        parameters = Parameters(step16, pixels.mode == "L", seed, tune)
+        stepped = self.family.stepped and tune != TUNES[0]
+        parameters = Parameters(step16, pixels.mode == "L", seed, tune, stepped)
         payload = self.family.encode(_rgb(pixels), parameters, effort, tick)
         return container.write(self._header(pixels.size, parameters), payload, _extra(parts))
 
@@ -209,6 +210,8 @@ class Codec:
             raise FormatError(f"the file's quantisation step is {header.step:g}, which its model does not support")
         if header.tuned and len(self.family.tunes) == 1:
             raise FormatError(f"the file needs a decoder that its model {self.model.name} does not have")
+        if header.stepped and not self.family.stepped:
+            raise FormatError(f"the file has a step for each tile, which its model {self.model.name} does not support")
 
     @_as_a_guest
     def code_length(self, data: bytes) -> float:
@@ -225,7 +228,8 @@ class Codec:
 
     def _header(self, size: tuple[int, int], parameters: Parameters) -> container.Header:
         tuned = parameters.tune != TUNES[0]
-        return container.Header(*size, parameters.grey, parameters.step16, self.model_id, parameters.seed, tuned)
+        step16, seed = parameters.step16, parameters.seed
+        return container.Header(*size, parameters.grey, step16, self.model_id, seed, tuned, parameters.stepped)
 
 
 def codec_for(data: bytes, device: str = "auto", partial: bool = False) -> Codec:
@@ -250,7 +254,7 @@ def decode(data: bytes, temperature: float | None = None, partial: bool = False,
 
 
 def _parameters(header: container.Header) -> Parameters:
-    return Parameters(header.step16, header.grey, header.seed, TUNES[header.tuned])
+    return Parameters(header.step16, header.grey, header.seed, TUNES[header.tuned], header.stepped)
 
 
 def _words(file: container.File) -> bytes:

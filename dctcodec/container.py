@@ -22,7 +22,7 @@ _DPI = struct.Struct("<ff")
 HEADER_BYTES = _HEADER.size + _CRC.size
 CHUNK_BYTES = _CHUNK.size + _CRC.size
 """What a chunk has beside its data."""
-_GREY, _TUNED = 1, 2
+_GREY, _TUNED, _STEPPED = 1, 2, 4
 _LAST, _ANCILLARY = 0x80, 0x20
 """Bits of a chunk's kind: the last of the file; a reader that does not know it skips it."""
 CHUNKS = {
@@ -44,7 +44,8 @@ _ORDER = list(CHUNKS)
 class Header:
     """What a file says of itself. `width`, `height`: pixels, 1..65535; `step16`: quantisation step in 1/16 pixel levels,
     1..65535, or 0 where the model has one quality; `model_id`: first 32 bits of the SHA-256 of the prior's weights; `seed`: of
-    the noise at temperatures above 0; `tuned`: painted by the decoder trained for MS-SSIM."""
+    the noise at temperatures above 0; `tuned`: painted by the decoder trained for MS-SSIM; `stepped`: tiles have steps of their
+    own."""
 
     width: int
     height: int
@@ -53,6 +54,7 @@ class Header:
     model_id: int
     seed: int = 0
     tuned: bool = False
+    stepped: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -110,7 +112,7 @@ class Chunk(NamedTuple):
 def write(header: Header, payload: bytes, extra: Extra = Extra()) -> bytes:
     """A whole file. Raises FormatError where the image or its metadata are too large for the format."""
     check_size(header.width, header.height)
-    flags = _GREY * header.grey | _TUNED * header.tuned
+    flags = _GREY * header.grey | _TUNED * header.tuned | _STEPPED * header.stepped
     head = _HEADER.pack(MAGIC, VERSION, flags, header.model_id, header.width, header.height, header.step16)
     chunks = {
         "seed": _SEED.pack(header.seed) if header.seed else None,
@@ -211,12 +213,13 @@ def read_header(data: bytes) -> Header:
     if zlib.crc32(data[: _HEADER.size]) != _CRC.unpack_from(data, _HEADER.size)[0]:
         raise FormatError("the checksum of the header does not match: the file is damaged")
     _, _, flags, model_id, width, height, step16 = _HEADER.unpack_from(data)
-    if flags & ~(_GREY | _TUNED):
+    if flags & ~(_GREY | _TUNED | _STEPPED):
         raise FormatError(
             f"the file uses features (flags {flags:#04x}) that this version of dctcodec does not support: upgrade dctcodec"
         )
     check_size(width, height)
-    return Header(width, height, bool(flags & _GREY), step16, model_id, tuned=bool(flags & _TUNED))
+    known = {"tuned": bool(flags & _TUNED), "stepped": bool(flags & _STEPPED)}
+    return Header(width, height, bool(flags & _GREY), step16, model_id, **known)
 
 
 def _check_sum(chunk: Chunk) -> None:

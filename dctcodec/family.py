@@ -52,13 +52,14 @@ class Parameters:
     """How symbols are coded and painted. Encoder and decoder must use the same.
 
     `step16`: quantisation step in 1/16 pixel levels, 0 for families with one quality; `grey`: only luma is coded;
-    `seed`: of noise, 0..2^32-1; `tune`: one of TUNES, the decoder that paints.
+    `seed`: of noise, 0..2^32-1; `tune`: one of TUNES, the decoder that paints; `stepped`: tiles have steps of their own.
     """
 
     step16: int = 0
     grey: bool = False
     seed: int = 0
     tune: str = TUNES[0]
+    stepped: bool = False
 
     @property
     def step(self) -> float:
@@ -81,6 +82,8 @@ class Family(ABC):
     """Efforts are 0 to this one: 9, or 0 for models without a search."""
     tunes: tuple[str, ...]
     """Those of TUNES that the model has weights for."""
+    stepped = False
+    """Tiles may have steps of their own."""
 
     @abstractmethod
     def __init__(self, model: ModelInfo, place: Place):

@@ -21,7 +21,7 @@ from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.exact_prior import ExactPrior
 from dctcodec.bands.export import to_integers
 from dctcodec.bands.order import BANDS, CHANNELS, PARTS, REVEALS
-from dctcodec.bands.partition import PartitionCode
+from dctcodec.bands.partition import PartitionCode, bits_of_tiles
 from dctcodec.bands.partition_network import PartitionNetwork
 from dctcodec.bands.prior import PriorNetwork
 from dctcodec.bands.transform import analyse, coefficients, consistent, dequantise, quantise, synthesise
@@ -205,7 +205,7 @@ def test_a_partition_comes_back(kinds: tuple[int, ...], height: int, width: int,
     code, partition = CODES[kinds], kinds_of_tiles(height, width, kinds, seed)
     data = sent(code, partition, step16)
     assert np.array_equal(received(code, data, height, width, step16), partition)
-    bits = code.tile_bits(partition, step16).sum().item()
+    bits = bits_of_tiles(code.steps(partition, step16), *partition.shape[1:]).sum().item()
     assert bits - 32 <= 8 * len(data) <= bits + 96
 
 
@@ -233,7 +233,7 @@ def test_the_trained_model_of_a_partition_is_the_one_in_integers():
         partitions = torch.stack([partition_of(4, 6, kinds, seed) for seed in range(2)])
         steps = torch.tensor([20.0, 120.0])
         whole = sum(
-            CODES[kinds].tile_bits(one.numpy(), round(16 * step)).sum()
+            bits_of_tiles(CODES[kinds].steps(one.numpy(), round(16 * step)), *one.shape[1:]).sum()
             for one, step in zip(partitions, steps.tolist(), strict=True)
         )
         assert network.bits(partitions, steps).item() == pytest.approx(whole.item(), rel=1e-2)
@@ -271,12 +271,20 @@ def distributions(prior: ExactPrior, symbols: np.ndarray, partition: np.ndarray,
     return np.concatenate(found, 1)
 
 
+def with_steps(partition: np.ndarray) -> np.ndarray:
+    """A partition with step indices of all sizes."""
+    index = np.random.default_rng(1).integers(-4, 5, (1, *partition.shape[1:]))
+    return np.concatenate([partition, index])
+
+
 @pytest.mark.parametrize("kinds", [SQUARES, EVERY])
 @pytest.mark.parametrize("size", [(1, 1), (3, 4)])
+@pytest.mark.parametrize("stepped", [False, True])
 def test_every_arithmetic_and_number_of_threads_gives_the_same(
-    kinds: tuple[int, ...], size: tuple[int, int], threads: Callable[[int], None]
+    kinds: tuple[int, ...], size: tuple[int, int], stepped: bool, threads: Callable[[int], None]
 ):
     tensors, symbols, partition = integers(small_prior(kinds)), symbols_of(*size), kinds_of_tiles(*size, kinds)
+    partition = with_steps(partition) if stepped else partition
     first = distributions(ExactPrior(tensors, Arithmetic("float64")), symbols, partition, 640)
     for route in (Arithmetic("float32"), Arithmetic("graph"), Arithmetic("float32", CPU)):
         for count in (1, 2):
@@ -292,8 +300,10 @@ def test_tiles_at_once_do_not_matter(monkeypatch: pytest.MonkeyPatch):
     assert np.array_equal(distributions(prior, symbols, partition, 640), whole)
 
 
-def test_the_float_network_is_the_one_in_integers():
+@pytest.mark.parametrize("stepped", [False, True])
+def test_the_float_network_is_the_one_in_integers(stepped: bool):
     made, partition = small_prior(SQUARES), kinds_of_tiles(3, 4, SQUARES)
+    partition = with_steps(partition) if stepped else partition
     symbols = symbols_of(3, 4).clip(-9, 9)
     exact = distributions(ExactPrior(integers(made), Arithmetic("float64")), symbols, partition, 800)
     with torch.no_grad():

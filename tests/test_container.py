@@ -65,6 +65,7 @@ headers = st.builds(
     model_id=st.integers(0, 2**32 - 1),
     seed=st.integers(0, 2**32 - 1),
     tuned=st.booleans(),
+    stepped=st.booleans(),
 )
 some_bytes = st.none() | st.binary(min_size=1, max_size=50)
 numbers = st.floats(1, 1e5, width=32)
@@ -89,7 +90,7 @@ def test_what_is_written_is_read(header: Header, payload: bytes, extra: Extra):
 @given(headers.filter(lambda h: h.width * h.height <= MAX_PIXELS and not h.seed), st.binary(max_size=100))
 def test_a_plain_image_has_a_header_and_one_chunk(header: Header, payload: bytes):
     data = container.write(header, payload)
-    flags = header.grey + 2 * header.tuned
+    flags = header.grey + 2 * header.tuned + 4 * header.stepped
     assert data == craft(payload, b"DCT\x89", 2, flags, header.model_id, header.width, header.height, header.step16)
     assert len(data) - len(payload) == HEADER_BYTES + CHUNK_BYTES == 29
 
@@ -186,7 +187,7 @@ def test_bytes_after_the_end_are_noticed(codec, small: bytes, more: bytes):
         (bytes(100), "not a .dct file"),
         (craft(version=1), "version 1"),
         (craft(version=3), "version 3"),
-        (craft(flags=4), "flags 0x04"),
+        (craft(flags=8), "flags 0x08"),
         (craft(length=1), "truncated: 1 of 1 bytes"),
         (craft(length=2**32 - 1), "truncated: 4 of 4294967295"),
         (craft(b"abcd", length=0), "checksum of the symbols"),

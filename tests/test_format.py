@@ -29,6 +29,7 @@ class File:
     step16: int
     seed: int
     payload: bytes
+    stepped: bool
 
 
 CHUNKS = "NSCAdext"
@@ -38,7 +39,7 @@ def read_file(data: bytes) -> File:
     if len(data) < 20:
         raise ValueError("too short")
     magic, version, flags, model, width, height, step16, crc = struct.unpack("<4sBB4sHHHI", data[:20])
-    if magic != b"DCT\x89" or version != 2 or flags > 3 or crc != zlib.crc32(data[:16]):
+    if magic != b"DCT\x89" or version != 2 or flags > 7 or crc != zlib.crc32(data[:16]):
         raise ValueError("not a file of this version")
     if not 1 <= width * height <= 2**27:
         raise ValueError("sizes out of range")
@@ -48,7 +49,7 @@ def read_file(data: bytes) -> File:
     seed, payload = int.from_bytes(chunks.get("N", b""), "little"), chunks["S"]
     if step16 == 0:  # from here on the word taken first is the first
         payload = np.frombuffer(payload, "<u4")[::-1].tobytes() if len(payload) % 4 == 0 else payload
-    return File(flags % 2 == 1, model, width, height, step16, seed, payload)
+    return File(flags % 2 == 1, model, width, height, step16, seed, payload, flags >= 4)
 
 
 def read_chunks(data: bytes) -> dict[str, bytes]:
@@ -166,11 +167,17 @@ class Blocks:
         """`forward` or `inverse` of tiles (planes, h, w, 32, 32), partition (4, h, w)."""
         result = np.empty_like(tiles)
         for plane, row, column in np.ndindex(tiles.shape[:3]):
-            result[plane, row, column] = transform(tiles[plane, row, column], partition[:, row, column])
+            result[plane, row, column] = transform(tiles[plane, row, column], partition[:4, row, column])
         return result
 
 
 QUADRANT = 2 * (U % 2) + V % 2  # of each channel, in a split tile
+FACTORS = np.array([94, 121, 155, 199, 256, 329, 422, 542, 696])  # in 1/256, of step indices from -4 on
+
+
+def factors_of(partition: np.ndarray) -> np.ndarray:
+    """Of the steps of tiles, (h, w), in 1/256. A partition of a stepped file has five rows: the step indices are the last one."""
+    return FACTORS[partition[4] + 4] if len(partition) == 5 else np.full(partition.shape[1:], 256)
 
 
 # Section 3: the prior
@@ -198,17 +205,19 @@ class Prior:
         """Means and scale indices less the skip of the band that this reveal is about, of every tile; symbols yet unknown are 0."""
         tensors = self.tensors
         first, last = ENDS[REVEALS[reveal][0] :][:2]
-        bias = tensors["reveal_bias"][reveal] + tensors["step_bias"][np.sum(tensors["step_bounds"] < step16)]
+        steps = (step16 * factors_of(partition) + 128) >> 8
+        rows = np.sum(tensors["step_bounds"][:, None, None] < steps, 0)
+        bias = tensors["reveal_bias"][reveal][:, :, None, None] + tensors["step_bias"][rows].transpose(2, 3, 0, 1)
 
         def act(x: np.ndarray, n: int | None = None) -> np.ndarray:
-            return np.clip((x + (0 if n is None else bias[n][:, None, None]) + 8) >> 4, 0, 127)
+            return np.clip((x + (0 if n is None else bias[n]) + 8) >> 4, 0, 127)
 
         s = known[:699]
         asinh = self.magnitude(s)
         terms = [np.clip(4 * s, -127, 127), np.sign(s) * asinh, asinh, np.where(odd, 16, -16)[None]]
         x = self.layer("input", np.concatenate(terms))
         if "partition.kinds" in tensors:
-            kinds = np.concatenate([16 * (partition == kind) for kind in tensors["partition.kinds"][1:]])
+            kinds = np.concatenate([16 * (partition[:4] == kind) for kind in tensors["partition.kinds"][1:]])
             x = x + np.clip(self.layer("partition.split", asinh * (partition[0] >= LARGE)), -(2**13), 2**13)
             x = x + np.clip(self.layer("partition.planes", kinds), -(2**13), 2**13)
         for n in range(len(bias) - 1):
@@ -241,7 +250,9 @@ class Prior:
         bias, d, (h, w) = bias[:, :, None, None], tensors["basis"], known.shape[1:]
         s = np.zeros((3, h, w, 32, 32), np.int64)
         before = slice(0, ENDS[band])
-        s[PLANE[before], :, :, U[before], V[before]] = np.clip(known[before], -(2**11), 2**11) * tensors["step"][before, None, None]
+        factors = factors_of(partition)
+        entries = np.clip(known[before], -(2**11), 2**11) * tensors["step"][before, None, None]
+        s[PLANE[before], :, :, U[before], V[before]] = (entries * factors + 128) >> 8
         if len(kinds):
             basis = {2**n: tensors[f"partition.basis.{2**n}"] for n in range(5)} | {32: d}
             blocks = Blocks(basis, lambda x: (x + 2**17) >> 18)
@@ -266,7 +277,7 @@ class Prior:
             """What the partition adds, where a quadrant has `side` positions in each direction."""
             if not len(kinds):
                 return 0
-            grid = partition.reshape(2, 2, h, w).transpose(2, 0, 3, 1).reshape(2 * h, 2 * w)
+            grid = partition[:4].reshape(2, 2, h, w).transpose(2, 0, 3, 1).reshape(2 * h, 2 * w)
             terms = np.stack([16 * (grid == kind) for kind in kinds])
             return spread(np.clip(self.layer(f"forecast.partition.{scale}", terms), -(2**13), 2**13), side)
 
@@ -290,7 +301,9 @@ class Prior:
         channels = slice(ENDS[band], ENDS[band + 1])
         transformed = blocks.on_tiles(blocks.forward, q, partition) if len(kinds) else d @ q @ d.T
         means = transformed[PLANE[channels], :, :, U[channels], V[channels]]
-        means = (means * tensors["step_inverse"][channels, None, None] + 2**30) >> 31
+        means = means * tensors["step_inverse"][channels, None, None]
+        of_tiles = (2 * ((means + 2**22) >> 23) + factors) // (2 * factors)
+        means = of_tiles if len(partition) == 5 else (means + 2**30) >> 31
         terms = np.minimum(np.concatenate([(sums(c) + 2) >> 2, (sums(f) + 8) >> 4]), 127)
         return means, self.layer("forecast.pool", terms, channels)
 
@@ -431,14 +444,33 @@ def take_partition(coder: Coder, prior: Prior, h: int, w: int, step16: int) -> n
     return partition
 
 
+INDEX_COUNTS = np.array([15000, 2400, 800, 80, 60, 6, 6, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1])
+
+
+def take_indices(coder: Coder, h: int, w: int) -> np.ndarray:
+    """The step index of each tile, (1, h, w)."""
+    index = np.zeros((1, h, w), np.int64)
+    for diagonal in range(h + w - 1):
+        keyed = []
+        for y, x in ((y, diagonal - y) for y in range(h) if 0 <= diagonal - y < w):
+            around = ([index[0, y, x - 1]] if x else []) + ([index[0, y - 1, x]] if y else [])
+            keyed.append((int(2 * np.mean(around or [0])), y, x))
+        for key, y, x in sorted(keyed):
+            counts = INDEX_COUNTS[abs(2 * np.arange(-4, 5) - key)]
+            index[0, y, x] = coder.take(edges_of(counts / counts.sum())) - 4
+    return index
+
+
 def read_symbols(file: File, model: bytes, broken_off: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Symbols (channels, h, w) and kinds of quadrants (4, h, w)."""
+    """Symbols (channels, h, w), and kinds of quadrants (4, h, w), in a stepped file with the step indices (5, h, w)."""
     if file.model != hashlib.sha256(model).digest()[:4] or file.step16 == 0:
         raise ValueError("another model's file")
     prior, coder = Prior(model), Coder(file.payload)
     symbols = np.zeros((len(PLANE), -(-file.height // 32), -(-file.width // 32)), np.int64)
     odd = np.indices(symbols.shape[1:]).sum(0) % 2
     partition = take_partition(coder, prior, *symbols.shape[1:], file.step16)
+    if file.stepped:
+        partition = np.concatenate([partition, take_indices(coder, *symbols.shape[1:])])
     if broken_off and not coder.words and coder.state < 2**32 and "partition.kinds" in prior.tensors:
         return symbols, 0 * partition
     for reveal, (band, parity) in enumerate(REVEALS):
@@ -475,7 +507,8 @@ def reconstruct(file: File, symbols: np.ndarray, partition: np.ndarray) -> np.nd
     luma = np.select([rings <= last for last in (1, 5, 8, 12, 18, 31)], (18, 14, 15, 18, 22, 28))
     chroma = np.select([rings <= last for last in (3, 8, 15)], (15, 21, 24))
     scales = file.step16 / 256 * np.where(PLANE == 0, luma, chroma)
-    coefficients[PLANE, :, :, U, V] = symbols * scales[:, None, None]
+    factors = np.exp(partition[4] / 4) if file.stepped else 1
+    coefficients[PLANE, :, :, U, V] = symbols * scales[:, None, None] * factors
     blocks = Blocks({2**n: dct(2**n) for n in range(6)}, lambda x: x)
     tiles = blocks.on_tiles(blocks.inverse, coefficients, partition)
     y, cb, cr = tiles.swapaxes(2, 3).reshape(3, 32 * h, 32 * w)[:, : file.height, : file.width]
@@ -555,6 +588,18 @@ def test_the_document_suffices_for_every_kind_of_block(name: str, tmp_path: Path
     _, _, partition = assert_same_symbols(codec, codec.encode(boxes, 70))
     small = {KINDS.index(tuple(map(int, one.split("x")))) for one in BLOCKS[name]} - {1, 2}
     assert small <= {*np.unique(partition).tolist()}
+
+
+@pytest.mark.parametrize("width", [200, 20])
+def test_the_document_suffices_for_a_step_for_each_tile(width: int):
+    """On the left a gradient, on the right noise: their steps differ. A narrow image has one tile in a row."""
+    pixels = np.broadcast_to(np.linspace(60, 180, 130)[:, None, None], (130, width, 3)).copy()
+    pixels[:, 100:] += np.random.default_rng(0).normal(0, 40, (130, width, 3))[:, 100:]
+    codec, picture = Codec("flagship-1", device="cpu"), Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    data = codec.encode(picture, 60, tune="ms-ssim")
+    file, symbols, partition = assert_same_symbols(codec, data)
+    assert file.stepped and len(partition) == 5 and (partition[4].min() < 0 < partition[4].max()) == (width == 200)
+    assert psnr(reconstruct(file, symbols, partition), np.asarray(codec.decode(data))) > 25
 
 
 @pytest.mark.parametrize("quality", [1, 49.75, 100])  # 49.75: step16 is one of `step_bounds`

@@ -26,7 +26,7 @@ def weights_of(rgb: np.ndarray) -> np.ndarray:
     coefficients = analyse(rgb[None])
     step = np.array([STEP], np.float32)
     slope = rounding.slopes_of_rounding(quantise(coefficients, STEP), coefficients, step)[0]
-    return masking.weights(rgb, slope, rounding.curvatures(step, None)[0])
+    return masking.weights(masking.seen(rgb), slope, rounding.curvatures(step, None)[0])
 
 
 def test_texture_masks_errors_and_high_frequencies_more(rgb):
@@ -44,10 +44,17 @@ def test_their_mean_over_the_error_is_what_the_bits_are_saved_by(rgb):
     assert (weights_of(rgb) * error).sum() / error.sum() == pytest.approx(1 / masking.SAVING, rel=1e-3)
 
 
+@pytest.mark.parametrize("step", [14.0, STEP, 90.0])
+def test_steps_are_coarser_in_texture(rgb, step: float):
+    index = masking.step_index(masking.seen(rgb), step)
+    assert index.shape == (10, 10) and index[:, :4].mean() > index[:, 6:].mean() + 0.3
+
+
 @pytest.mark.parametrize("size", [(1, 1), (33, 70), (129, 64)])
 def test_any_size_and_a_flat_image(size):
     found = weights_of(np.full((3, *size), 90, np.float32))
     assert found.shape[1:] == tuple(-(-side // 32) for side in size) and np.isfinite(found).all() and (found > 0).all()
+    assert not masking.step_index(masking.seen(np.full((3, *size), 90, np.float32)), STEP).any()
 
 
 def test_without_exponent_they_tell_how_ms_ssim_falls(rgb, monkeypatch: pytest.MonkeyPatch):

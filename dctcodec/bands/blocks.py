@@ -2,7 +2,8 @@
 
 A *kind* is a size of block. A tile is of one large kind, or it is split: then each quadrant of 16x16 is of a small kind of its own.
 The *partition* of an image is the kind of each quadrant, int64 (..., 4, h, w) on the grid of tiles, quadrants in the order of rows;
-all four are equal in a tile of a large kind.
+all four are equal in a tile of a large kind. Where tiles have steps of their own, the partition is
+(..., 5, h, w), with their indices (`steps.py`).
 
 The coefficients of a tile have 32x32 positions whatever its blocks are, and about the same frequency is at the same position. Where
 a side of `side` pixels is cut into k blocks, position p is frequency p div k of block p mod k. The quadrants of a split tile are
@@ -63,15 +64,15 @@ def quadrant_of_channels() -> np.ndarray:
 
 
 def quadrant_map(partition: Array) -> Array:
-    """Kinds (..., 4, h, w) of a partition as a grid of quadrants, (..., 2 h, 2 w)."""
+    """Kinds of a partition as a grid of quadrants, (..., 2 h, 2 w)."""
     height, width = partition.shape[-2:]
-    grid = partition.reshape(-1, 2, 2, height, width)
+    grid = partition[..., :QUADRANTS, :, :].reshape(-1, 2, 2, height, width)
     return permuted(grid, 0, 3, 1, 4, 2).reshape(*partition.shape[:-3], 2 * height, 2 * width)
 
 
 def of_tiles(partition: Array) -> Array:
-    """Kinds (..., 4, h, w) of a partition as those of tiles, one after another: (tiles, 4)."""
-    return library(partition).moveaxis(partition, -3, -1).reshape(-1, QUADRANTS)
+    """Kinds of a partition as those of tiles, one after another: (tiles, 4)."""
+    return library(partition).moveaxis(partition[..., :QUADRANTS, :, :], -3, -1).reshape(-1, QUADRANTS)
 
 
 def planes(partition: Array, kinds: Sequence[int]) -> Array:

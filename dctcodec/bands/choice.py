@@ -13,6 +13,7 @@ from dctcodec import threads
 from dctcodec.arrays import Array, Place, cast, library, permuted, place_of, placed
 from dctcodec.bands import blocks
 from dctcodec.bands.order import CHANNELS
+from dctcodec.bands.steps import factor_of
 from dctcodec.bands.transform import coded_places, energy, relative_step, rounding_offset
 from dctcodec.tiles import TILE, pad_to_tiles, rgb_to_ycbcr, tiles_across, to_tiles
 
@@ -63,14 +64,17 @@ def fitted_bits(place: Place) -> Bits:
     return Bits(*(placed(values, place) for values in (symbols, tile.astype(np.float32), rest)))
 
 
-def choose(rgb: Array, step: Array, kinds: tuple[int, ...], bits: Bits | None = None) -> Array:
-    """The partition of images: `rgb` float32 (B, 3, H, W) in [0, 255], `step` (B,) in pixel levels; int64 (B, 4, h, w). Arrays of
-    torch should need no gradient."""
+def choose(rgb: Array, step: Array, kinds: tuple[int, ...], index: Array | None = None, bits: Bits | None = None) -> Array:
+    """The partition of images: `rgb` float32 (B, 3, H, W) in [0, 255], `step` (B,) in pixel levels; int64 (B, 4, h, w). `index`: of
+    the tiles' steps, int64 (B, h, w), where they have their own; they become the last plane of (B, 5, h, w). Arrays of torch should
+    need no gradient."""
     xp, place = library(rgb), place_of(rgb)
     bits = bits or fitted_bits(place)
     height, width = (tiles_across(side) for side in rgb.shape[2:])
     tiles = to_tiles(pad_to_tiles(rgb_to_ycbcr(rgb))).reshape(-1, 3, TILE, TILE)
-    steps = xp.broadcast_to(step[:, None], (len(rgb), height * width)).reshape(-1)
+    steps = xp.broadcast_to(step[:, None, None], (len(rgb), height, width)).reshape(-1)
+    if index is not None:
+        steps = steps * factor_of(index).reshape(-1)
 
     def costs_of(kind: int) -> Array:
         return _costs(tiles, steps, kind, bits.symbols[kind])
@@ -87,7 +91,8 @@ def choose(rgb: Array, step: Array, kinds: tuple[int, ...], bits: Bits | None = 
         tile = xp.stack(options).argmin(0)
         whole = labels[xp.clip(tile, None, len(large) - 1)]
         chosen = xp.where((tile < len(large))[:, None], whole, placed(np.array(small), place)[quadrants.argmin(0)])
-    return permuted(chosen.reshape(len(rgb), height, width, blocks.QUADRANTS), 0, 3, 1, 2)
+    partition = permuted(chosen.reshape(len(rgb), height, width, blocks.QUADRANTS), 0, 3, 1, 2)
+    return partition if index is None else xp.concatenate([partition, index[:, None]], 1)
 
 
 def _costs(tiles: Array, steps: Array, kind: int, lengths: Array) -> Array:

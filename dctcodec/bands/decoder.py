@@ -160,8 +160,9 @@ class Decoder(nn.Module):
         parts, per_sample = [], step[:, None, None, None]
         with torch.autocast(symbols.device.type, enabled=False):
             for _, rows in strips_of(symbols.shape[2:], 0):
-                coefficients = dequantise(symbols[:, :, rows], per_sample) * INPUT_GAIN
-                parts.append(synthesise(coefficients, None if partition is None else partition[:, :, rows]))
+                told = None if partition is None else partition[:, :, rows]
+                coefficients = dequantise(symbols[:, :, rows], per_sample, told) * INPUT_GAIN
+                parts.append(synthesise(coefficients, told))
             image = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
             return image.contiguous(memory_format=torch.channels_last)
 

@@ -16,6 +16,7 @@ from dctcodec import threads
 from dctcodec.arrays import Array, cast, library, placed, zeros, zeros_like
 from dctcodec.bands import blocks, units
 from dctcodec.bands.order import BANDS, CHANNELS
+from dctcodec.bands.steps import FACTOR_BITS, whole_factors
 from dctcodec.bands.transform import STEP_BITS
 from dctcodec.bands.units import COARSE, FINE, IMAGE_GAIN, MEAN_BITS, PAINT_GAIN, POOL_GAIN
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS, STREAM_LIMIT
@@ -71,8 +72,8 @@ class ExactForecast:
 
     def __call__(self, symbols: np.ndarray, band: int, step_row: int, partition: np.ndarray | None = None) -> tuple[Array, Array]:
         """What the symbols (CHANNELS, h, w), int32, of the bands before `band` say of it: int32 (n, h, w) each, to be added to
-        means in 1/16 symbols and to scale indices of its n channels. `partition`: int64 (4, h, w), where there are kinds of
-        blocks. Large grids are done in strips, for the memory."""
+        means in 1/16 symbols and to scale indices of its n channels. `partition`: int64 (4 or 5, h, w), where there are kinds
+        of blocks. Large grids are done in strips, for the memory."""
 
         def work(inner: slice, outer: slice) -> tuple[Array, Array]:
             kinds = None if partition is None else partition[:, outer]
@@ -87,10 +88,10 @@ class ExactForecast:
         known = placed(symbols[: BANDS[band].start].clip(-KNOWN_LIMIT, KNOWN_LIMIT), self._place)
         bias = (self._bias[band] + self._step_bias[step_row])[..., None, None]
         told = {} if kinds is None else {"told": self._arithmetic.put(blocks.planes(kinds[None], self._kinds)[0])}
-        image = self._arithmetic.put(self._picture(known, kinds))
+        image = self._arithmetic.put(self._picture(known, kinds, self._factors(partition)))
         painted, *pooled = self._run(image=image, bias=bias, **told)
         scales = self._pool(library(painted).concatenate(pooled), BANDS[band])
-        return self._coefficients(painted, band, kinds), cast(scales, "int32")
+        return self._coefficients(painted, band, kinds, self._factors(partition)), cast(scales, "int32")
 
     def _network(self, run: Operations, image: Any, bias: Any, told: Any = None) -> tuple[Any, Any, Any]:
         """What is painted, (3, 32 h, 32 w), and the mean activations of both scales, (width, h, w) each."""
@@ -117,13 +118,21 @@ class ExactForecast:
         first, second = self._blocks[number]
         return run.clamp(stream + run.convolved(second, run.hidden(first, stream, bias[number])), STREAM_LIMIT)
 
-    def _picture(self, known: Array, kinds: Array | None) -> Array:
-        """The inverse DCT of the symbols of the first channels (n, h, w), in 1/16 of IMAGE_GAIN steps: (3, 32 h, 32 w). `kinds`: of
-        the quadrants of each tile, (4, h, w)."""
+    def _factors(self, partition: np.ndarray | None) -> Array | None:
+        """Those of the tiles' steps, float64 (h, w), in 2^-FACTOR_BITS."""
+        factors = whole_factors(partition)
+        return None if factors is None else placed(factors.astype(np.float64), self._place)
+
+    def _picture(self, known: Array, kinds: Array | None, factors: Array | None) -> Array:
+        """The inverse DCT of the symbols of the first channels (n, h, w), in 1/16 of IMAGE_GAIN steps: (3, 32 h, 32 w). `kinds`:
+        the partition; `factors`: of the tiles' steps, (h, w)."""
         count, h, w = known.shape
         bits = 2 * BASIS_BITS + STEP_BITS - ACTIVATION_BITS - math.log2(IMAGE_GAIN)
         if kinds is not None:
-            flat = (known * self._step[:count]).reshape(count, -1).T
+            values = known * self._step[:count]
+            if factors is not None:
+                values = _rescaled(values * factors, FACTOR_BITS)
+            flat = values.reshape(count, -1).T
             tiles = self._blocks_pixels(flat, slice(0, count), blocks.of_tiles(kinds), bits)
             return from_tiles(tiles.reshape(1, h, w, 3, TILE, TILE))[0]
         values = known * self._step[:count]
@@ -155,15 +164,20 @@ class ExactForecast:
 
         return self._in_parts(work, len(values))
 
-    def _coefficients(self, painted: Array, band: int, kinds: Array | None) -> Array:
-        """The DCT of what is painted, (3, 32 h, 32 w): a band's channels, in 1/16 symbols, int32 (n, h, w)."""
+    def _coefficients(self, painted: Array, band: int, kinds: Array | None, factors: Array | None) -> Array:
+        """The DCT of what is painted, (3, 32 h, 32 w): a band's channels, in 1/16 symbols, int32 (n, h, w). `kinds` and `factors`:
+        as for `_picture`."""
         h, w = (length // TILE for length in painted.shape[1:])
         if kinds is None:
             chosen = joined([self._whole_coefficients(painted[:, scaled(rows, TILE)], band) for rows in self._pieces(h, w)])
         else:
             chosen = self._blocks_coefficients(painted, band, blocks.of_tiles(kinds)).T.reshape(-1, h, w)
         shift = 2 * BASIS_BITS + INVERSE_BITS + ACTIVATION_BITS - MEAN_BITS - math.log2(PAINT_GAIN)
-        return cast(_rescaled(chosen * self._inverse[BANDS[band]], shift), "int32")
+        chosen = chosen * self._inverse[BANDS[band]]
+        if factors is None:
+            return cast(_rescaled(chosen, shift), "int32")
+        finer = _rescaled(chosen, shift - FACTOR_BITS)
+        return cast(library(finer).floor(finer / factors + 0.5), "int32")
 
     def _whole_coefficients(self, painted: Array, band: int) -> Array:
         """The DCT of whole tiles, in 2^(-2 BASIS_BITS): (n, h, w)."""

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from dctcodec.arrays import Array, cast, library, placed
+from dctcodec.arrays import Array, cast, library, permuted, placed
 from dctcodec.bands import blocks
 from dctcodec.bands.exact_forecast import TOLD_LIMIT, ExactForecast
 from dctcodec.bands.order import PARTS, REVEALS
+from dctcodec.bands.steps import FACTOR_BITS, whole_factors
 from dctcodec.bands.units import FEATURES, FIRST_BAND, INPUT_CHANNELS, LINEAR_GAIN, MEAN_LIMIT, SCALES, checkerboard, sent_before
 from dctcodec.errors import ModelError
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_LIMIT
@@ -17,7 +18,7 @@ from dctcodec.tiles import in_strips, joined
 
 class ExactPrior:
     """The network over one image's tile grid. `tensors` as `export.to_integers` makes them. Where it has kinds of blocks, each
-    method takes the image's `partition`, int64 (4, h, w), else None."""
+    method takes the image's `partition`, int64 (4 or 5, h, w), else None."""
 
     def __init__(self, tensors: dict[str, np.ndarray], arithmetic: Arithmetic):
         self.arithmetic = arithmetic
@@ -38,7 +39,7 @@ class ExactPrior:
         self._step_bounds = tensors["step_bounds"]
         self._asinh = placed(tensors["asinh"], arithmetic.place)
         self._forecast = ExactForecast(tensors, arithmetic) if "forecast.basis" in tensors else None
-        shapes = {"stream": (len(self._first[0].weight), "height", "width"), "bias": (*self._step_bias.shape[1:], 1, 1)}
+        shapes = {"stream": (len(self._first[0].weight), "height", "width"), "bias": (*self._step_bias.shape[1:], "down", "across")}
         self._run = arithmetic.program(self._network, shapes)
 
     def _input_layer(self, tensors: dict[str, np.ndarray], reveal: int) -> Layer:
@@ -88,13 +89,13 @@ class ExactPrior:
         reveal's band. Returns (mean in 1/16 symbols, scale index for `scales`), int32 (n, h, w) each, n channels of the reveal.
         """
         now, shape = REVEALS[reveal], symbols.shape[1:]
-        bias = self._reveal_bias[reveal] + self._step_bias[self._step_row(step16)]
         place = self.arithmetic.place
+        bias = self._reveal_bias[reveal][..., None, None] + self._step_biases(step16, partition)
 
         def received(_: slice, rows: slice) -> Array:
             return self._received(symbols[:, rows], reveal, _rows(partition, rows))
 
-        (features,) = self._run(stream=joined(in_strips(received, shape, 0, place)), bias=bias[..., None, None])
+        (features,) = self._run(stream=joined(in_strips(received, shape, 0, place)), bias=bias)
 
         def headed(_: slice, rows: slice) -> Array:
             return cast(self._head(features[:, rows], slice(2 * now.start, 2 * now.stop)), "int32")
@@ -119,10 +120,10 @@ class ExactPrior:
         return stream if partition is None else stream + self._told(features, reveal, placed(partition, self.arithmetic.place))
 
     def _told(self, features: Array, reveal: int, partition: Array) -> Array:
-        """What a partition (4, h, w) adds to the stream, (width, h, w)."""
+        """What the kinds of a partition add to the stream, (width, h, w)."""
         known = _channels_known(reveal)
         split = features[2 * known : 3 * known] * (partition[0] >= blocks.LARGE)
-        planes = library(features).concatenate([partition == kind for kind in self.kinds[1:]])
+        planes = library(features).concatenate([partition[: blocks.QUADRANTS] == kind for kind in self.kinds[1:]])
         added = self._split[reveal](split).clip(-TOLD_LIMIT, TOLD_LIMIT)
         return added + self._planes(self.arithmetic.put(planes) * 2**ACTIVATION_BITS).clip(-TOLD_LIMIT, TOLD_LIMIT)
 
@@ -148,6 +149,14 @@ class ExactPrior:
 
     def _step_row(self, step16: int) -> int:
         return int(np.searchsorted(self._step_bounds, step16))
+
+    def _step_biases(self, step16: int, partition: np.ndarray | None) -> Array:
+        """Those of the image's step, (layers, width, 1, 1), or of its tiles' own, (layers, width, h, w)."""
+        factors = whole_factors(partition)
+        if factors is None:
+            return self._step_bias[self._step_row(step16)][..., None, None]
+        rows = np.searchsorted(self._step_bounds, step16 * factors + 2 ** (FACTOR_BITS - 1) >> FACTOR_BITS)
+        return permuted(self._step_bias[placed(rows, self.arithmetic.place)], 2, 3, 0, 1)
 
     def _features(self, symbols: np.ndarray, reveal: int) -> Array:
         """(FEATURES * n + 1, h, w), as `prior.symbol_features` in units of 1/16, of the n channels known before a reveal."""

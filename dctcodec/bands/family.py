@@ -39,7 +39,7 @@ _DECODERS = dict(zip(TUNES, (DECODER, TUNED_DECODER), strict=True))
 
 class Bands(Family):
     """Symbols: int32 (CHANNELS, h, w) on the grid of tiles, and of models with kinds of blocks (CHANNELS + 4, h, w), with the
-    partition."""
+    partition, or (CHANNELS + 5, h, w), with that and the steps of tiles."""
 
     temperature = 0.0
     one_quality = False
@@ -53,20 +53,23 @@ class Bands(Family):
         self._painters: dict[str, Painter] = {}
         self._torch_decoders: dict[str, Decoder] = {}
         self.kinds = self.prior.network.kinds
+        self.stepped = bool(self.kinds)
         self.tunes = TUNES if (model.path / TUNED_DECODER).exists() else TUNES[:1]
 
     def step16(self, quality: float | None) -> int:
         return round(step_of_quality(DEFAULT_QUALITY if quality is None else quality) * STEP_UNIT)
 
     def analyse(self, rgb: np.ndarray, parameters: Parameters) -> np.ndarray:
-        draft, partition = self._rounded(rgb, parameters)
+        draft, partition = self._rounded(rgb, parameters, self._index(self._seen(rgb, parameters), parameters))
         return blocks.packed(draft.symbols, partition)
 
     def encode(self, rgb: np.ndarray, parameters: Parameters, effort: int, tick: Tick) -> bytes:
         coding = CODING_SHARES[min(effort, len(CODING_SHARES) - 1)]
-        draft, partition = self._rounded(rgb, parameters)
+        seen = self._seen(rgb, parameters)
+        draft, partition = self._rounded(rgb, parameters, self._index(seen, parameters))
         if effort:
-            seen = 1.0 if parameters.tune == TUNES[0] else masking.weights(rgb, draft.slope, draft.curvature)
+            if isinstance(seen, np.ndarray):
+                seen = masking.weights(seen, draft.slope, draft.curvature)
             moved = no_tick if effort > self.effort else share_of(tick, 1 - coding)
             draft = self._moved(draft, partition, rgb, parameters, seen, moved)
             if effort > self.effort:
@@ -75,6 +78,14 @@ class Bands(Family):
                 draft = search.optimise(symbols, ROUNDS[effort], share_of(tick, 1 - coding))
         del rgb  # for the memory
         return self.prior.encode(draft, partition, parameters.step16, parameters.grey, share_of(tick, coding))
+
+    def _seen(self, rgb: np.ndarray, parameters: Parameters) -> np.ndarray | float:
+        """Weights of the squared error of each symbol, up to a factor."""
+        return 1.0 if parameters.tune == TUNES[0] else masking.seen(rgb)
+
+    def _index(self, seen: np.ndarray | float, parameters: Parameters) -> np.ndarray | None:
+        """The step index of each tile, int64 (h, w), where tiles have steps of their own."""
+        return masking.step_index(seen, parameters.step) if parameters.stepped and isinstance(seen, np.ndarray) else None
 
     def _moved(
         self,
@@ -97,25 +108,28 @@ class Bands(Family):
             tick(1 / rounding.ROUNDS)
         return draft._replace(curvature=rounding.SETTLING_CURVATURE * draft.curvature)
 
-    def _rounded(self, rgb: np.ndarray, parameters: Parameters) -> tuple[Draft, np.ndarray | None]:
-        """The symbols of effort 0, and the partition where there are kinds of blocks."""
+    def _rounded(self, rgb: np.ndarray, parameters: Parameters, index: np.ndarray | None) -> tuple[Draft, np.ndarray | None]:
+        """The symbols of effort 0, and the partition where there are kinds of blocks. `index`: of the tiles' steps."""
         steps = np.array([parameters.step], np.float32)
 
         def work(_: slice, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-            return self._quantised(placed(rgb[None, :, scaled(rows, TILE)], self.place), placed(steps, self.place))
+            pixels, of_tiles = rgb[None, :, scaled(rows, TILE)], None if index is None else index[None, rows]
+            told = None if of_tiles is None else placed(of_tiles, self.place)
+            return self._quantised(placed(pixels, self.place), placed(steps, self.place), told)
 
         size = [tiles_across(side) for side in rgb.shape[1:]]
         symbols, slope, chosen = zip(*in_strips(work, size, 0, self.place), strict=True)
         weight = rounding.BITS_WEIGHT * parameters.step**2
-        draft = Draft(joined(symbols), joined(slope), rounding.curvatures(steps, None)[0], weight)
-        return draft, joined(chosen) if self.kinds else None
+        partition = joined(chosen) if self.kinds else None
+        curvature = rounding.curvatures(steps, None, partition if partition is None else partition[None])[0]
+        return Draft(joined(symbols), joined(slope), curvature, weight), partition
 
-    def _quantised(self, rgb: Array, step: Array) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    def _quantised(self, rgb: Array, step: Array, index: Array | None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Symbols int32 of an image (1, 3, H, W), their slopes, and its partition where there are kinds of blocks."""
-        chosen = choose(rgb, step, self.kinds) if self.kinds else None
+        chosen = choose(rgb, step, self.kinds, index) if self.kinds else None
         coefficients = analyse(rgb, chosen)
-        symbols = quantise(coefficients, step[:, None, None, None])
-        slope = rounding.slopes_of_rounding(symbols, coefficients, step)
+        symbols = quantise(coefficients, step[:, None, None, None], chosen)
+        slope = rounding.slopes_of_rounding(symbols, coefficients, step, chosen)
         whole = to_numpy(symbols[0]).astype(np.int32)
         return whole, to_numpy(slope[0]), None if chosen is None else to_numpy(chosen[0])
 
@@ -156,15 +170,18 @@ class Bands(Family):
 
     def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> np.ndarray:
         width, height = map(tiles_across, size)
-        return self.prior.decode(payload, height, width, parameters.step16, parameters.grey, tick, partial)
+        step16, grey, stepped = parameters.step16, parameters.grey, parameters.stepped
+        return self.prior.decode(payload, height, width, step16, grey, tick, partial, stepped=stepped)
 
     def preview(self, payload: bytes, size: tuple[int, int], parameters: Parameters, scale: int, partial: bool) -> np.ndarray:
         side, (width, height) = TILE // scale, map(tiles_across, size)
         bands = bands_below(side)
-        symbols = self.prior.decode(payload, height, width, parameters.step16, parameters.grey, partial=partial, bands=bands)
+        step16, grey, stepped = parameters.step16, parameters.grey, parameters.stepped
+        symbols = self.prior.decode(payload, height, width, step16, grey, partial=partial, bands=bands, stepped=stepped)
         symbols, partition = blocks.unpacked(symbols)
-        coefficients = dequantise(symbols[None].astype(np.float32), np.float32(parameters.step))
-        planes = synthesise_reduced(coefficients, side, None if partition is None else partition[None])
+        told = None if partition is None else partition[None]
+        coefficients = dequantise(symbols[None].astype(np.float32), np.float32(parameters.step), told)
+        planes = synthesise_reduced(coefficients, side, told)
         return ycbcr_to_rgb(planes)[0]
 
     def code_length(self, symbols: np.ndarray, parameters: Parameters) -> float:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dctcodec.bands.blocks import QUADRANT, planes
 from dctcodec.bands.order import BANDS, CHANNELS
-from dctcodec.bands.transform import coefficients, dequantise, relative_step, synthesise
+from dctcodec.bands.transform import coefficients, dequantise, step_of_symbols, synthesise
 from dctcodec.bands.units import COARSE, FINE, IMAGE_GAIN, PAINT_GAIN, POOL_GAIN, TOLD_LIMIT
 from dctcodec.configuration import Count
 from dctcodec.exact.quantised import Conditioning, ExactConv, activation, on_grid
@@ -79,7 +79,9 @@ class Forecast(nn.Module):
         """`known`: float (n, CHANNELS, h, w); `log_step` and the band to be forecast, (n,) each; `partition`: int64 (n, 4, h, w),
         None where the network has no kinds of blocks. Returns what is painted as
         coefficients in symbols, and mean activations of each tile, (n, CHANNELS, h, w) and (n, 2 * width, h, w)."""
-        image = on_grid(synthesise(dequantise(known, IMAGE_GAIN), partition)).contiguous(memory_format=torch.channels_last)
+        image = on_grid(synthesise(dequantise(known, IMAGE_GAIN, partition), partition)).contiguous(
+            memory_format=torch.channels_last
+        )
         kinds = None if partition is None else planes(partition, self.kinds)
         bias = self.conditioning(band, log_step)
         layers = list(zip(self.first, self.second, strict=True))
@@ -97,7 +99,8 @@ class Forecast(nn.Module):
         fine = activation(stream + bias[:, -1])
         painted = on_grid(F.pixel_shuffle(self.paint(fine), FINE)) * PAINT_GAIN
         pooled = torch.cat([F.avg_pool2d(coarse, TILE // COARSE), F.avg_pool2d(fine, TILE // FINE)], 1)
-        return coefficients(painted, partition) / relative_step(painted.device), activation(pooled * POOL_GAIN)
+        steps = step_of_symbols(1.0, painted.device, partition)
+        return coefficients(painted, partition) / steps, activation(pooled * POOL_GAIN)
 
 
 def known_before(symbols: Tensor, bands: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from dctcodec.arrays import to_numpy
-from dctcodec.bands import blocks, coder, parity
+from dctcodec.bands import blocks, coder, parity, steps
 from dctcodec.bands.exact_prior import ExactPrior
 from dctcodec.bands.order import BANDS, CHANNELS, PARTS, REVEALS
 from dctcodec.bands.parity import Blocks
-from dctcodec.bands.partition import PartitionCode
+from dctcodec.bands.partition import Entered, PartitionCode, bits_of_tiles
 from dctcodec.bands.trellis import Draft, movable, settled
 from dctcodec.bands.units import checkerboard, tiles_of
 from dctcodec.progress import Tick, no_tick
@@ -70,8 +70,8 @@ def _narrow(symbols: np.ndarray, centre: np.ndarray, keys: np.ndarray) -> coder.
 
 
 class MaskedPrior:
-    """A prior over the symbols of an image, int32 (CHANNELS, h, w); where the model has kinds of blocks, (CHANNELS + 4, h, w): the
-    image's partition with them, as `blocks.packed` puts it. Everything here is exact."""
+    """A prior over the symbols of an image, int32 (CHANNELS, h, w); where the model has kinds of blocks, (CHANNELS + 4 or 5, h, w):
+    the image's partition with them, as `blocks.packed` puts it. Everything here is exact."""
 
     def __init__(self, network: ExactPrior, tables: coder.Tables, partition: PartitionCode | None = None):
         self.network, self.tables, self.partition = network, tables, partition
@@ -94,8 +94,8 @@ class MaskedPrior:
         not have."""
         first: list[coder.Plain] = []
         if self.partition and partition is not None:
-            self.partition.check(partition)
-            first = [(entries, sent.keys, sent.table) for sent, _, entries in self.partition.steps(partition, step16)]
+            self.partition.check(partition[: blocks.QUADRANTS])
+            first = [(entries, sent.keys, sent.table) for sent, _, entries in self._before(self.partition, partition, step16)]
         symbols, batches = draft.symbols, []
         for coded in self._coded(self._distributions(symbols, step16, grey, partition, tick)):
             values = coded.part.of(symbols)
@@ -116,8 +116,10 @@ class MaskedPrior:
         tick: Tick = no_tick,
         partial: bool = False,
         bands: int = len(BANDS),
+        stepped: bool = False,
     ) -> np.ndarray:
-        """Symbols on the CPU, of tiles (height, width). Raises FormatError for bytes that `encode` did not make.
+        """Symbols on the CPU, of tiles (height, width), which have steps of their own if `stepped`. Raises FormatError for bytes
+        that `encode` did not make.
 
         `partial`: `data` is but the first words; symbols of parts that are not there as a whole are 0, and so is the partition.
         `bands`: stop after so many."""
@@ -125,11 +127,12 @@ class MaskedPrior:
         symbols = np.zeros((REVEALS[-1].stop, height, width), np.int32)
         partition = None
         if self.partition:
-            partition = blocks.whole(height, width)
-            for step, take, _ in self.partition.steps(partition, step16):
+            nothing = np.zeros((blocks.QUADRANTS + stepped, height, width), np.int64)
+            partition = nothing.copy()
+            for step, take, _ in self._before(self.partition, partition, step16):
                 take(reader.take_plain(step.keys, step.table))
             if partial and reader.exhausted():
-                return blocks.packed(symbols, blocks.whole(height, width))
+                return blocks.packed(symbols, nothing)
         for coded in self._coded(self._distributions(symbols, step16, grey, partition, tick, bands)):
             taken = self._taken(reader, coded)
             if partial and reader.exhausted():
@@ -138,6 +141,13 @@ class MaskedPrior:
         if bands == len(BANDS):
             reader.finish()
         return blocks.packed(symbols, partition)
+
+    def _before(self, code: PartitionCode, partition: np.ndarray, step16: int) -> Iterator[Entered]:
+        """What is sent before the symbols: the kinds of blocks, and the steps of tiles where they have their own."""
+        yield from code.steps(partition, step16)
+        index = steps.index_of(partition)
+        if index is not None:
+            yield from steps.sent(index[0])
 
     def _taken(self, reader: coder.Reader, coded: Coded) -> np.ndarray:
         """The symbols of a part, int32 (n,): first those that are free, then those whose parities these imply."""
@@ -172,7 +182,7 @@ class MaskedPrior:
         """Bits of each tile's part of the partition, float64 (h, w)."""
         if not self.partition or partition is None:
             return np.zeros(symbols.shape[1:])
-        return self.partition.tile_bits(partition, step16)
+        return bits_of_tiles(self._before(self.partition, partition, step16), *symbols.shape[1:])
 
     def _batches(self, coded: Coded, symbols: np.ndarray) -> list[coder.Batch]:
         """The symbols (n,) of a part in the order in which they are sent: those that are free, then the others."""

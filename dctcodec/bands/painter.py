@@ -160,8 +160,9 @@ def _plain(symbols: np.ndarray, step: float, partition: np.ndarray | None) -> np
     """The plain image of symbols, YCbCr in units of 1 / INPUT_GAIN: (3, 32 h, 32 w)."""
 
     def work(_: slice, rows: slice) -> np.ndarray:
-        coded = dequantise(symbols[None, :, rows].astype(np.float32), np.float32(step)) * np.float32(INPUT_GAIN)
-        return synthesise(coded, None if partition is None else partition[None, :, rows])[0]
+        told = None if partition is None else partition[None, :, rows]
+        coded = dequantise(symbols[None, :, rows].astype(np.float32), np.float32(step), told) * np.float32(INPUT_GAIN)
+        return synthesise(coded, told)[0]
 
     return joined(in_strips(work, symbols.shape[1:], 0, None))
 

@@ -6,7 +6,7 @@ blocks in the same three places, of tiles or of quadrants. All probabilities are
 are made at export, from a sum of parts for pairs of neighbours and for the step, which is trained (`partition_network.py`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +55,10 @@ class Sent(NamedTuple):
     """The quadrant, None for the tile itself."""
 
 
+Entered = tuple[Sent, Callable[[np.ndarray], None], np.ndarray]
+"""What is sent at once, a function that a reader calls with the entries that it took, and the entries as they stand."""
+
+
 class PartitionCode:
     """The model in integers. `tensors`: those that `export` makes, names that begin with `partition.`."""
 
@@ -67,16 +71,13 @@ class PartitionCode:
         self._tiles = _tables(tensors["partition.tiles"])
         self._quadrants = _tables(tensors["partition.quadrants"]) if len(self._small) > 1 else None
 
-    def steps(self, partition: np.ndarray, step16: int) -> Iterator[tuple[Sent, Callable[[np.ndarray], None], np.ndarray]]:
-        """What is sent of a partition (4, h, w), in order; a function that a reader calls with the entries that it took, which then
-        are in `partition`; and the entries as `partition` holds them now."""
+    def steps(self, partition: np.ndarray, step16: int) -> Iterator[Entered]:
+        """What is sent of the kinds of a partition, in order. What a reader takes is put in `partition`."""
         row = int(np.searchsorted(self._bounds, step16))
         labels, (_, height, width) = partition, partition.shape
         sizes = np.zeros((height + 1, width + 1), np.int64)
         fine = np.zeros((2 * height + 1, 2 * width + 1), np.int64)
-        for diagonal in range(height + width - 1):
-            rows = np.arange(max(0, diagonal - width + 1), min(height, diagonal + 1))
-            columns = diagonal - rows
+        for rows, columns in diagonals(height, width):
             keys = (sizes[rows + 1, columns] * STATES + sizes[rows, columns + 1]) * STATES + sizes[rows, columns]
             yield self._tile_step(labels, Sent(self._tiles[row], keys, (rows, columns), None))
             split = labels[0, rows, columns] >= blocks.LARGE
@@ -88,39 +89,47 @@ class PartitionCode:
                     sent = Sent(self._quadrants[row], keys + place * NEIGHBOURS, (down, across), place)
                     yield self._quadrant_step(labels, sent)
                     fine[top + 1, left + 1] = np.array(SIZES)[labels[place, down, across]]
-            taken = np.array(SIZES)[labels[:, rows, columns]]
+            taken = np.array(SIZES)[labels[: blocks.QUADRANTS, rows, columns]]
             sizes[rows + 1, columns + 1] = (taken.sum(0) + 2) // 4
             for place in range(blocks.QUADRANTS):
                 fine[2 * rows + place // 2 + 1, 2 * columns + place % 2 + 1] = taken[place]
 
-    def _tile_step(self, labels: np.ndarray, sent: Sent) -> tuple[Sent, Callable[[np.ndarray], None], np.ndarray]:
+    def _tile_step(self, labels: np.ndarray, sent: Sent) -> Entered:
         first = labels[0][sent.tiles]
         entries = np.where(first < blocks.LARGE, np.searchsorted(self._large, first), len(self._large))
 
         def take(entries: np.ndarray) -> None:
             kinds = np.append(self._large, self._small[:1])  # a split tile's quadrants are told apart next
-            labels[:, *sent.tiles] = kinds[entries]
+            labels[: blocks.QUADRANTS, *sent.tiles] = kinds[entries]
 
         return sent, take, entries
 
-    def _quadrant_step(self, labels: np.ndarray, sent: Sent) -> tuple[Sent, Callable[[np.ndarray], None], np.ndarray]:
+    def _quadrant_step(self, labels: np.ndarray, sent: Sent) -> Entered:
         def take(entries: np.ndarray) -> None:
             labels[sent.place][sent.tiles] = self._small[entries]
 
         return sent, take, np.searchsorted(self._small, labels[sent.place][sent.tiles])
 
     def check(self, partition: np.ndarray) -> None:
-        """Raise ValueError for a partition that cannot be sent."""
+        """Raise ValueError for a partition (4, h, w) that cannot be sent."""
         whole = partition < blocks.LARGE
         if not np.isin(partition, self.kinds).all() or (whole.any(0) & (partition != partition[0]).any(0)).any():
             raise ValueError("the partition is none of this model")
 
-    def tile_bits(self, partition: np.ndarray, step16: int) -> np.ndarray:
-        """Bits of each tile, float64 (h, w)."""
-        bits = np.zeros(partition.shape[1:])
-        for sent, _, entries in self.steps(partition, step16):
-            bits[sent.tiles] += sent.table.bits(sent.keys, entries)
-        return bits
+
+def bits_of_tiles(entered: Iterable[Entered], height: int, width: int) -> np.ndarray:
+    """Bits of each tile in what is sent, float64 (height, width)."""
+    bits = np.zeros((height, width))
+    for sent, _, entries in entered:
+        bits[sent.tiles] += sent.table.bits(sent.keys, entries)
+    return bits
+
+
+def diagonals(height: int, width: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows and columns of the tiles of each diagonal of a grid, from the first tile on."""
+    for diagonal in range(height + width - 1):
+        rows = np.arange(max(0, diagonal - width + 1), min(height, diagonal + 1))
+        yield rows, diagonal - rows
 
 
 def _tables(counts: np.ndarray) -> list[Counts]:

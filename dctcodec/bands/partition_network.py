@@ -86,7 +86,7 @@ def sizes_of(kinds: Tensor) -> Tensor:
 
 def tile_sizes(partition: Tensor) -> Tensor:
     """The mean of the quadrants' sizes, rounded, int64 (B, h, w)."""
-    return (sizes_of(partition).sum(-3) + 2) // 4
+    return (sizes_of(partition[..., : blocks.QUADRANTS, :, :]).sum(-3) + 2) // 4
 
 
 def _around(sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,6 +19,7 @@ from dctcodec.bands import blocks
 from dctcodec.bands.forecast import Forecast, Forecasts, ForecastShape, known_before
 from dctcodec.bands.order import CHANNELS, REVEALS
 from dctcodec.bands.partition_network import PartitionNetwork
+from dctcodec.bands.steps import factors
 from dctcodec.bands.units import (
     ASINH_GAIN,
     FEATURES,
@@ -130,7 +131,7 @@ class PriorNetwork(nn.Module):
         told = None if partition is None else partition[source]
         if self.partition and told is not None:
             stream = stream + self._told(self.partition, magnitudes[source] * seen[:, :INPUT_CHANNELS], told)
-        bias = self.conditioning(reveal, log_step[source])
+        bias = self.conditioning(reveal, _log_steps(log_step, partition)[source])
         for block, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
             stream = stream + second(activation(first(activation(stream + bias[:, block]))))
         outputs = self._heads(activation(stream + bias[:, -1]), magnitudes[source], reveal, told)
@@ -184,6 +185,12 @@ class PriorNetwork(nn.Module):
     def _skipped_by(self, skip: ExactConv, magnitudes: Tensor, channels: slice) -> Tensor:
         weight = skip.rounded(channels) * self.sent_before[channels]
         return F.conv2d(magnitudes, weight[:, :, None, None]) + skip.bias[channels, None, None]
+
+
+def _log_steps(log_step: Tensor, partition: Tensor | None) -> Tensor:
+    """ln of the steps of images (B,), or of their tiles, (B, h, w), where these have their own."""
+    of_tiles = factors(partition)
+    return log_step if isinstance(of_tiles, float) else log_step[:, None, None] + torch.log(of_tiles[:, 0])
 
 
 def _add_forecasts(outputs: list[tuple[Tensor, Tensor]], forecasts: Forecasts, pool: ExactConv, reveal: Tensor) -> None:

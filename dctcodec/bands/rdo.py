@@ -23,7 +23,7 @@ from dctcodec.bands.blocks import packed
 from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.prior import code_bits
-from dctcodec.bands.transform import SYMBOL_LIMIT, coefficients, energy, relative_step
+from dctcodec.bands.transform import SYMBOL_LIMIT, coefficients, energy
 from dctcodec.bands.trellis import Draft
 from dctcodec.device import fast_convolutions
 from dctcodec.family import Parameters
@@ -54,8 +54,8 @@ class State:
 
 
 class SymbolOptimiser:
-    """The search for one image. `rgb`: float32 (3, H, W) in [0, 255]; `partition`: int64 (4, h, w), where the model has kinds of
-    blocks, which the search does not change; `seen`: weights of the squared error of each coefficient, (CHANNELS, h, w), or 1."""
+    """The search for one image. `rgb`: float32 (3, H, W) in [0, 255]; `partition`: int64 (4 or 5, h, w), where the model has kinds
+    of blocks, which the search does not change; `seen`: weights of each coefficient's squared error, (CHANNELS, h, w), or 1."""
 
     def __init__(
         self,
@@ -71,8 +71,7 @@ class SymbolOptimiser:
         self.step16, self.step, self.grey = parameters.step16, parameters.step, parameters.grey
         self.seen = torch.from_numpy(seen) if isinstance(seen, np.ndarray) else None
         self.weight = BITS_WEIGHT * self.step**2
-        cpu = torch.device("cpu")
-        self.curvature = energy(cpu) * (relative_step(cpu) * self.step) ** 2
+        self.curvature = rounding.curvatures(self._steps(), torch.device("cpu"), self._told())[0]
         if self.seen is not None:
             self.curvature = self.curvature * self.seen
         self.generator = torch.Generator().manual_seed(0)
@@ -88,6 +87,14 @@ class SymbolOptimiser:
             tick(1 / (rounds + 1))
         slope, curvatures = self._slope_as_painted(best.symbols), rounding.SETTLING_CURVATURE * self.curvature
         return Draft(best.symbols.int().numpy(), slope.numpy(), curvatures.numpy(), self.weight)
+
+    def _steps(self) -> Tensor:
+        """The image's step, float32 (1,)."""
+        return torch.full((1,), self.step, dtype=torch.float32)
+
+    def _told(self) -> Tensor | None:
+        """The image's partition, int64 (1, 4 or 5, h, w)."""
+        return None if self.partition is None else torch.from_numpy(self.partition)[None]
 
     def _state(self, symbols: Tensor) -> State:
         parameters = self.prior.parameters(packed(symbols.int().numpy(), self.partition), self.step16, self.grey)
@@ -126,16 +133,14 @@ class SymbolOptimiser:
                 painted = self._painted(symbols[:, *outer].to(self.rgb.device), inner, outer)
             target = self.rgb[:, *_pixels(inner)]
             error[:, *_pixels(inner)][:, : target.shape[1], : target.shape[2]] = (painted - target).cpu()
-        told = None if self.partition is None else torch.from_numpy(self.partition)[None]
-        slope = rounding.slopes(error[None], torch.full((1,), self.step, dtype=torch.float32), told)[0]
+        slope = rounding.slopes(error[None], self._steps(), self._told())[0]
         return slope if self.seen is None else slope * self.seen
 
     def _painted(self, symbols: Tensor, inner: Window, outer: Window) -> Tensor:
         """The `inner` tiles where the `outer` ones are painted, which have these symbols, cut to the image."""
         partition = None if self.partition is None else torch.from_numpy(self.partition[None, :, *outer]).to(symbols.device)
         with fast_convolutions(symbols.device):
-            steps = torch.full((1,), self.step, dtype=torch.float32, device=symbols.device)
-            painted = self.decoder(symbols[None], steps, partition=partition)[0]
+            painted = self.decoder(symbols[None], self._steps().to(symbols.device), partition=partition)[0]
         rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
         _, height, width = self.rgb[:, *_pixels(inner)].shape
         return painted[:, *_pixels((rows, columns))][:, :height, :width]

@@ -9,7 +9,7 @@ are judged as if nothing else moved. `rdo.py` searches further, with the decoder
 import numpy as np
 
 from dctcodec.arrays import Array, Place, cast, library, place_of, table, zeros_like
-from dctcodec.bands.transform import SYMBOL_LIMIT, coded_frequencies, coefficients, energy, relative_step
+from dctcodec.bands.transform import SYMBOL_LIMIT, coded_frequencies, coefficients, energy, step_of_symbols
 from dctcodec.bands.units import LOG_SCALE_MIN, SCALE_BITS, SCALES, distribution_function
 from dctcodec.tiles import TILE, gradient_of_ycbcr
 
@@ -41,22 +41,24 @@ COUNTED = 8.0
 def slopes(error: Array, step: Array, partition: Array | None = None) -> Array:
     """How the squared error changes along each symbol, float32 (B, CHANNELS, h, w), as if the inverse DCT painted changes.
     `error`: what is painted at temperature 0 less the image, float32 (B, 3, 32 h, 32 w), RGB; `step`: (B,), pixel levels;
-    `partition`: int64 (B, 4, h, w), where there is one."""
-    steps = relative_step(place_of(error)) * step[:, None, None, None]
+    `partition`: int64 (B, 4 or 5, h, w), where there is one."""
+    steps = step_of_symbols(step[:, None, None, None], place_of(error), partition)
     return 2 * coefficients(gradient_of_ycbcr(error), partition) * steps
 
 
-def slopes_of_rounding(symbols: Array, coefficients: Array, step: Array) -> Array:
+def slopes_of_rounding(symbols: Array, coefficients: Array, step: Array, partition: Array | None = None) -> Array:
     """`slopes` without a painted image, of the coefficients (B, CHANNELS, h, w) that were rounded to symbols: a decoder leaves
     LEFT_OF_ROUNDING of what the inverse DCT would. Flat tiles have none, on any machine: errors are whole ERROR_UNITs."""
     place = place_of(symbols)
-    error = symbols - coefficients / (relative_step(place) * step[:, None, None, None])
-    return 2 * LEFT_OF_ROUNDING * curvatures(step, place) * library(error).round(error / ERROR_UNIT) * ERROR_UNIT
+    error = symbols - coefficients / step_of_symbols(step[:, None, None, None], place, partition)
+    curvature = curvatures(step, place, partition)
+    return 2 * LEFT_OF_ROUNDING * curvature * library(error).round(error / ERROR_UNIT) * ERROR_UNIT
 
 
-def curvatures(step: Array, place: Place) -> Array:
-    """What the squared error grows by where a symbol moves by one, besides its slope: float32 (B, CHANNELS, 1, 1)."""
-    return energy(place) * (relative_step(place) * step[:, None, None, None]) ** 2
+def curvatures(step: Array, place: Place, partition: Array | None = None) -> Array:
+    """What the squared error grows by where a symbol moves by one, besides its slope: float32 (B, CHANNELS, 1, 1), or (B, CHANNELS,
+    h, w) where tiles have steps of their own."""
+    return energy(place) * step_of_symbols(step[:, None, None, None], place, partition) ** 2
 
 
 def moves(symbols: Array, slope: Array, curvature: Array, step: Array) -> Array:

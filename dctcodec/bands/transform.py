@@ -8,9 +8,10 @@ it.
 
 import numpy as np
 
-from dctcodec.arrays import Array, library, permuted, place_of, table, zeros_like
+from dctcodec.arrays import Array, Place, library, permuted, place_of, table, zeros_like
 from dctcodec.bands import blocks
 from dctcodec.bands.order import BANDS, CHANNELS
+from dctcodec.bands.steps import factors
 from dctcodec.tiles import TILE, colour_energy, dct_basis, from_tiles, pad_to_tiles, rgb_to_ycbcr, to_tiles
 
 ROUNDING_OFFSETS = (0.45, 0.45, 0.45, 0.4, 0.4, 0.4, 0.44, 0.46)
@@ -111,6 +112,9 @@ def consistent(added: Array, step: Array, partition: Array | None = None) -> Arr
     energy is not like those that what is added was learned from: the rest of it is multiplied by the square of the share that is
     left."""
     most = _steps(place_of(added))[:, None, :, None, :] * step[:, None, None, None, None, None] / 2
+    of_tiles = factors(partition)
+    if not isinstance(of_tiles, float):
+        most = most * of_tiles[:, :, :, None, :, None]
     wanted = _forward(added, partition)
     allowed = library(added).clip(wanted, -most, most)
     left = (_norm(allowed) + 1e-6) / (_norm(wanted) + 1e-6)  # 1 where nothing is added, so that a new network learns
@@ -125,18 +129,24 @@ def _norm(coefficients: Array) -> Array:
     return library(coefficients).linalg.vector_norm(coefficients, dim=(1, 3, 5), keepdim=True)
 
 
-def quantise(coefficients: Array, step: Array | float) -> Array:
-    """Symbols of coefficients: round with a dead zone. `step` in pixel levels, a number or (B, 1, 1, 1).
+def quantise(coefficients: Array, step: Array | float, partition: Array | None = None) -> Array:
+    """Symbols of coefficients: round with a dead zone. `step` in pixel levels, a number or (B, 1, 1, 1); `partition`: of steps.
     Returns whole numbers as float32 of the shape of `coefficients`."""
     xp, place = library(coefficients), place_of(coefficients)
-    scaled = coefficients / (step * relative_step(place))
+    scaled = coefficients / step_of_symbols(step, place, partition)
     symbols = xp.sign(scaled) * xp.floor(abs(scaled) + rounding_offset(place))
     return xp.clip(symbols, -SYMBOL_LIMIT, SYMBOL_LIMIT)
 
 
-def dequantise(symbols: Array, step: Array | float) -> Array:
-    """Coefficients at the symbols' nominal values, symbol * step; the decoder network does the rest."""
-    return symbols * (step * relative_step(place_of(symbols)))
+def dequantise(symbols: Array, step: Array | float, partition: Array | None = None) -> Array:
+    """Coefficients at the symbols' nominal values, symbol * step; the decoder network does the rest. Arguments as of `quantise`."""
+    return symbols * step_of_symbols(step, place_of(symbols), partition)
+
+
+def step_of_symbols(step: Array | float, place: Place, partition: Array | None = None) -> Array:
+    """The step of each symbol in pixel levels, float32 (..., CHANNELS, 1, 1), or (..., CHANNELS, h, w) where tiles have their own.
+    Arguments as of `quantise`."""
+    return step * relative_step(place) * factors(partition)
 
 
 @table

@@ -62,7 +62,8 @@ def nearest(x: Tensor) -> Tensor:
 
 
 class Conditioning(nn.Module):
-    """Biases for each of `count` reveals (or bands) and for each step: (B,) index and (B,) ln step to (B, layers, width, 1, 1)."""
+    """Biases for each of `count` reveals (or bands) and for each step: (B,) index and (B,) ln step to (B, layers, width, 1, 1).
+    Where tiles have steps of their own: (B,) and (B, h, w) to (B, layers, width, h, w)."""
 
     def __init__(self, count: int, layers: int, width: int, hidden: int = 64):
         super().__init__()
@@ -72,9 +73,10 @@ class Conditioning(nn.Module):
         self.step_out = nn.Linear(hidden, layers * width)
 
     def of_step(self, log_step: Tensor) -> Tensor:
-        centred = (log_step - math.log(50.0))[:, None] * 2
+        centred = (log_step - math.log(50.0))[..., None] * 2
         return self.step_out(torch.sin(self.step_in(centred)))
 
     def forward(self, reveal: Tensor, log_step: Tensor) -> Tensor:
-        total = self.reveal[reveal] + self.of_step(log_step)
-        return total.reshape(len(reveal), self.layers, -1, 1, 1)
+        log_steps = log_step.reshape(len(reveal), *(log_step.shape[1:] or (1, 1)))
+        total = self.reveal[reveal][:, None, None] + self.of_step(log_steps)
+        return total.unflatten(-1, (self.layers, -1)).permute(0, 3, 4, 1, 2)

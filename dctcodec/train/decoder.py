@@ -67,7 +67,7 @@ def gains(
             total += _psnr(painted, original)
             if tuned:
                 similarity += ms_ssim_db(1 - log_dissimilarity(painted.clamp(0, 255).round(), original).exp().item())
-            plain += _psnr(ycbcr_to_rgb(synthesise(dequantise(symbols, step), partition)), original)
+            plain += _psnr(ycbcr_to_rgb(synthesise(dequantise(symbols, step, partition), partition)), original)
         figures[f"psnr@{step:g}"] = total / len(pictures)
         figures[f"gain@{step:g}"] = (total - plain) / len(pictures)
         if tuned:

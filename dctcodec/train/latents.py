@@ -57,7 +57,7 @@ class LatentTraining(nn.Module):
 
     def forward(self, original: Tensor, symbols: Tensor, step: Tensor, partition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W) and their divergence in nats (B,)."""
-        plain = ycbcr_to_rgb(synthesise(dequantise(symbols, step[:, None, None, None]), partition))
+        plain = ycbcr_to_rgb(synthesise(dequantise(symbols, step[:, None, None, None], partition), partition))
         error = (original - plain) * ERROR_GAIN
         posteriors = dict(zip(self.decoder.scales, self.posteriors, strict=True))
         divergences = []

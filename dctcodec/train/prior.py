@@ -74,7 +74,7 @@ def mixed_symbols_of(
     rgb: Tensor, steps: Tensor, kinds: tuple[int, ...], painter: Decoder | None, chosen: float, tuned: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """`symbols_of`, with the painter for a share `chosen` of the images."""
-    symbols, partition = symbols_of(rgb, steps, kinds)
+    symbols, partition = symbols_of(rgb, steps, kinds, tuned=tuned)
     count = int(chosen * len(rgb) + torch.rand(()).item()) if chosen else 0  # on average, however many processes share a batch
     if count and painter is not None:
         told = None if partition is None else partition[:count]
@@ -87,9 +87,10 @@ def symbols_of(
 ) -> tuple[Tensor, Tensor | None]:
     """What an encoder makes of images (n, 3, H, W), whole tiles, at their steps (n,): symbols (n, CHANNELS, h, w), and the
     partitions (n, 4, h, w), None where a model has no kinds of blocks. Without a decoder as `painter`, that of effort 0; `tuned`:
-    for MS-SSIM."""
-    partition = choose(rgb, steps, kinds) if kinds else None
-    symbols = quantise(analyse(rgb, partition), steps[:, None, None, None])
+    for MS-SSIM, partitions (n, 5, h, w)."""
+    index = _step_index(rgb, steps) if tuned else None
+    partition = choose(rgb, steps, kinds, index) if kinds else None
+    symbols = quantise(analyse(rgb, partition), steps[:, None, None, None], partition)
     return symbols if painter is None else symbols + moves(painter, rgb, symbols, steps, partition, tuned), partition
 
 
@@ -99,7 +100,7 @@ def moves(
 ) -> Tensor:
     """Moves of the symbols (n, CHANNELS, h, w) of images that an encoder with this decoder makes at the default effort, about: it
     has the prior's distributions for the last round, which are not known here. `tuned`: for MS-SSIM."""
-    curvature, moved = rounding.curvatures(steps, steps.device).expand_as(symbols), symbols
+    curvature, moved = rounding.curvatures(steps, steps.device, partition).expand_as(symbols), symbols
     seen = _seen(rgb, symbols, curvature, steps, partition) if tuned else torch.ones((), device=steps.device)
     for left in reversed(range(rounding.ROUNDS)):
         with training_precision(rgb.device):
@@ -114,9 +115,16 @@ def moves(
 
 def _seen(rgb: Tensor, symbols: Tensor, curvature: Tensor, steps: Tensor, partition: Tensor | None) -> Tensor:
     """`masking.weights` of each image's rounded symbols."""
-    slope = rounding.slopes_of_rounding(symbols, analyse(rgb, partition), steps)
+    slope = rounding.slopes_of_rounding(symbols, analyse(rgb, partition), steps, partition)
     images = zip(*(values.cpu().numpy() for values in (rgb, slope, curvature)), strict=True)
-    return torch.from_numpy(np.stack([masking.weights(*image) for image in images])).to(symbols)
+    found = [masking.weights(masking.seen(pixels), *tells) for pixels, *tells in images]
+    return torch.from_numpy(np.stack(found)).to(symbols)
+
+
+def _step_index(rgb: Tensor, steps: Tensor) -> Tensor:
+    """`masking.step_index` of images, int64 (n, h, w)."""
+    images = zip(rgb.cpu().numpy(), steps.tolist(), strict=True)
+    return torch.from_numpy(np.stack([masking.step_index(masking.seen(pixels), step) for pixels, step in images])).to(rgb.device)
 
 
 def _settled(symbols: Tensor, slope: Tensor, curvature: Tensor, steps: Tensor) -> Tensor:
