@@ -31,7 +31,7 @@ FILES = {
         "tiles-seeded-64x96": ((64, 96), "RGB", None, 987654321),
     },
 }
-"""For each model, name: size, mode, quality, seed. `flagship-tuned-80x40.dct` is from before tiles had steps; it is not made anew."""
+"""For each model, name: size, mode, quality, seed. `flagship-tuned-80x40.dct` is older than the steps of tiles: not made anew."""
 
 
 def picture(size: tuple[int, int], mode: str) -> Image.Image:
