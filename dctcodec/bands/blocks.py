@@ -82,7 +82,7 @@ def planes(partition: Array, kinds: Sequence[int]) -> Array:
 
 
 def packed(symbols: Array, partition: Array | None) -> Array:
-    """Symbols (CHANNELS, h, w) of an image and its partition as one tensor, int32 (CHANNELS + 4, h, w); without one the symbols."""
+    """Symbols (CHANNELS, h, w) of an image and its partition as one, int32 (CHANNELS + 4 or 5, h, w); without one the symbols."""
     return symbols if partition is None else library(symbols).concatenate([symbols, cast(partition, "int32")])
 
 

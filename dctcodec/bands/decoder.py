@@ -219,7 +219,7 @@ def painted(
 def reconstruct(
     decoder: Decoder, symbols: Tensor, step: float, temperature: float, seed: int, partition: Tensor | None = None
 ) -> Tensor:
-    """The image of symbols (CHANNELS, h, w) and a partition (4, h, w): RGB float32 (3, 32 h, 32 w), not clamped.
+    """The image of symbols (CHANNELS, h, w) and a partition (4 or 5, h, w): RGB float32 (3, 32 h, 32 w), not clamped.
 
     At a `temperature` above 0 each scale's latent is drawn with noise that depends on `seed` and the scale alone.
     """

@@ -37,7 +37,7 @@ class Painter:
     def paint(
         self, symbols: np.ndarray, step: float, temperature: float, seed: int, partition: np.ndarray | None = None
     ) -> np.ndarray:
-        """The image of symbols (CHANNELS, h, w) and a partition (4, h, w): RGB float32 (3, 32 h, 32 w), not clamped. At a
+        """The image of symbols (CHANNELS, h, w) and a partition (4 or 5, h, w): RGB float32 (3, 32 h, 32 w), not clamped. At a
         `temperature` above 0 each scale's latent is drawn with noise that depends on `seed` and the scale alone."""
         image, size, drawn = _plain(symbols, step, partition), symbols.shape[1:], temperature > 0
         noises = [self._noise(scale, size, temperature, seed) for scale in range(FINEST + 1)]

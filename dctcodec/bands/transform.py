@@ -29,7 +29,7 @@ SYMBOL_LIMIT = 32767
 def analyse(rgb: Array, partition: Array | None = None) -> Array:
     """DCT coefficients of an RGB image.
 
-    `rgb`: float32 (B, 3, H, W) in [0, 255], any H, W >= 1; `partition`: int64 (B, 4, h, w), of the tiles into blocks, None for
+    `rgb`: float32 (B, 3, H, W) in [0, 255], any H, W >= 1; `partition`: int64 (B, 4 or 5, h, w), of the tiles into blocks, None for
     blocks of 32x32.
     Returns float32 (B, CHANNELS, h, w) on the tile grid, h = ceil(H / 32): the coefficients that are coded, in coding order.
     """
