@@ -20,6 +20,8 @@ from dctcodec.tiles import TILE, pad_to_tiles, rgb_to_ycbcr, tiles_across, to_ti
 SLOPE = 18.0
 """The weight of a bit a pixel is step^2 / SLOPE, against the squared error, mean over RGB. dMSE/dbpp of photographs is 1.6 times as
 much; but the trained networks make more of small blocks than the errors and LENGTHS say (`models/TRAINING.md`)."""
+SLOPE_WITH_STEPS = SLOPE / 1.4
+"""The same where tiles have steps of their own: bits weigh more there (`masking.SAVING`)."""
 LEVELS = 64
 """Magnitudes are told apart by round(8 asinh(|symbol|)), below LEVELS."""
 FIRST_LEVEL = 7
@@ -69,7 +71,7 @@ def choose(rgb: Array, step: Array, kinds: tuple[int, ...], index: Array | None 
     the tiles' steps, int64 (B, h, w), where they have their own; they become the last plane of (B, 5, h, w). Arrays of torch should
     need no gradient."""
     xp, place = library(rgb), place_of(rgb)
-    bits = bits or fitted_bits(place)
+    bits, slope = bits or fitted_bits(place), SLOPE if index is None else SLOPE_WITH_STEPS
     height, width = (tiles_across(side) for side in rgb.shape[2:])
     tiles = to_tiles(pad_to_tiles(rgb_to_ycbcr(rgb))).reshape(-1, 3, TILE, TILE)
     steps = xp.broadcast_to(step[:, None, None], (len(rgb), height, width)).reshape(-1)
@@ -77,17 +79,17 @@ def choose(rgb: Array, step: Array, kinds: tuple[int, ...], index: Array | None 
         steps = steps * factor_of(index).reshape(-1)
 
     def costs_of(kind: int) -> Array:
-        return _costs(tiles, steps, kind, bits.symbols[kind])
+        return _costs(tiles, steps, kind, bits.symbols[kind] / slope)
 
     costs = dict(zip(kinds, threads.together(costs_of, kinds) if place is None else map(costs_of, kinds), strict=True))
     large, small = blocks.large_kinds(kinds), blocks.small_kinds(kinds)
-    options = [costs[kind].sum(1) + float(bits.tile[kind]) / SLOPE for kind in large]
+    options = [costs[kind].sum(1) + float(bits.tile[kind]) / slope for kind in large]
     labels = placed(np.array(large), place)[:, None]
     if not small:
         chosen = xp.broadcast_to(labels[xp.stack(options).argmin(0)], (len(tiles), blocks.QUADRANTS))
     else:
-        quadrants = xp.stack([costs[kind] + float(bits.quadrant[kind]) / SLOPE for kind in small])
-        options.append(xp.amin(quadrants, 0).sum(1) + float(bits.tile[blocks.LARGE]) / SLOPE)
+        quadrants = xp.stack([costs[kind] + float(bits.quadrant[kind]) / slope for kind in small])
+        options.append(xp.amin(quadrants, 0).sum(1) + float(bits.tile[blocks.LARGE]) / slope)
         tile = xp.stack(options).argmin(0)
         whole = labels[xp.clip(tile, None, len(large) - 1)]
         chosen = xp.where((tile < len(large))[:, None], whole, placed(np.array(small), place)[quadrants.argmin(0)])
@@ -97,7 +99,7 @@ def choose(rgb: Array, step: Array, kinds: tuple[int, ...], index: Array | None 
 
 def _costs(tiles: Array, steps: Array, kind: int, lengths: Array) -> Array:
     """Distortion + weight * bits of the quadrants of tiles (n, 3, 32, 32) of one kind, over step^2, up to what is the same for all
-    kinds: (n, 4). `lengths`: (CHANNELS, LEVELS)."""
+    kinds: (n, 4). `lengths`: times the weight, (CHANNELS, LEVELS)."""
     xp, place = library(tiles), place_of(tiles)
     places = _places(place)
     partition = placed(np.full((len(tiles), blocks.QUADRANTS), kind), place)
@@ -108,9 +110,9 @@ def _costs(tiles: Array, steps: Array, kind: int, lengths: Array) -> Array:
     symbols = xp.floor(magnitude + (1 - places.threshold)[position])
     level = cast(xp.clip(xp.round(8 * xp.arcsinh(symbols)), None, LEVELS - 1), "int64")
     cost = symbols * (symbols - 2 * magnitude) * places.weight[position]
-    cost = cost + (lengths[channel, level] - lengths[channel, 0]) / SLOPE
+    cost = cost + lengths[channel, level] - lengths[channel, 0]
     quadrant = blocks.quadrant_of_channels(place)
-    empty = xp.bincount(quadrant, lengths[:, 0] / SLOPE, blocks.QUADRANTS)
+    empty = xp.bincount(quadrant, lengths[:, 0], blocks.QUADRANTS)
     sums = xp.bincount(row * blocks.QUADRANTS + places.quadrant[position], cost, len(tiles) * blocks.QUADRANTS)
     return cast(empty + sums.reshape(-1, blocks.QUADRANTS), "float32")
 

@@ -25,7 +25,7 @@ WHOLE = BLOCK * 2 ** (len(MS_SSIM_WEIGHTS) - 1)
 """Pixels of the image across a block of the last scale."""
 EXPONENT = 0.85
 """Of the weights. The full weights are better for MS-SSIM, and worse for SSIMULACRA2."""
-SAVING = 1.5
+SAVING = 2.0
 """Bits weigh this much more than for PSNR: a finer step with fewer symbols is better here."""
 STEP_EXPONENT = -0.25
 """The step of a tile is proportional to this power of its mean weight. With -1/2 an error would cost as much in all tiles."""
