@@ -29,7 +29,7 @@ class File:
     step16: int
     seed: int
     payload: bytes
-    stepped: bool
+    stepped: bool = False
 
 
 CHUNKS = "NSCAdext"
