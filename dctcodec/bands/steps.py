@@ -83,7 +83,7 @@ def sent(index: np.ndarray) -> Iterator[Entered]:
 
 
 def _around(index: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Sum of the indices to the left and above. One that is outside the image counts as the other; if both are, each counts as 0."""
+    """Sum of the indices to the left and above. One outside the image counts as the other; if both are, each counts as 0."""
     left, above = index[rows, columns - 1], index[rows - 1, columns]
     left, above = np.where(columns > 0, left, above), np.where(rows > 0, above, left)
     return np.where((rows > 0) | (columns > 0), left + above, 0)
