@@ -3,6 +3,8 @@
 image -> tiles -> DCT-II -> quantise -> symbols -> prior (exact) + rANS -> .dct
 .dct -> rANS + the same prior -> symbols -> hierarchical decoder (float, temperature) -> image
 
+Tiles of few colours, such as text, are a patch instead: pixels with a palette, lossless (`flat.py`, `image/patch.py`).
+
 A model's family draws each arrow (`family.py`): `bands` codes whole images, all frequencies, at any quality; `vae` is the
 paper's model. DESIGN.md explains the design.
 """
@@ -17,12 +19,12 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 from PIL import Image
 
-from dctcodec import container, installed
+from dctcodec import container, flat, installed
 from dctcodec.arrays import Place
 from dctcodec.device import as_a_guest, device_of, place
 from dctcodec.errors import FormatError, ModelError
 from dctcodec.family import FAMILIES, TUNES, Family, Parameters
-from dctcodec.image import ImageParts, Source, as_parts, put_together
+from dctcodec.image import ImageParts, Source, as_parts, patch, put_together
 from dctcodec.image.alpha import pack, unpack
 from dctcodec.installed import DEFAULT, ModelInfo
 from dctcodec.limits import check_pixels
@@ -115,8 +117,11 @@ class Codec:
         container.check_size(*pixels.size)
         stepped = self.family.stepped and tune != TUNES[0]
         parameters = Parameters(step16, pixels.mode == "L", seed, tune, stepped)
+        extra, patched = _extra(parts), self._patch(pixels, parameters)
+        if patched:
+            pixels, extra = patch.rest(pixels, patched), replace(extra, patch=patch.pack(patched))
         payload = self.family.encode(_rgb(pixels), parameters, effort, tick)
-        return container.write(self._header(pixels.size, parameters), payload, _extra(parts))
+        return container.write(self._header(pixels.size, parameters), payload, extra)
 
     def encode_to(
         self,
@@ -171,7 +176,7 @@ class Codec:
             symbols = self.family.coarse(symbols, bands)
         rgb = self.family.paint(symbols, header.size, _parameters(header), temperature)
         tick(1 - CODING_SHARE)
-        pixels = _pixels(rgb[:, : header.height, : header.width], header.grey)
+        pixels = _patched(_pixels(rgb[:, : header.height, : header.width], header.grey), file)
         return put_together(_parts(pixels, file.extra))
 
     @_as_a_guest
@@ -186,7 +191,7 @@ class Codec:
         self._check(file.header)
         header, parameters = file.header, _parameters(file.header)
         rgb = self.family.preview(_words(file), header.size, parameters, scale, file.partial)
-        pixels = _pixels(rgb[:, : -(-header.height // scale), : -(-header.width // scale)], header.grey)
+        pixels = _patched(_pixels(rgb[:, : -(-header.height // scale), : -(-header.width // scale)], header.grey), file, scale)
         alpha = unpack(file.extra.alpha, header.size).reduce(scale) if file.extra.alpha else None
         return put_together(replace(_parts(pixels, replace(file.extra, alpha=None)), alpha=alpha))
 
@@ -215,16 +220,21 @@ class Codec:
 
     @_as_a_guest
     def code_length(self, data: bytes) -> float:
-        """Code length of a file's symbols under the exact model, in bits: its size without header and coder overhead."""
+        """Code length of a file's symbols under the exact model, in bits: its size without header, patch and coder overhead."""
         header, symbols = self.symbols(data)
         return self.family.code_length(symbols, _parameters(header))
 
     @_as_a_guest
     def tile_bits(self, data: bytes) -> np.ndarray | None:
-        """Bits of each tile of 32x32 pixels of a file, float64 (h, w), up to the rounding of the coder's tables; None for models of
-        a family that does not tell them apart."""
+        """Bits of the symbols of each tile of 32x32 pixels, float64 (h, w), up to the rounding of the coder's tables; None for
+        models of a family that does not tell them apart."""
         header, symbols = self.symbols(data)
         return self.family.tile_bits(symbols, _parameters(header))
+
+    def _patch(self, pixels: Image.Image, parameters: Parameters) -> Image.Image | None:
+        """The patch of an image whose tiles cost less with one."""
+        weight = self.family.bit_weight(parameters)
+        return flat.choose(pixels, lambda tiles: self.family.costs(tiles, parameters), weight) if weight else None
 
     def _header(self, size: tuple[int, int], parameters: Parameters) -> container.Header:
         tuned = parameters.tune != TUNES[0]
@@ -260,6 +270,13 @@ def _parameters(header: container.Header) -> Parameters:
 def _words(file: container.File) -> bytes:
     """A payload, of a truncated one its whole words."""
     return file.payload[: len(file.payload) // 4 * 4] if file.partial else file.payload
+
+
+def _patched(pixels: Image.Image, file: container.File, scale: int = 1) -> Image.Image:
+    """Pixels at 1/`scale` of a file's size with those of its patch."""
+    if file.extra.patch is None:
+        return pixels
+    return patch.paste(patch.unpack(file.extra.patch, file.header.size), pixels, scale)
 
 
 def _extra(parts: ImageParts) -> container.Extra:

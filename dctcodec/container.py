@@ -27,6 +27,7 @@ _LAST, _ANCILLARY = 0x80, 0x20
 """Bits of a chunk's kind: the last of the file; a reader that does not know it skips it."""
 CHUNKS = {
     ord("N"): "seed",
+    ord("P"): "patch",
     ord("S"): "symbols",
     ord("C"): "profile",
     ord("A"): "alpha",
@@ -70,7 +71,8 @@ class Header:
 @dataclass(frozen=True)
 class Extra:
     """What a file holds beside symbols, None where it does not. `profile`: ICC; `alpha`: as `image.alpha.pack` makes it; `dpi`:
-    dots per inch, horizontal and vertical; `exif`: a TIFF structure; `xmp`: a packet; `text`: of the encoder."""
+    dots per inch, horizontal and vertical; `exif`: a TIFF structure; `xmp`: a packet; `text`: of the encoder; `patch`: as
+    `image.patch.pack` makes it."""
 
     profile: bytes | None = None
     alpha: bytes | None = None
@@ -78,6 +80,7 @@ class Extra:
     exif: bytes | None = None
     xmp: bytes | None = None
     text: str | None = None
+    patch: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ def write(header: Header, payload: bytes, extra: Extra = Extra()) -> bytes:
     head = _HEADER.pack(MAGIC, VERSION, flags, header.model_id, header.width, header.height, header.step16)
     chunks = {
         "seed": _SEED.pack(header.seed) if header.seed else None,
+        "patch": extra.patch,
         "symbols": payload,
         "profile": _deflated(extra.profile),
         "alpha": extra.alpha,
@@ -245,7 +249,7 @@ def _extra(found: dict[str, bytes]) -> Extra:
     dpi = _unpacked(_DPI, "dpi", found)
     if dpi and not all(math.isfinite(number) and number > 0 for number in dpi):
         raise FormatError("the dpi chunk holds no numbers above 0: the file is damaged")
-    return Extra(alpha=found.get("alpha"), dpi=dpi, text=text, **inflated)
+    return Extra(alpha=found.get("alpha"), dpi=dpi, text=text, patch=found.get("patch"), **inflated)
 
 
 def _unpacked(layout: struct.Struct, name: str, found: dict[str, bytes]) -> tuple[Any, ...] | None:

@@ -57,4 +57,7 @@ def edges(height: int, width: int) -> torch.Tensor:
 
 
 def picture_of_edges(height: int, width: int) -> Image.Image:
-    return Image.fromarray(edges(height, width)[0].permute(1, 2, 0).to(torch.uint8).numpy())
+    """`edges` with the noise of a photograph: without it the tiles would be patched (`flat.py`)."""
+    noise = np.random.default_rng(1).integers(-6, 7, (height, width, 3))
+    pixels = 0.9 * edges(height, width)[0].permute(1, 2, 0).numpy() + 10 + noise
+    return Image.fromarray(pixels.astype(np.uint8))

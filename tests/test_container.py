@@ -102,12 +102,12 @@ def test_the_layout_is_frozen():
 
 
 def test_symbols_come_before_all_that_is_not_needed_for_them():
-    extra = Extra(bytes(9), bytes(9), (72, 72), bytes(9), bytes(9), "text")
+    extra = Extra(bytes(9), bytes(9), (72, 72), bytes(9), bytes(9), "text", bytes(9))
     data = container.write(Header(8, 8, False, 800, 0, 7), b"1234", extra)
     assert [chunk.name for chunk in container.chunks_of(data)] == list(CHUNKS.values())
-    assert list(CHUNKS.values())[:2] == ["seed", "symbols"]
+    assert list(CHUNKS.values())[:3] == ["seed", "patch", "symbols"]
     part = container.parse(data[: data.index(b"1234") + 8], partial=True)
-    assert (part.payload, part.partial, part.truncated, part.extra) == (b"1234", False, True, Extra())
+    assert (part.payload, part.partial, part.truncated, part.extra) == (b"1234", False, True, Extra(patch=bytes(9)))
     with pytest.raises(FormatError, match="chunks after the symbols are missing; --partial"):
         container.parse(data[:-1])
 

@@ -1,7 +1,8 @@
 """An independent reader of the family dct-bands, written from dctcodec/FORMAT.md alone: NumPy only, nothing of dctcodec, torch or
-constriction in sections 1 to 5. The tests at the end hold it against dctcodec."""
+constriction in sections 1 to 5; Pillow reads the WebP file of a patch. The tests at the end hold it against dctcodec."""
 
 import hashlib
+import io
 import struct
 import zlib
 from bisect import bisect_right
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from page import page
 from PIL import Image
 from safetensors.numpy import load
 from small_blocks import PLAIN, SMALL, picture_of_edges, small_codec
@@ -30,9 +32,10 @@ class File:
     seed: int
     payload: bytes
     stepped: bool = False
+    patch: bytes | None = None
 
 
-CHUNKS = "NSCAdext"
+CHUNKS = "NPSCAdext"
 
 
 def read_file(data: bytes) -> File:
@@ -49,7 +52,7 @@ def read_file(data: bytes) -> File:
     seed, payload = int.from_bytes(chunks.get("N", b""), "little"), chunks["S"]
     if step16 == 0:  # from here on the word taken first is the first
         payload = np.frombuffer(payload, "<u4")[::-1].tobytes() if len(payload) % 4 == 0 else payload
-    return File(flags % 2 == 1, model, width, height, step16, seed, payload, flags >= 4)
+    return File(flags % 2 == 1, model, width, height, step16, seed, payload, flags >= 4, chunks.get("P"))
 
 
 def read_chunks(data: bytes) -> dict[str, bytes]:
@@ -514,7 +517,11 @@ def reconstruct(file: File, symbols: np.ndarray, partition: np.ndarray) -> np.nd
     y, cb, cr = tiles.swapaxes(2, 3).reshape(3, 32 * h, 32 * w)[:, : file.height, : file.width]
     y = y + 128
     rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], -1)
-    return rgb.round().clip(0, 255).astype(np.uint8)
+    rgb = rgb.round().clip(0, 255).astype(np.uint8)
+    if file.patch is None:
+        return rgb
+    patch = np.asarray(Image.open(io.BytesIO(file.patch), formats=["WEBP"]).convert("RGBA"))
+    return np.where(patch[..., 3:] == 255, patch[..., 1:2] if file.grey else patch[..., :3], rgb)
 
 
 # The tests
@@ -600,6 +607,16 @@ def test_the_document_suffices_for_a_step_for_each_tile(width: int):
     file, symbols, partition = assert_same_symbols(codec, data)
     assert file.stepped and len(partition) == 5 and (partition[4].min() < 0 < partition[4].max()) == (width == 200)
     assert psnr(reconstruct(file, symbols, partition), np.asarray(codec.decode(data))) > 25
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_document_suffices_for_a_patch(mode: str):
+    codec, image = Codec("flagship-1", device="cpu"), page(130, 70).convert(mode)
+    data = codec.encode(image, 60)
+    file, symbols, partition = assert_same_symbols(codec, data)
+    plain, painted = reconstruct(file, symbols, partition), np.asarray(codec.decode(data).convert("RGB"))
+    assert file.patch and psnr(plain, painted) > 25
+    assert np.array_equal(plain[:, 32:96], painted[:, 32:96])  # tiles with text
 
 
 @pytest.mark.parametrize("quality", [1, 49.75, 100])  # 49.75: step16 is one of `step_bounds`

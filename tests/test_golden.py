@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dctcodec.codec import codec_for
@@ -47,3 +48,11 @@ def test_they_still_give_pictures(name: str):
     picture = codec_for(data).decode(data, temperature=0.5)
     assert picture.size == (header["width"], header["height"])
     assert picture.mode == ("L" if header["grey"] else "RGB")
+
+
+def test_a_patch_is_that_of_the_day_it_was_made():
+    image = codec_for(data := (FOLDER / "flagship-patch-100x40.dct").read_bytes()).decode(data)
+    patched = np.asarray(image)[:32, :64]
+    colours = {(250, 240, 230), (20, 60, 90), (200, 30, 40), (90, 90, 90)}
+    assert {tuple(colour) for colour in patched.reshape(-1, 3).tolist()} == colours
+    assert hashlib.sha256(patched.tobytes()).hexdigest()[:16] == "28920b746726c129"

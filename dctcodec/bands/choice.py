@@ -15,7 +15,7 @@ from dctcodec.bands import blocks
 from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.steps import factor_of
 from dctcodec.bands.transform import coded_places, energy, relative_step, rounding_offset
-from dctcodec.tiles import TILE, pad_to_tiles, rgb_to_ycbcr, tiles_across, to_tiles
+from dctcodec.tiles import TILE, colour_energy, pad_to_tiles, rgb_to_ycbcr, tiles_across, to_tiles
 
 SLOPE = 18.0
 """The weight of a bit a pixel is step^2 / SLOPE, against the squared error, mean over RGB. dMSE/dbpp of photographs is 1.6 times as
@@ -71,7 +71,39 @@ def choose(rgb: Array, step: Array, kinds: tuple[int, ...], index: Array | None 
     the tiles' steps, int64 (B, h, w), where they have their own; they become the last plane of (B, 5, h, w). Arrays of torch should
     need no gradient."""
     xp, place = library(rgb), place_of(rgb)
-    bits, slope = bits or fitted_bits(place), SLOPE if index is None else SLOPE_WITH_STEPS
+    slope = SLOPE if index is None else SLOPE_WITH_STEPS
+    options, quadrants = _options(rgb, step, kinds, index, bits or fitted_bits(place), slope)
+    large, small = blocks.large_kinds(kinds), blocks.small_kinds(kinds)
+    labels = placed(np.array(large), place)[:, None]
+    if quadrants is None:
+        chosen = xp.broadcast_to(labels[options.argmin(0)], (options.shape[1], blocks.QUADRANTS))
+    else:
+        tile = options.argmin(0)
+        whole = labels[xp.clip(tile, None, len(large) - 1)]
+        chosen = xp.where((tile < len(large))[:, None], whole, placed(np.array(small), place)[quadrants.argmin(0)])
+    height, width = (tiles_across(side) for side in rgb.shape[2:])
+    partition = permuted(chosen.reshape(len(rgb), height, width, blocks.QUADRANTS), 0, 3, 1, 2)
+    return partition if index is None else xp.concatenate([partition, index[:, None]], 1)
+
+
+def costs(rgb: Array, step: Array, kinds: tuple[int, ...]) -> Array:
+    """What each tile costs in its best partition, float32 (B, h, w): the sum over its pixels of the squared error, mean over RGB,
+    + step^2 / SLOPE * bits. Images and steps as in `choose`."""
+    options, _ = _options(rgb, step, kinds, None, fitted_bits(place_of(rgb)), SLOPE)
+    height, width = (tiles_across(side) for side in rgb.shape[2:])
+    least = library(rgb).amin(options, 0).reshape(len(rgb), height, width)
+    squares = pad_to_tiles(rgb_to_ycbcr(rgb)) ** 2
+    of_planes = squares.reshape(len(rgb), 3, height, TILE, width, TILE).sum((3, 5))
+    uncoded = (of_planes * placed(colour_energy() / 3, place_of(rgb))[:, None, None]).sum(1)
+    return uncoded + least * (step * step)[:, None, None]
+
+
+def _options(
+    rgb: Array, step: Array, kinds: tuple[int, ...], index: Array | None, bits: Bits, slope: float
+) -> tuple[Array, Array | None]:
+    """What each large kind, and then splitting, costs each of n tiles, (options, n), and what each small kind costs each quadrant,
+    (kinds, n, 4), None where there is none: as in `_costs`."""
+    xp, place = library(rgb), place_of(rgb)
     height, width = (tiles_across(side) for side in rgb.shape[2:])
     tiles = to_tiles(pad_to_tiles(rgb_to_ycbcr(rgb))).reshape(-1, 3, TILE, TILE)
     steps = xp.broadcast_to(step[:, None, None], (len(rgb), height, width)).reshape(-1)
@@ -81,20 +113,14 @@ def choose(rgb: Array, step: Array, kinds: tuple[int, ...], index: Array | None 
     def costs_of(kind: int) -> Array:
         return _costs(tiles, steps, kind, bits.symbols[kind] / slope)
 
-    costs = dict(zip(kinds, threads.together(costs_of, kinds) if place is None else map(costs_of, kinds), strict=True))
-    large, small = blocks.large_kinds(kinds), blocks.small_kinds(kinds)
-    options = [costs[kind].sum(1) + float(bits.tile[kind]) / slope for kind in large]
-    labels = placed(np.array(large), place)[:, None]
+    found = dict(zip(kinds, threads.together(costs_of, kinds) if place is None else map(costs_of, kinds), strict=True))
+    options = [found[kind].sum(1) + float(bits.tile[kind]) / slope for kind in blocks.large_kinds(kinds)]
+    small = blocks.small_kinds(kinds)
     if not small:
-        chosen = xp.broadcast_to(labels[xp.stack(options).argmin(0)], (len(tiles), blocks.QUADRANTS))
-    else:
-        quadrants = xp.stack([costs[kind] + float(bits.quadrant[kind]) / slope for kind in small])
-        options.append(xp.amin(quadrants, 0).sum(1) + float(bits.tile[blocks.LARGE]) / slope)
-        tile = xp.stack(options).argmin(0)
-        whole = labels[xp.clip(tile, None, len(large) - 1)]
-        chosen = xp.where((tile < len(large))[:, None], whole, placed(np.array(small), place)[quadrants.argmin(0)])
-    partition = permuted(chosen.reshape(len(rgb), height, width, blocks.QUADRANTS), 0, 3, 1, 2)
-    return partition if index is None else xp.concatenate([partition, index[:, None]], 1)
+        return xp.stack(options), None
+    quadrants = xp.stack([found[kind] + float(bits.quadrant[kind]) / slope for kind in small])
+    options.append(xp.amin(quadrants, 0).sum(1) + float(bits.tile[blocks.LARGE]) / slope)
+    return xp.stack(options), quadrants
 
 
 def _costs(tiles: Array, steps: Array, kind: int, lengths: Array) -> Array:

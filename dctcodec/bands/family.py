@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 from dctcodec.arrays import Array, Place, placed, to_numpy
 from dctcodec.bands import blocks, masking, rounding
 from dctcodec.bands.blocks import kinds_of
-from dctcodec.bands.choice import choose
+from dctcodec.bands.choice import SLOPE, choose, costs
 from dctcodec.bands.coder import Tables
 from dctcodec.bands.exact_prior import ExactPrior
 from dctcodec.bands.masked import MaskedPrior
@@ -25,7 +25,7 @@ from dctcodec.family import DECODER, PRIOR, TUNED_DECODER, TUNES, Family, Parame
 from dctcodec.installed import ModelInfo, told_as_damage
 from dctcodec.progress import Tick, no_tick, share_of
 from dctcodec.search import ROUNDS
-from dctcodec.tiles import TILE, in_strips, joined, scaled, tiles_across, ycbcr_to_rgb
+from dctcodec.tiles import STRIP, TILE, in_strips, joined, scaled, tiles_across, ycbcr_to_rgb
 
 if TYPE_CHECKING:
     from dctcodec.bands.decoder import Decoder
@@ -167,6 +167,16 @@ class Bands(Family):
         with needing_torch("--effort above 1"):
             from dctcodec.bands.rdo import SymbolOptimiser
         return SymbolOptimiser(self.torch_decoder(parameters.tune), self.prior, rgb, parameters, partition, seen)
+
+    def bit_weight(self, parameters: Parameters) -> float:
+        return parameters.step**2 / SLOPE if self.kinds else 0.0
+
+    def costs(self, tiles: np.ndarray, parameters: Parameters) -> np.ndarray:
+        def work(some: slice) -> np.ndarray:
+            steps = np.full(len(tiles[some]), parameters.step, np.float32)
+            return to_numpy(costs(placed(tiles[some], self.place), placed(steps, self.place), self.kinds))[:, 0, 0]
+
+        return np.concatenate([work(slice(start, start + STRIP)) for start in range(0, len(tiles), STRIP)])
 
     def decode(self, payload: bytes, size: tuple[int, int], parameters: Parameters, partial: bool, tick: Tick) -> np.ndarray:
         width, height = map(tiles_across, size)

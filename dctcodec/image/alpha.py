@@ -1,17 +1,11 @@
 """Transparency: kept lossless beside the coded colours, whose hidden part is filled with smooth ones."""
 
-from io import BytesIO
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
-from dctcodec.errors import FormatError
+from dctcodec.image import lossless
 from dctcodec.image.colour import GREY_MODES
-
-_WEBP_SIDE = 16383
-"""The longest that WebP has."""
-_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"
 
 
 def split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -60,36 +54,10 @@ def _filled(levels: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray
 
 
 def pack(alpha: Image.Image) -> bytes:
-    """Alpha, "L", as a lossless WebP file, or as a PNG file where a side is longer than WebP has."""
-    packed = BytesIO()
-    if max(alpha.size) > _WEBP_SIDE:
-        alpha.save(packed, "PNG", optimize=True)
-    else:
-        alpha.convert("RGB").save(packed, "WEBP", lossless=True, quality=100, method=4)
-    return packed.getvalue()
+    """Alpha, "L", as bytes."""
+    return lossless.pack(alpha)
 
 
 def unpack(packed: bytes, size: tuple[int, int]) -> Image.Image:
     """Inverse of `pack`. Raises FormatError for what is not an image of this size, before it is decoded."""
-    kind, found = _size(packed)
-    if found != size:
-        raise FormatError("the alpha chunk is not of the image's size: the file is damaged")
-    try:
-        with Image.open(BytesIO(packed), formats=[kind]) as image:
-            if image.size != size:
-                raise FormatError("the alpha chunk is not of the image's size: the file is damaged")
-            return image.convert("L")
-    except (FormatError, MemoryError):
-        raise
-    except Exception as error:  # Pillow's readers let through anything
-        raise FormatError("the alpha chunk cannot be decoded: the file is damaged") from error
-
-
-def _size(packed: bytes) -> tuple[str, tuple[int, int] | None]:
-    """Format and size of a WebP file that holds nothing but lossless pixels, or of a PNG file; no size for others."""
-    if len(packed) >= 25 and packed[:4] == b"RIFF" and packed[8:16] == b"WEBPVP8L" and packed[20] == 0x2F:
-        bits = int.from_bytes(packed[21:25], "little")
-        return "WEBP", ((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
-    if len(packed) >= 26 and packed.startswith(_PNG) and packed[24:26] == b"\x08\0":
-        return "PNG", (int.from_bytes(packed[16:20], "big"), int.from_bytes(packed[20:24], "big"))
-    return "", None
+    return lossless.unpack(packed, size, "L", "alpha")

@@ -25,7 +25,7 @@ KINDS = {"crash": "crashes", "timeout": "hangs", "oom": "memory", "leak": "memor
 def seeds(folder: Path) -> None:
     """Real files: golden ones, and one of every chunk, with what is deflated in files as it is."""
     from dctcodec import container
-    from dctcodec.image import alpha, icc
+    from dctcodec.image import alpha, icc, patch
 
     for path in GOLDEN.glob("*.dct"):
         (folder / path.name).write_bytes(path.read_bytes())
@@ -36,6 +36,7 @@ def seeds(folder: Path) -> None:
     xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6" exif:GPSLatitude="52,31N"/></x:xmpmeta>'
     contents = {
         "N": (7).to_bytes(4, "little"),
+        "P": patch.pack(Image.new("RGBA", small.header.size, (9, 8, 7, 255))),
         "S": small.payload,
         "C": icc.profile(icc.DISPLAY_P3, icc.SRGB_CURVE),
         "A": alpha.pack(Image.new("L", small.header.size, 9)),
@@ -45,7 +46,7 @@ def seeds(folder: Path) -> None:
         "t": b"settings",
     }
     head = container.write(small.header, b"")[: container.HEADER_BYTES]
-    for kinds in ("NSCAdext", "S", "SA", "Se", "SC", "NSdx"):
+    for kinds in ("NPSCAdext", "S", "PS", "SA", "Se", "SC", "NSdx"):
         data = head
         for number, kind in enumerate(kinds, 1):
             last = 0x80 * (number == len(kinds))

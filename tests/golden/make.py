@@ -23,6 +23,7 @@ FILES = {
         "flagship-fine-70x45": ((70, 45), "RGB", 97, 0),
         "flagship-coarse-seeded-130x100": ((130, 100), "RGB", 3, 123456789),
         "flagship-tuned-steps-80x40": ((80, 40), "RGB", 70, 0),
+        "flagship-patch-100x40": ((100, 40), "RGB", 60, 0),
     },
     "dct-vae-cifar10": {
         "tiles-200x170": ((200, 170), "RGB", None, 0),
@@ -44,6 +45,15 @@ def picture(size: tuple[int, int], mode: str) -> Image.Image:
     return Image.fromarray((np.stack(planes, -1) + 20 + noise).clip(0, 255).astype(np.uint8)).convert(mode)
 
 
+def squares(size: tuple[int, int], mode: str) -> Image.Image:
+    """Squares of four colours, and on the right `picture`."""
+    rows, columns = np.mgrid[: size[1], : size[0]]
+    colours = np.array([[250, 240, 230], [20, 60, 90], [200, 30, 40], [90, 90, 90]], np.uint8)
+    pixels = colours[(rows // 4 * 7 + columns // 5 * 3) % 11 % 4]
+    pixels[:, 70:] = np.asarray(picture(size, "RGB"))[:, 70:]
+    return Image.fromarray(pixels).convert(mode)
+
+
 def main() -> None:
     model, force = sys.argv[1], sys.argv[2:] == ["--force"]
     index = FOLDER / "symbols.json"
@@ -51,7 +61,8 @@ def main() -> None:
     codec = Codec(model, device="cpu")
     wanted = {name: values for name, values in FILES[model].items() if force or f"{name}.dct" not in table}
     for name, (size, mode, quality, seed) in wanted.items():
-        data = codec.encode(picture(size, mode), quality, seed, effort=0, tune=TUNES["tuned" in name])
+        image = (squares if "patch" in name else picture)(size, mode)
+        data = codec.encode(image, quality, seed, effort=0, tune=TUNES["tuned" in name])
         header, symbols = codec.symbols(data)
         digest = hashlib.sha256(symbols.astype("<i4").tobytes()).hexdigest()
         fields = {key: getattr(header, key) for key in ("width", "height", "grey", "step16", "seed", "model_id")}
