@@ -233,7 +233,7 @@ class Codec:
 
     def _patch(self, pixels: Image.Image, parameters: Parameters) -> Image.Image | None:
         """The patch of an image whose tiles cost less with one."""
-        weight = self.family.bit_weight(parameters)
+        weight = self.family.patch_weight(parameters)
         return flat.choose(pixels, lambda tiles: self.family.costs(tiles, parameters), weight) if weight else None
 
     def _header(self, size: tuple[int, int], parameters: Parameters) -> container.Header:

@@ -123,14 +123,14 @@ class Family(ABC):
         """RGB as of `paint` at 1/`scale` of the size, of the bands that this needs. Raises ValueError where the family has none."""
         raise ValueError("the model's files have no previews")
 
-    def bit_weight(self, parameters: Parameters) -> float:
-        """What a bit a pixel is worth against the squared error, mean over RGB; 0 where the family cannot say what tiles cost."""
+    def patch_weight(self, parameters: Parameters) -> float:
+        """What a bit a pixel of a patch costs against the squared error, mean over RGB; 0 for families without patches."""
         return 0.0
 
     def costs(self, tiles: np.ndarray, parameters: Parameters) -> np.ndarray:
         """What each tile of RGB float32 (n, 3, 32, 32) in [0, 255] costs as symbols, about: float32 (n,), the sum over its pixels
-        of the squared error, mean over RGB, + `bit_weight` * bits. Raises ValueError where the family cannot say."""
-        raise ValueError("the model's tiles have no costs")
+        of the squared error, mean over RGB, + the bits by their worth. Raises ValueError for families without patches."""
+        raise ValueError("the model's files have no patches")
 
     def tile_bits(self, symbols: np.ndarray, parameters: Parameters) -> np.ndarray | None:
         """Bits of each tile's symbols, float64 (h, w) on the grid of tiles; None where the family does not tell them apart."""

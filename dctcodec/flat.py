@@ -54,7 +54,8 @@ class _Trial(NamedTuple):
 
 def choose(image: Image.Image, costs: Callable[[np.ndarray], np.ndarray], weight: float) -> Image.Image | None:
     """The patch of an image, "RGB" or "L"; None where there is none worth its bits. `costs`: what tiles, float32 (n, 3, 32, 32) in
-    [0, 255], cost as symbols, float (n,), each the sum over its pixels of the squared error, mean over RGB, + `weight` * bits."""
+    [0, 255], cost as symbols, float (n,), each the sum over its pixels of the squared error, mean over RGB, + the bits by their
+    worth; `weight`: what a bit of the patch costs beside them."""
     if max(image.size) > WEBP_SIDE:
         return None
     tiles = _tiles_of(image)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 CODING_SHARES = (1.0, 0.5, 0.1)
 """Share of the time of encoding that entropy coding takes, at efforts 0, 1 and above."""
+COARSE = 130.0
+"""The step from which bits of patches count more, so that the worst qualities give the smallest files."""
 _DECODERS = dict(zip(TUNES, (DECODER, TUNED_DECODER), strict=True))
 
 
@@ -168,8 +170,8 @@ class Bands(Family):
             from dctcodec.bands.rdo import SymbolOptimiser
         return SymbolOptimiser(self.torch_decoder(parameters.tune), self.prior, rgb, parameters, partition, seen)
 
-    def bit_weight(self, parameters: Parameters) -> float:
-        return parameters.step**2 / SLOPE if self.kinds else 0.0
+    def patch_weight(self, parameters: Parameters) -> float:
+        return parameters.step**2 / SLOPE * max(1.0, parameters.step / COARSE) ** 2 if self.kinds else 0.0
 
     def costs(self, tiles: np.ndarray, parameters: Parameters) -> np.ndarray:
         def work(some: slice) -> np.ndarray:
