@@ -226,10 +226,13 @@ class Codec:
 
     @_as_a_guest
     def tile_bits(self, data: bytes) -> np.ndarray | None:
-        """Bits of the symbols of each tile of 32x32 pixels, float64 (h, w), up to the rounding of the coder's tables; None for
-        models of a family that does not tell them apart."""
+        """Bits of each tile of 32x32 pixels of a file, float64 (h, w), up to the rounding of the coder's tables, those of a patch
+        as `flat.spread` has them; None for models of a family that does not tell them apart."""
         header, symbols = self.symbols(data)
-        return self.family.tile_bits(symbols, _parameters(header))
+        bits, packed = self.family.tile_bits(symbols, _parameters(header)), container.parse(data).extra.patch
+        if bits is None or packed is None:
+            return bits
+        return bits + flat.spread(patch.unpack(packed, header.size), 8 * len(packed))
 
     def _patch(self, pixels: Image.Image, parameters: Parameters) -> Image.Image | None:
         """The patch of an image whose tiles cost less with one."""

@@ -72,6 +72,13 @@ def choose(image: Image.Image, costs: Callable[[np.ndarray], np.ndarray], weight
     return Image.fromarray(_joined(drawn)[: image.height, : image.width])
 
 
+def spread(patch: Image.Image, bits: float) -> np.ndarray:
+    """The bits of a patch by tiles, float64 (h, w): in proportion to the pixels that are unlike their neighbours."""
+    unlike = 1 - _alike(_keys(np.asarray(patch)))
+    found: np.ndarray = bits * unlike / max(unlike.sum(), 1e-9)
+    return found
+
+
 def _best(tiles: np.ndarray, plain: np.ndarray, weight: float) -> _Trial | None:
     """The cheapest trial of tiles (n, 32, 32, 4): sizes are tried, on some of the tiles, up to the second that is worse."""
     some = slice(None, None, -(-len(tiles) // SAMPLE))

@@ -64,6 +64,13 @@ def test_patched_pixels_do_not_depend_on_the_decoder(codec: Codec, coded: bytes)
     assert np.array_equal(warm, codec.decode(coded).crop(TEXT))
 
 
+def test_bits_of_tiles_have_those_of_the_patch(codec: Codec, coded: bytes):
+    bits, size = codec.tile_bits(coded), chunks(coded)
+    assert bits is not None and bits.shape == (4, 7)
+    assert bits.sum() == pytest.approx(8 * (size["patch"] + size["symbols"]), rel=0.1)
+    assert bits[:3, :4].min() > 50
+
+
 def test_a_photograph_has_none(codec: Codec):
     assert "patch" not in chunks(codec.encode(page(200, 100, photograph=200), 50))
 
