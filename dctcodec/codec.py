@@ -230,9 +230,9 @@ class Codec:
         as `flat.spread` has them; None for models of a family that does not tell them apart."""
         header, symbols = self.symbols(data)
         bits, packed = self.family.tile_bits(symbols, _parameters(header)), container.parse(data).extra.patch
-        if bits is None or packed is None:
-            return bits
-        return bits + flat.spread(patch.unpack(packed, header.size), 8 * len(packed))
+        if bits is not None and packed is not None:
+            bits += flat.spread(patch.unpack(packed, header.size), 8 * len(packed))
+        return bits
 
     def _patch(self, pixels: Image.Image, parameters: Parameters) -> Image.Image | None:
         """The patch of an image whose tiles cost less with one."""
