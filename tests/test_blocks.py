@@ -15,7 +15,7 @@ from small_blocks import NARROW, SMALL, edges, picture_of_edges, small_codec, sm
 from dctcodec import Codec, FormatError, ModelError, container
 from dctcodec.arrays import to_numpy
 from dctcodec.bands import blocks, coder
-from dctcodec.bands.choice import choose
+from dctcodec.bands.choice import LENGTHS, SLOPE, SPLIT_BITS, choose, costs
 from dctcodec.bands.config import from_table
 from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.exact_prior import ExactPrior
@@ -170,6 +170,25 @@ def test_images_of_a_batch_are_chosen_for_apart():
     rgb, steps = torch.cat([edges(64, 96), edges(64, 96).flip(3)]), torch.tensor([20.0, 90.0])
     both = choose(rgb, steps, SQUARES)
     assert all(torch.equal(both[n], choose(rgb[n : n + 1], steps[n : n + 1], SQUARES)[0]) for n in range(2))
+
+
+def test_what_tiles_without_symbols_cost_is_their_energy():
+    rgb = 128 + np.random.default_rng(0).normal(0, 3, (1, 3, 32, 64)).astype(np.float32)
+    rgb[:] = rgb[:, :1]  # grey: colours would count by planes
+    error = np.square(rgb - 128).reshape(3, 32, 2, 32).sum((0, 1, 3)) / 3
+    empty = LENGTHS[0][-1] + SPLIT_BITS
+    found = costs(rgb, np.array([5000], np.float32), SQUARES)
+    assert np.allclose(found[0, 0], error + 5000**2 / SLOPE * empty, rtol=1e-5)
+
+
+@pytest.mark.parametrize("step", [10.0, 80.0])
+def test_tiles_cost_their_error_and_their_bits(step: float):
+    rgb, steps = edges(96, 192), torch.tensor([step])
+    symbols = quantise(analyse(rgb, chosen := choose(rgb, steps, SQUARES)), step)
+    error = synthesise(dequantise(symbols, step), chosen) - rgb_to_ycbcr(rgb)
+    found = costs(rgb, steps, SQUARES).sum().item()
+    assert 0.8 * error[:, 0].square().sum() < found - step**2 / SLOPE * 4 * (symbols != 0).sum() < 3 * error[:, 0].square().sum()
+    assert np.allclose(costs(rgb.numpy(), steps.numpy(), SQUARES), costs(rgb, steps, SQUARES), rtol=1e-2)
 
 
 # --- the partition's code
