@@ -45,9 +45,8 @@ ROUNDS = 3
 
 
 class _Trial(NamedTuple):
-    """Which of n tiles have a patch, bool (n,); the pixels of all, uint8 (n, 32, 32, 4); what all cost with it."""
+    """The pixels of a patch, RGBA uint8 (n, 32, 32, 4), transparent in tiles that have none, and what all n tiles cost with it."""
 
-    patched: np.ndarray
     pixels: np.ndarray
     cost: float
 
@@ -109,7 +108,7 @@ def _trial(tiles: np.ndarray, plain: np.ndarray, weight: float, size: int) -> _T
         if best is None or total < best.cost:
             whole = np.zeros_like(tiles)
             whole[patched] = drawn
-            best = _Trial(patched, whole, float(total))
+            best = _Trial(whole, float(total))
         kept = patched & (cost < plain)
         if (kept == patched).all():
             break

@@ -47,9 +47,10 @@ for model in ("dct-vae-cifar10", "flagship-1"):
     for name, (size, mode, quality, seed) in make.FILES[model].items():
         data = (make.FOLDER / f"{{name}}.dct").read_bytes()
         tune = TUNES["tuned" in name]
-        encoded = codec.encode(make.picture(size, mode), quality, seed, effort=0, tune=tune)
+        encoded = codec.encode(make.image_of(name, size, mode), quality, seed, effort=0, tune=tune)
         # coefficients of flat tiles are zero but for rounding errors, by whose signs dct-vae's symbols of these files were chosen
-        assert encoded == data or name in ("tile-1x1", "tiles-grey-33x50"), name
+        # a patch is as libwebp makes it, and the choice of its tiles may change
+        assert encoded == data or name in ("tile-1x1", "tiles-grey-33x50", "flagship-patch-100x40"), name
         digest = hashlib.sha256(codec.symbols(data)[1].astype("<i4").tobytes()).hexdigest()
         assert digest == expected[f"{{name}}.dct"]["sha256"], name
         assert codec.decode(data, 0.5).size == size

@@ -54,6 +54,11 @@ def squares(size: tuple[int, int], mode: str) -> Image.Image:
     return Image.fromarray(pixels).convert(mode)
 
 
+def image_of(name: str, size: tuple[int, int], mode: str) -> Image.Image:
+    """What the golden file of a name is made of."""
+    return (squares if "patch" in name else picture)(size, mode)
+
+
 def main() -> None:
     model, force = sys.argv[1], sys.argv[2:] == ["--force"]
     index = FOLDER / "symbols.json"
@@ -61,8 +66,7 @@ def main() -> None:
     codec = Codec(model, device="cpu")
     wanted = {name: values for name, values in FILES[model].items() if force or f"{name}.dct" not in table}
     for name, (size, mode, quality, seed) in wanted.items():
-        image = (squares if "patch" in name else picture)(size, mode)
-        data = codec.encode(image, quality, seed, effort=0, tune=TUNES["tuned" in name])
+        data = codec.encode(image_of(name, size, mode), quality, seed, effort=0, tune=TUNES["tuned" in name])
         header, symbols = codec.symbols(data)
         digest = hashlib.sha256(symbols.astype("<i4").tobytes()).hexdigest()
         fields = {key: getattr(header, key) for key in ("width", "height", "grey", "step16", "seed", "model_id")}
