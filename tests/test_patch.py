@@ -136,6 +136,13 @@ def test_other_bytes_are_refused(codec: Codec, coded: bytes, packed: bytes):
         codec.decode(with_patch(coded, packed))
 
 
+def test_a_file_of_the_other_family_may_have_a_patch():
+    codec, image = Codec("dct-vae-cifar10", device="cpu"), page(40, 33)
+    plain = codec.encode(image)
+    assert "patch" not in chunks(plain)
+    assert np.array_equal(codec.decode(with_patch(plain, webp(image.convert("RGBA")))), image)
+
+
 def test_a_patch_of_all_pixels_and_of_none(codec: Codec, coded: bytes):
     image = page(200, 100)
     assert np.array_equal(codec.decode(with_patch(coded, webp(image.convert("RGBA")))), image)
