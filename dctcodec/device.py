@@ -79,9 +79,10 @@ def _has_driver() -> bool:
 
 @contextmanager
 def as_a_guest() -> Iterator[None]:
-    """A context in which torch computes in anybody's process: without the caller's autocast, whose bfloat16 sums would not be
-    exact, and in a forked child too."""
+    """A context in which NumPy and torch compute in anybody's process: NumPy's products with one thread; torch without the caller's
+    autocast, whose bfloat16 sums would not be exact, and in a forked child too."""
     with ExitStack() as stack:
+        stack.enter_context(threads.one_for_products())
         if "torch" in sys.modules:  # who has not imported it has no autocast
             import torch
 

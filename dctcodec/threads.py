@@ -6,7 +6,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,6 +59,24 @@ def limited(number: int) -> Iterator[None]:
         choose(before)
         if torch:
             torch.set_num_threads(torch_before)
+
+
+@contextmanager
+def one_for_products() -> Iterator[None]:
+    """A context in which NumPy's products of matrices take one thread. They are small here, and threads of OpenBLAS that wait
+    for each other take the processors from ours. The number is that of the whole process, so the main thread alone changes it; from
+    others OpenBLAS would not take it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _controller().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Of the libraries that are loaded: to look for them takes some milliseconds."""
+    return ThreadpoolController()
 
 
 def together(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

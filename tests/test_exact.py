@@ -97,24 +97,26 @@ def in_integers(tensors: dict[str, np.ndarray], symbols: np.ndarray, reveal: int
     logs = magnitude(known)
     features = np.concatenate([np.clip(4 * known, -127, 127), logs * np.sign(known), logs, parity[None] * 32 - 16])
 
-    def layer(name: str, inputs: np.ndarray) -> np.ndarray:
+    def layer(name: str, inputs: np.ndarray, nearest: bool = False) -> np.ndarray:
         weight, offset, shift = (parts[f"{name}.{part}"] for part in ("weight", "offset", "shift"))
         side = math.isqrt(weight.shape[1] // len(inputs))
         padded = np.pad(inputs, ((0, 0), (side // 2, side // 2), (side // 2, side // 2)))
         shifted = [padded[:, r : r + height, c : c + width] for r, c in itertools.product(range(side), repeat=2)]
         sums = np.einsum("ot,thw->ohw", weight, np.concatenate(shifted)) + offset[:, None, None]
+        if nearest:
+            return np.rint(sums * np.exp2(-shift)[:, None, None]).astype(np.int64)
         left, right = np.maximum(-shift, 0)[:, None, None], np.maximum(shift, 0)[:, None, None]
         return (sums << left) >> right
 
     def act(stream: np.ndarray) -> np.ndarray:
-        return np.clip((stream + 8) >> 4, 0, 127)
+        return np.clip(np.rint(stream / 16), 0, 127).astype(np.int64)
 
     row = (parts["step_bounds"] < step16).sum()
     bias = (parts["reveal_bias"][reveal] + parts["step_bias"][row])[:, :, None, None]
-    stream = layer("input", features)
+    stream = np.clip(layer("input", features), -(2**15), 2**15)
     for block in range(len(bias) - 1):
-        stream = stream + layer(f"second.{block}", act(layer(f"first.{block}", act(stream + bias[block]))))
-        stream = np.clip(stream, -(2**15), 2**15)
+        hidden = np.clip(layer(f"first.{block}", act(stream + bias[block]), nearest=True), 0, 127)
+        stream = stream + (np.clip(layer(f"second.{block}", hidden, nearest=True), -128, 127) << parts["branch_bits"][block])
     mean, scale = layer("head", act(stream + bias[-1]))[2 * now.start : 2 * now.stop].reshape(2, -1, height, width)
     order = np.zeros(len(CHANNELS), int)
     for position, part in enumerate(itertools.chain(*PARTS)):
@@ -287,7 +289,7 @@ def test_the_float_network_has_the_same_distributions_and_code_length(shape: Pri
     means = np.concatenate([abs(f[0].numpy() - e[0]).flatten() for f, e in zip(floats, exact, strict=True)])
     scales = np.concatenate([abs(f[1].numpy() - e[1]).flatten() for f, e in zip(floats, exact, strict=True)])
     assert np.concatenate([e[0].flatten() for e in exact]).std() > 2, "the network says too little for this test"
-    assert means.mean() < 0.25 and scales.mean() < 0.1
+    assert means.mean() < 0.25 and scales.mean() < 0.15
 
     log_scales = LOG_SCALE_MIN + np.arange(SCALES) / 2**SCALE_BITS
     tables = coder.integer_tables(log_scales, distribution_function)

@@ -186,6 +186,10 @@ def factors_of(partition: np.ndarray) -> np.ndarray:
 # Section 3: the prior
 
 
+def act(x: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(x / 16), 0, 127).astype(np.int64)
+
+
 class Prior:
     def __init__(self, model: bytes) -> None:
         self.tensors = {name: tensor.astype(np.int64) for name, tensor in load(model).items()}
@@ -193,14 +197,22 @@ class Prior:
         self.tables = np.split(self.tensors["cumulative"], np.cumsum(sizes)[:-1])
         self.openness = [self.openness_of(key) for key in range(16 * len(self.tables))]
 
-    def layer(self, name: str, a: np.ndarray, rows: slice | list[int] = slice(None)) -> np.ndarray:
+    def layer(self, name: str, a: np.ndarray, rows: slice | list[int] = slice(None), nearest: bool = False) -> np.ndarray:
         weight, offset, shift = (self.tensors[f"{name}.{part}"][rows] for part in ("weight", "offset", "shift"))
         if weight.shape[1] == 9 * len(a):
             h, w = a.shape[1:]
             padded = np.pad(a, ((0, 0), (1, 1), (1, 1)))
             a = np.concatenate([padded[:, row : row + h, column : column + w] for row in range(3) for column in range(3)])
+        sums = np.tensordot(weight, a, 1) + offset[:, None, None]
+        if nearest:
+            return np.rint(sums * np.exp2(-shift)[:, None, None]).astype(np.int64)
         up, down = np.maximum(-shift, 0), np.maximum(shift, 0)
-        return (np.tensordot(weight, a, 1) + offset[:, None, None]) << up[:, None, None] >> down[:, None, None]
+        return sums << up[:, None, None] >> down[:, None, None]
+
+    def step(self, prefix: str, n: int, x: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        hidden = np.clip(self.layer(f"{prefix}first.{n}", act(x + bias[n]), nearest=True), 0, 127)
+        added = np.clip(self.layer(f"{prefix}second.{n}", hidden, nearest=True), -128, 127)
+        return x + (added << self.tensors[f"{prefix}branch_bits"][n])
 
     def __call__(
         self, known: np.ndarray, odd: np.ndarray, reveal: int, step16: int, partition: np.ndarray
@@ -212,9 +224,6 @@ class Prior:
         rows = np.sum(tensors["step_bounds"][:, None, None] < steps, 0)
         bias = tensors["reveal_bias"][reveal][:, :, None, None] + tensors["step_bias"][rows].transpose(2, 3, 0, 1)
 
-        def act(x: np.ndarray, n: int | None = None) -> np.ndarray:
-            return np.clip((x + (0 if n is None else bias[n]) + 8) >> 4, 0, 127)
-
         s = known[:699]
         asinh = self.magnitude(s)
         terms = [np.clip(4 * s, -127, 127), np.sign(s) * asinh, asinh, np.where(odd, 16, -16)[None]]
@@ -223,10 +232,10 @@ class Prior:
             kinds = np.concatenate([16 * (partition[:4] == kind) for kind in tensors["partition.kinds"][1:]])
             x = x + np.clip(self.layer("partition.split", asinh * (partition[0] >= LARGE)), -(2**13), 2**13)
             x = x + np.clip(self.layer("partition.planes", kinds), -(2**13), 2**13)
+        x = np.clip(x, -(2**15), 2**15)
         for n in range(len(bias) - 1):
-            x = x + self.layer(f"second.{n}", act(self.layer(f"first.{n}", act(x, n))))
-            x = np.clip(x, -(2**15), 2**15)
-        y = self.layer("head", act(x, len(bias) - 1), slice(2 * first, 2 * last))
+            x = self.step("", n, x, bias)
+        y = self.layer("head", act(x + bias[-1]), slice(2 * first, 2 * last))
         mean, scale = np.split(y, 2)
         if "forecast.basis" in tensors and REVEALS[reveal][0] >= 2:
             means, scales = self.forecast(known, REVEALS[reveal][0], step16, partition)
@@ -273,9 +282,6 @@ class Prior:
             squares = x.reshape(outputs // k**2, k, k, rows, columns)
             return squares.transpose(0, 3, 1, 4, 2).reshape(-1, rows * k, columns * k)
 
-        def act(x: np.ndarray) -> np.ndarray:
-            return np.clip((x + 8) >> 4, 0, 127)
-
         def told(scale: str, side: int) -> np.ndarray | int:
             """What the partition adds, where a quadrant has `side` positions in each direction."""
             if not len(kinds):
@@ -284,22 +290,20 @@ class Prior:
             terms = np.stack([16 * (grid == kind) for kind in kinds])
             return spread(np.clip(self.layer(f"forecast.partition.{scale}", terms), -(2**13), 2**13), side)
 
-        def step(n: int, x: np.ndarray) -> np.ndarray:
-            hidden = act(self.layer(f"forecast.first.{n}", act(x + bias[n])))
-            return np.clip(x + self.layer(f"forecast.second.{n}", hidden), -(2**15), 2**15)
-
         def sums(x: np.ndarray) -> np.ndarray:
             return x.reshape(len(x), h, x.shape[1] // h, w, -1).sum((2, 4))
 
         x, steps, coarse = self.layer("forecast.coarse", cells(8)) + told("coarse", 2), len(bias) - 2, tensors["coarse_blocks"]
+        x = np.clip(x, -(2**15), 2**15)
         for n in range(coarse):
-            x = step(n, x)
+            x = self.step("forecast.", n, x, bias)
         c = act(x + bias[steps])
         x = spread(self.layer("forecast.up", c), 2) + self.layer("forecast.fine", cells(4)) + told("fine", 4)
+        x = np.clip(x, -(2**15), 2**15)
         for n in range(coarse, steps):
-            x = step(n, x)
+            x = self.step("forecast.", n, x, bias)
         f = act(x + bias[steps + 1])
-        painted = spread(np.clip(self.layer("forecast.paint", f), -127, 127), 4)
+        painted = spread(np.clip(self.layer("forecast.paint", f, nearest=True), -128, 127), 4)
         q = painted.reshape(3, h, 32, w, 32).swapaxes(2, 3)
         channels = slice(ENDS[band], ENDS[band + 1])
         transformed = blocks.on_tiles(blocks.forward, q, partition) if len(kinds) else d @ q @ d.T

@@ -27,7 +27,7 @@ class Network:
         self.blocks = sum(name.startswith("enter.0.") and name.endswith(".first.shift") for name in tensors)
         self.depth = sum(name.startswith("down.") and name.endswith(".shift") for name in tensors)
 
-    def layer(self, name: str, a: np.ndarray, stride: int = 1) -> np.ndarray:
+    def layer(self, name: str, a: np.ndarray, stride: int = 1, rounded: Callable[..., np.ndarray] = np.floor) -> np.ndarray:
         weight, offset, shift = (self.tensors[f"{name}.{part}"] for part in ("weight", "offset", "shift"))
         if name != "head":
             side = a.shape[2]
@@ -36,13 +36,13 @@ class Network:
             a = np.concatenate(parts, 1)
         # float64 is exact here, and fast
         sums = np.tensordot(a.astype(float), weight.astype(float), (1, 1)) + offset
-        return np.floor(sums * 2.0**-shift).astype(np.int64).transpose(0, 3, 1, 2)
+        return rounded(sums * 2.0**-shift).astype(np.int64).transpose(0, 3, 1, 2)
 
     def __call__(self, features: np.ndarray, t: int) -> tuple[np.ndarray, np.ndarray]:
         uses = iter(range(len(self.tensors["time_bias"][0])))
 
         def act(x: np.ndarray) -> np.ndarray:
-            return np.clip((x + 8) >> 4, 0, 127)
+            return np.clip(np.rint(x / 16), 0, 127).astype(np.int64)
 
         def biased(x: np.ndarray) -> np.ndarray:
             use = next(uses)
@@ -51,8 +51,8 @@ class Network:
 
         def stack(name: str, x: np.ndarray) -> np.ndarray:
             for j in range(self.blocks):
-                hidden = self.layer(f"{name}.{j}.first", biased(x))
-                x = np.clip(x + self.layer(f"{name}.{j}.second", act(hidden)), -(2**15), 2**15)
+                hidden = np.clip(self.layer(f"{name}.{j}.first", biased(x), rounded=np.rint), 0, 127)
+                x = np.clip(x + self.layer(f"{name}.{j}.second", hidden), -(2**15), 2**15)
             return x
 
         x, skips = stack("enter.0", self.layer("input", features)), []

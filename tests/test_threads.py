@@ -1,6 +1,10 @@
 """Parts of an image that are computed at once."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from dctcodec import threads
 
@@ -20,3 +24,19 @@ def test_what_a_part_raises_is_raised():
 
 def test_no_parts_are_nothing():
     assert threads.together(lambda item: item, []) == []
+
+
+def blas_threads() -> set[int]:
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+@pytest.mark.skipif(not blas_threads(), reason="no library of products whose threads can be counted")
+def test_products_take_one_thread_until_they_are_done():
+    with threadpool_limits(2, "blas"):
+        with threads.one_for_products(), threads.one_for_products():
+            assert blas_threads() == {1}
+        assert blas_threads() == {2}
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(threads.one_for_products().__enter__).result()
+        assert blas_threads() == {2}

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from dctcodec import threads
-from dctcodec.arrays import Array, cast, library, placed, zeros, zeros_like
+from dctcodec.arrays import Array, cast, library, permuted, placed, zeros, zeros_like
 from dctcodec.bands import blocks, units
 from dctcodec.bands.order import BANDS, CHANNELS
 from dctcodec.bands.steps import FACTOR_BITS, whole_factors
 from dctcodec.bands.transform import STEP_BITS
 from dctcodec.bands.units import COARSE, FINE, IMAGE_GAIN, MEAN_BITS, PAINT_GAIN, POOL_GAIN
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS, STREAM_LIMIT
-from dctcodec.exact.planes import Arithmetic, Operations, stored
+from dctcodec.exact.planes import Arithmetic, Layer, Operations, stored
 from dctcodec.tiles import TILE, from_tiles, in_strips, joined, pieces_of, scaled, to_tiles
 
 BASIS_BITS = 9
@@ -51,6 +51,7 @@ class ExactForecast:
         layers = sum(name.startswith("first.") and name.endswith(".weight") for name in tensors)
         self._blocks = [tuple(stored(tensors, f"{part}.{n}", arithmetic) for part in ("first", "second")) for n in range(layers)]
         self._coarse_blocks = int(tensors["coarse_blocks"])
+        self._branch_bits: list[int] = tensors["branch_bits"].tolist()
         # rows of tiles on either side that the forecast of a tile depends on: two 3x3 layers a block, and what paints
         reach = 2 * self._coarse_blocks * COARSE + (2 * (layers - self._coarse_blocks) + 1) * FINE
         self._reach = -(-reach // TILE)
@@ -63,12 +64,13 @@ class ExactForecast:
         shapes: dict[str, tuple[int | str, ...]] = {"image": (3, "height", "width"), "bias": (*self._bias.shape[1:], 1, 1)}
         if self._kinds:
             names = {COARSE: "coarse", FINE: "fine"}
-            self._told = {pixels: stored(tensors, f"partition.{name}", arithmetic) for pixels, name in names.items()}
+            told = {pixels: stored(tensors, f"partition.{name}", arithmetic) for pixels, name in names.items()}
+            self._told = {pixels: self._told_by_kind(layer, blocks.QUADRANT // pixels) for pixels, layer in told.items()}
             bases = {size: tensors[f"partition.basis.{size}"].astype(np.float64) for size in SMALLER_SIDES}
             bases[TILE] = tensors["basis"].astype(np.float64)
             self._matrices = blocks.matrices_of(bases.__getitem__, _settled, self._place)
-            shapes["told"] = (len(self._kinds) - 1, "down", "across")
-        self._run = arithmetic.program(self._network, shapes)
+            shapes |= {f"told{pixels}": (f"down{pixels}", f"across{pixels}") for pixels in (COARSE, FINE)}
+        self._run = arithmetic.program(self._network, shapes, small=["image"])
 
     def __call__(self, symbols: np.ndarray, band: int, step_row: int, partition: np.ndarray | None = None) -> tuple[Array, Array]:
         """What the symbols (CHANNELS, h, w), int32, of the bands before `band` say of it: int32 (n, h, w) each, to be added to
@@ -87,36 +89,48 @@ class ExactForecast:
         kinds = None if partition is None else placed(partition, self._place)
         known = placed(symbols[: BANDS[band].start].clip(-KNOWN_LIMIT, KNOWN_LIMIT), self._place)
         bias = (self._bias[band] + self._step_bias[step_row])[..., None, None]
-        told = {} if kinds is None else {"told": self._arithmetic.put(blocks.planes(kinds[None], self._kinds)[0])}
-        image = self._arithmetic.put(self._picture(known, kinds, self._factors(partition)))
+        told = {} if kinds is None else {f"told{pixels}": self._places_told(kinds, pixels) for pixels in (COARSE, FINE)}
+        image = self._picture(known, kinds, self._factors(partition))
         painted, *pooled = self._run(image=image, bias=bias, **told)
-        scales = self._pool(library(painted).concatenate(pooled), BANDS[band])
+        scales = self._pool(library(known).concatenate(pooled), BANDS[band])
         return self._coefficients(painted, band, kinds, self._factors(partition)), cast(scales, "int32")
 
-    def _network(self, run: Operations, image: Any, bias: Any, told: Any = None) -> tuple[Any, Any, Any]:
+    def _told_by_kind(self, layer: Layer, side: int) -> Array:
+        """What a partition adds to the stream at each place of a quadrant, `side` x `side`: (kinds * side^2, width), by kind, row
+        and column."""
+        kinds = np.eye(len(self._kinds))[1:] * 2.0**ACTIVATION_BITS
+        added = layer(self._arithmetic.put(kinds)).clip(-TOLD_LIMIT, TOLD_LIMIT)
+        return permuted(added.reshape(-1, side**2, len(self._kinds)), 2, 1, 0).reshape(len(self._kinds) * side**2, -1)
+
+    def _places_told(self, kinds: Array, pixels: int) -> Array:
+        """The rows of `_told_by_kind` at a scale of so many pixels a feature, int64."""
+        side, quadrants = blocks.QUADRANT // pixels, blocks.quadrant_map(kinds)
+        numbers = sum((quadrants == kind) * (number * side**2) for number, kind in enumerate(self._kinds))
+        places = placed(np.arange(side**2).reshape(1, side, 1, side), self._place)
+        return (numbers[:, None, :, None] + places).reshape(len(quadrants) * side, -1)
+
+    def _network(self, run: Operations, image: Any, bias: Any, **told: Any) -> tuple[Any, Any, Any]:
         """What is painted, (3, 32 h, 32 w), and the mean activations of both scales, (width, h, w) each."""
-        stream = self._received(run, image, told, COARSE)
+        stream = run.clamp(self._received(run, image, told, COARSE), STREAM_LIMIT)
         for number in range(self._coarse_blocks):
             stream = self._block(run, number, stream, bias)
         coarse = run.activation(stream, bias[len(self._blocks)])
-        stream = run.spread(run.layer(self._up, coarse), COARSE // FINE) + self._received(run, image, told, FINE)
+        stream = run.raised(self._up, coarse, COARSE // FINE) + self._received(run, image, told, FINE)
+        stream = run.clamp(stream, STREAM_LIMIT)
         for number in range(self._coarse_blocks, len(self._blocks)):
             stream = self._block(run, number, stream, bias)
         fine = run.activation(stream, bias[len(self._blocks) + 1])
-        painted = run.clamp(run.spread(run.convolved(self._paint, fine), FINE), ACTIVATION_MAX)
+        painted = run.painted(self._paint, fine, FINE)
         return painted, run.pooled(coarse, TILE // COARSE, POOL_GAIN), run.pooled(fine, TILE // FINE, POOL_GAIN)
 
-    def _received(self, run: Operations, image: Any, told: Any, pixels: int) -> Any:
+    def _received(self, run: Operations, image: Any, told: dict[str, Any], pixels: int) -> Any:
         """What the image, and the blocks, add to the stream of a scale of so many pixels a feature."""
         stream = run.celled(self._coarse if pixels == COARSE else self._fine, image, pixels)
-        if told is None:
-            return stream
-        added = run.clamp(run.layer(self._told[pixels], told * 2.0**ACTIVATION_BITS), TOLD_LIMIT)
-        return stream + run.spread(added, blocks.QUADRANT // pixels)
+        return stream + run.chosen(self._told[pixels], told[f"told{pixels}"]) if told else stream
 
     def _block(self, run: Operations, number: int, stream: Any, bias: Any) -> Any:
         first, second = self._blocks[number]
-        return run.clamp(stream + run.convolved(second, run.hidden(first, stream, bias[number])), STREAM_LIMIT)
+        return stream + run.branch(second, run.hidden(first, stream, bias[number]), self._branch_bits[number])
 
     def _factors(self, partition: np.ndarray | None) -> Array | None:
         """Those of the tiles' steps, float64 (h, w), in 2^-FACTOR_BITS."""
@@ -146,7 +160,7 @@ class ExactForecast:
         matrices[plane, :, u, :, v] = values
         across = (matrices.reshape(-1, side) @ self._basis[:side]).reshape(3 * h, side, w * TILE)
         pixels = _rescaled(self._basis[:side].T @ across, bits).clip(-ACTIVATION_MAX, ACTIVATION_MAX)
-        return self._arithmetic.put(pixels).reshape(3, h * TILE, w * TILE)
+        return self._arithmetic.put_small(pixels).reshape(3, h * TILE, w * TILE)
 
     def _pieces(self, h: int, w: int) -> list[slice]:
         """Rows of tiles whose transforms are computed together."""
@@ -160,7 +174,7 @@ class ExactForecast:
             matrices = zeros_like(values, (len(values[part]), 3, side, side))
             matrices[:, plane, u, v] = values[part] * 2**FRACTION_BITS
             tiles = _rescaled(blocks.inverse(matrices, kinds[part], self._matrices), FRACTION_BITS + bits)
-            return tiles.clip(-ACTIVATION_MAX, ACTIVATION_MAX)
+            return self._arithmetic.put_small(tiles.clip(-ACTIVATION_MAX, ACTIVATION_MAX))
 
         return self._in_parts(work, len(values))
 
@@ -185,7 +199,7 @@ class ExactForecast:
         side, (plane, u, v) = _places(BANDS[band].start, BANDS[band].stop)
         basis = self._basis[:side]
         # at most 127 * 32 * 2^7: exact in float32
-        down = self._arithmetic.put(basis) @ painted.reshape(3 * h, TILE, w * TILE)
+        down = self._arithmetic.put(basis) @ self._arithmetic.put(painted).reshape(3 * h, TILE, w * TILE)
         matrices = cast(down.reshape(-1, TILE), "float64") @ basis.T
         return matrices.reshape(3, h, side, w, side)[plane, :, u, :, v]
 

@@ -34,6 +34,7 @@ class ExactPrior:
             self._split = [self._split_layer(tensors, reveal) for reveal in range(len(REVEALS))]
         self._first = [stored(tensors, f"first.{n}", arithmetic) for n in range(self.blocks)]
         self._second = [stored(tensors, f"second.{n}", arithmetic) for n in range(self.blocks)]
+        self._branch_bits: list[int] = tensors["branch_bits"].tolist()
         self._scale_offset = int(tensors["scale_offset"])
         self._reveal_bias, self._step_bias = (arithmetic.put(tensors[name]) for name in ("reveal_bias", "step_bias"))
         self._step_bounds = tensors["step_bounds"]
@@ -110,14 +111,16 @@ class ExactPrior:
     def _network(self, run: Operations, stream: Any, bias: Any) -> tuple[Any]:
         """From the stream after the input to the activations before the head, (width, h, w) both."""
         for number, (first, second) in enumerate(zip(self._first, self._second, strict=True)):
-            stream = run.clamp(stream + run.convolved(second, run.hidden(first, stream, bias[number])), STREAM_LIMIT)
+            stream = stream + run.branch(second, run.hidden(first, stream, bias[number]), self._branch_bits[number])
         return (run.activation(stream, bias[self.blocks]),)
 
     def _received(self, symbols: np.ndarray, reveal: int, partition: np.ndarray | None) -> Array:
         """The stream after the input, (width, h, w)."""
         features = self._features(symbols, reveal)
         stream = self._inputs[reveal](features)
-        return stream if partition is None else stream + self._told(features, reveal, placed(partition, self.arithmetic.place))
+        if partition is not None:
+            stream = stream + self._told(features, reveal, placed(partition, self.arithmetic.place))
+        return stream.clip(-STREAM_LIMIT, STREAM_LIMIT)
 
     def _told(self, features: Array, reveal: int, partition: Array) -> Array:
         """What the kinds of a partition add to the stream, (width, h, w)."""

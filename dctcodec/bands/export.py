@@ -48,7 +48,8 @@ def _forecast(network: Forecast) -> dict[str, Tensor]:
     tensors = _blocks(network) | _conditioning(network.conditioning)
     for name, layer in (("coarse", network.coarse), ("up", network.up), ("fine", network.fine)):
         tensors |= layer_tensors(name, layer, STREAM_BITS)
-    tensors |= layer_tensors("paint", network.paint, ACTIVATION_BITS) | layer_tensors("pool", network.pool, SCALE_BITS)
+    tensors |= layer_tensors("paint", network.paint, ACTIVATION_BITS, nearest=True)
+    tensors |= layer_tensors("pool", network.pool, SCALE_BITS)
     tensors["coarse_blocks"] = torch.tensor(network.shape.coarse, dtype=torch.int32)
     cpu = torch.device("cpu")
     step = relative_step(cpu).flatten().double()
@@ -68,9 +69,10 @@ def _basis(size: int) -> Tensor:
 
 
 def _blocks(network: PriorNetwork | Forecast) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for number, (first, second) in enumerate(zip(network.first, network.second, strict=True)):
-        tensors |= layer_tensors(f"first.{number}", first, STREAM_BITS) | layer_tensors(f"second.{number}", second, STREAM_BITS)
+    tensors = {"branch_bits": torch.tensor(network.branch_bits, dtype=torch.int32)}
+    for number, (first, second, bits) in enumerate(zip(network.first, network.second, network.branch_bits, strict=True)):
+        tensors |= layer_tensors(f"first.{number}", first, ACTIVATION_BITS, nearest=True)
+        tensors |= layer_tensors(f"second.{number}", second, STREAM_BITS - bits, nearest=True)
     return tensors
 
 

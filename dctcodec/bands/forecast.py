@@ -18,9 +18,18 @@ from torch import Tensor, nn
 from dctcodec.bands.blocks import QUADRANT, planes
 from dctcodec.bands.order import BANDS, CHANNELS
 from dctcodec.bands.transform import coefficients, dequantise, step_of_symbols, synthesise
-from dctcodec.bands.units import COARSE, FINE, IMAGE_GAIN, PAINT_GAIN, POOL_GAIN, TOLD_LIMIT
+from dctcodec.bands.units import (
+    COARSE,
+    COARSE_BRANCH_BITS,
+    FINE,
+    FINE_BRANCH_BITS,
+    IMAGE_GAIN,
+    PAINT_GAIN,
+    POOL_GAIN,
+    TOLD_LIMIT,
+)
 from dctcodec.configuration import Count
-from dctcodec.exact.quantised import Conditioning, ExactConv, activation, on_grid
+from dctcodec.exact.quantised import Conditioning, ExactConv, activation, branch, on_grid
 from dctcodec.modules import ModuleList
 from dctcodec.tiles import TILE
 
@@ -65,6 +74,7 @@ class Forecast(nn.Module):
     def __init__(self, shape: ForecastShape = ForecastShape(), kinds: tuple[int, ...] = ()):
         super().__init__()
         self.shape, self.kinds, width, blocks = shape, kinds, shape.width, shape.coarse + shape.fine
+        self.branch_bits = (COARSE_BRANCH_BITS,) * shape.coarse + (FINE_BRANCH_BITS,) * shape.fine
         self.coarse = ExactConv(3 * COARSE**2, width, 1)
         self.up = ExactConv(width, 4 * width, 1, gain=0.5)
         self.fine = ExactConv(3 * FINE**2, width, 1)
@@ -89,13 +99,15 @@ class Forecast(nn.Module):
         if self.partition and kinds is not None:
             stream = stream + self.partition(kinds, COARSE)
         for number, (first, second) in enumerate(layers[: self.shape.coarse]):
-            stream = stream + second(activation(first(activation(stream + bias[:, number]))))
+            added = second(activation(first(activation(stream + bias[:, number]))))
+            stream = stream + branch(added, self.branch_bits[number])
         coarse = activation(stream + bias[:, -2])
         stream = (F.pixel_shuffle(self.up(coarse), 2) + self.fine(F.pixel_unshuffle(image, FINE))).float()
         if self.partition and kinds is not None:
             stream = stream + self.partition(kinds, FINE)
         for number, (first, second) in enumerate(layers[self.shape.coarse :], self.shape.coarse):
-            stream = stream + second(activation(first(activation(stream + bias[:, number]))))
+            added = second(activation(first(activation(stream + bias[:, number]))))
+            stream = stream + branch(added, self.branch_bits[number])
         fine = activation(stream + bias[:, -1])
         painted = on_grid(F.pixel_shuffle(self.paint(fine), FINE)) * PAINT_GAIN
         pooled = torch.cat([F.avg_pool2d(coarse, TILE // COARSE), F.avg_pool2d(fine, TILE // FINE)], 1)

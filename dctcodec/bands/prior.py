@@ -22,6 +22,7 @@ from dctcodec.bands.partition_network import PartitionNetwork
 from dctcodec.bands.steps import factors
 from dctcodec.bands.units import (
     ASINH_GAIN,
+    BRANCH_BITS,
     FEATURES,
     FIRST_BAND,
     INPUT_CHANNELS,
@@ -38,7 +39,7 @@ from dctcodec.bands.units import (
 )
 from dctcodec.configuration import Count
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX
-from dctcodec.exact.quantised import Conditioning, ExactConv, activation, nearest
+from dctcodec.exact.quantised import Conditioning, ExactConv, activation, branch, nearest
 from dctcodec.modules import ModuleList
 
 HEAD_GAIN = 4.0
@@ -94,7 +95,7 @@ class PriorNetwork(nn.Module):
     def __init__(self, shape: PriorShape = PriorShape(), kinds: tuple[int, ...] = ()):
         super().__init__()
         self.shape, self.kinds = shape, kinds
-        width = shape.width
+        width, self.branch_bits = shape.width, (BRANCH_BITS,) * shape.blocks
         self.input = ExactConv(FEATURES * INPUT_CHANNELS + 1, width, 1)
         self.first = ModuleList(ExactConv(width, width, 3) for _ in range(shape.blocks))
         self.second = ModuleList(ExactConv(width, width, 3, gain=0.3) for _ in range(shape.blocks))
@@ -133,7 +134,7 @@ class PriorNetwork(nn.Module):
             stream = stream + self._told(self.partition, magnitudes[source] * seen[:, :INPUT_CHANNELS], told)
         bias = self.conditioning(reveal, _log_steps(log_step, partition)[source])
         for block, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
-            stream = stream + second(activation(first(activation(stream + bias[:, block]))))
+            stream = stream + branch(second(activation(first(activation(stream + bias[:, block])))), self.branch_bits[block])
         outputs = self._heads(activation(stream + bias[:, -1]), magnitudes[source], reveal, told)
         forecasts = forecasts or self.forecasts(symbols, log_step, reveals, partition)
         if forecasts and self.forecast:

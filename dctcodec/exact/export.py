@@ -6,18 +6,23 @@ import torch
 from torch import Tensor
 
 from dctcodec.errors import ExportError, ModelError
-from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, EXACT_LIMIT, STREAM_LIMIT
+from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, EXACT_LIMIT, STREAM_LIMIT, WEIGHT_MAX
 from dctcodec.exact.planes import prove_bound
 from dctcodec.exact.quantised import ExactConv, weight_exponent
 
 
-def layer_tensors(name: str, conv: ExactConv, output_bits: int | Tensor, gain: float = 1.0) -> dict[str, Tensor]:
-    """`output_bits`: fraction bits of the outputs, one for all or int (outputs,); `gain` multiplies them, a power of two."""
+def layer_tensors(
+    name: str, conv: ExactConv, output_bits: int | Tensor, gain: float = 1.0, nearest: bool = False
+) -> dict[str, Tensor]:
+    """`output_bits`: fraction bits of the outputs, one for all or int (outputs,); `gain` multiplies them, a power of two;
+    `nearest`: outputs are rounded to the nearest number when the layer is used, others down."""
     exponent = weight_exponent(conv.weight)
-    weight = torch.round(conv.weight * torch.exp2(exponent)[:, None]).clamp(-127, 127)
+    weight = torch.round(conv.weight * torch.exp2(exponent)[:, None])
+    if not weight.abs().max() <= WEIGHT_MAX:  # so put, nan is refused too
+        raise ExportError(f"layer {name}: its weights leave the exact range; train with smaller weights")
     sum_bits = exponent + ACTIVATION_BITS
     shift = sum_bits - output_bits - math.log2(gain)
-    half = torch.where(shift > 0, torch.exp2(shift - 1), torch.zeros(()))
+    half = torch.where((shift > 0) & (not nearest), torch.exp2(shift - 1), torch.zeros(()))
     offset = torch.round(conv.bias * torch.exp2(sum_bits)) + half
     weight, offset = _kernel_first(weight, conv.kernel).to(torch.int8), offset.to(torch.int32)
     _prove(name, weight, offset, shift)

@@ -3,6 +3,8 @@
 ACTIVATION_BITS = 4
 """Fraction bits of an activation: its unit is 1/16."""
 ACTIVATION_MAX = 127
+BRANCH_MIN = -128
+"""What a layer of bytes adds to a stream is at least this and at most 127, in a unit of its own."""
 WEIGHT_MAX = 127
 SUM_LIMIT = 2**23
 """Bound on the sum of a layer's |weight| * 127: half of what float32 holds exactly, the rest is for rounding."""

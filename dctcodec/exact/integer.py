@@ -1,8 +1,6 @@
 """Products of bytes in graphs: activations as uint8, weights as int8, sums as int32, all exact.
 
-onnxruntime rounds to the nearest number, half to even, while the exact layers round down. Twice the result is asked for, which fits
-in a byte as activations are at most 127: with t = round((s - 2^(k - 2)) / 2^(k - 1)), half of t, rounded down, is s / 2^k, rounded
-down, for every whole number s. (Only where s / 2^(k - 1) is whole do two values tie; then the even one is right.)
+onnxruntime multiplies a sum by a power of 2, limits it and rounds it to the nearest number, half to even, as the exact layers do.
 
 Processors with AVX2 but without VNNI add pairs of products in 16 bits; 2 * 127 * 127 fits. All the same the product is tried on the
 largest sums before it is used.
@@ -12,37 +10,32 @@ from functools import cache
 
 import numpy as np
 
-from dctcodec.exact.fixed_point import ACTIVATION_MAX, EXACT_LIMIT
-from dctcodec.exact.graph import Graph, Value
+from dctcodec.exact.fixed_point import ACTIVATION_MAX, BRANCH_MIN
+from dctcodec.exact.graph import CONTRIBUTED, Graph, Value
 from dctcodec.exact.session import Session
 
-LEAST_SHIFT = 2
-"""k is at least this."""
+
+class Bytes(Value):
+    """A value of uint8, or of int8 where it is an input."""
 
 
-def activation(values: Value, shift: int) -> Value:
-    """floor(v / 2^shift) of whole numbers in float32, limited to 0..127, as uint8."""
-    lowered = values - float(2 ** (shift - 2))
-    doubled = lowered.graph.node("QuantizeLinear", lowered, np.float32(2 ** (shift - 1)), np.uint8(0))
-    return _half(doubled)
+class Raised(Bytes):
+    """A value of uint8 that is -BRANCH_MIN too large."""
 
 
-def convolution(activations: Value, weight: np.ndarray, offset: np.ndarray, shift: np.ndarray) -> Value:
-    """floor((W a + offset) / 2^shift) of a 3x3 convolution, limited to 0..127, as uint8. `activations`: uint8 of at most 127;
-    `weight`: int8 (outputs, inputs, 3, 3); `offset` and `shift`: (outputs,), `is_in_range` with the weights."""
-    one, zero = np.float32(1), np.uint8(0)
-    scale, zeros = np.exp2(1.0 - shift).astype(np.float32), np.zeros(len(weight), np.int8)
-    lowered = _lowered(offset, shift).astype(np.int32)
-    doubled = activations.graph.node(
-        "QLinearConv", activations, one, zero, weight, scale, zeros, one, zero, lowered, pads=(1, 1, 1, 1)
-    )
-    return _half(doubled)
+def activation(values: Value, step: int) -> Bytes:
+    """Values in float32 over `step`, a power of 2, rounded to the nearest and limited to 0..127."""
+    return _limited(values.graph.node("QuantizeLinear", values, np.float32(step), np.uint8(0)))
 
 
-def is_in_range(weight: np.ndarray, offset: np.ndarray, shift: np.ndarray) -> bool:
-    """Whether every sum is exact in float32, through which it is scaled."""
-    sums = np.abs(weight.astype(np.int64)).sum((1, 2, 3)) * ACTIVATION_MAX + np.abs(_lowered(offset, shift))
-    return bool(shift.min() >= LEAST_SHIFT and sums.max() < EXACT_LIMIT)
+def convolution(activations: Bytes, weight: np.ndarray, offset: np.ndarray, shift: np.ndarray, least: int) -> Bytes:
+    """(W a + offset) / 2^shift of a 3x3 convolution, rounded to the nearest and limited to `least` .. 127, `Raised` where that
+    is BRANCH_MIN. `activations`: (1, height, width, inputs) of at most 127; `weight`: int8 (outputs, inputs, 3, 3); `offset` and
+    `shift`: (outputs,); `least`: 0 or BRANCH_MIN."""
+    one, scale, zeros = np.float32(1), np.exp2(-shift).astype(np.float32), np.zeros(len(weight), np.int8)
+    inputs = (activations, one, np.uint8(0), weight, scale, zeros, one, np.uint8(-least), offset.astype(np.int32))
+    result = activations.graph.node(f"{CONTRIBUTED}QLinearConv", *inputs, pads=(1, 1, 1, 1), channels_last=1)
+    return Raised(result.graph, result.name) if least == BRANCH_MIN else _limited(result)
 
 
 @cache
@@ -52,40 +45,42 @@ def is_exact() -> bool:
     random = np.random.default_rng(0)
     weight = (random.integers(0, 2, (outputs, inputs, 3, 3)) * 254 - 127).astype(np.int8)
     weight[0], weight[1] = ACTIVATION_MAX, -ACTIVATION_MAX
-    values = (random.integers(0, 2, (1, inputs, 6, 5)) * ACTIVATION_MAX).astype(np.uint8)
-    values[..., :3] = ACTIVATION_MAX
-    sums = _sums(values[0], weight)
-    shift = np.arange(outputs) % 8 + 9
-    offset = 64 * 2**shift - sums.reshape(outputs, -1)[:, 7] + np.arange(outputs) % 3 - 1  # near ties
-    graph = Graph()
-    result = convolution(graph.input("values", "uint8", *values.shape), weight, offset, shift)
-    graph.output(result, "result", "uint8", 1, outputs, 6, 5)
+    values = (random.integers(0, 2, (1, 6, 5, inputs)) * ACTIVATION_MAX).astype(np.uint8)
+    values[:, :3] = ACTIVATION_MAX
+    sums, shift = _sums(values[0], weight), np.arange(outputs) % 8 + 9
+    ties = 2 ** (shift - 1) + np.arange(outputs) % 3 - 1
+    offset = 32 * 2**shift + ties - sums.reshape(-1, outputs)[7]
+    expected = np.rint((sums + offset) / 2**shift)
     try:
-        (found,) = Session(graph.model()).run({"values": values})
+        tried = {least: _tried(values, weight, offset, shift, least) for least in (0, BRANCH_MIN)}
     except Exception:  # onnxruntime has exceptions of its own
         return False
-    expected = (sums + offset[:, None, None]) >> shift[:, None, None]
-    return bool(np.array_equal(found[0], expected.clip(0, ACTIVATION_MAX)))
+    return all(np.array_equal(found, expected.clip(least, ACTIVATION_MAX)) for least, found in tried.items())
+
+
+def _tried(values: np.ndarray, weight: np.ndarray, offset: np.ndarray, shift: np.ndarray, least: int) -> np.ndarray:
+    """`convolution` by this machine, with `least` added."""
+    graph = Graph()
+    activations = graph.input("values", "uint8", *values.shape)
+    result = convolution(Bytes(graph, activations.name), weight, offset, shift, least)
+    graph.output(result, "result", "uint8", *values.shape[:3], len(weight))
+    (found,) = Session(graph.model()).run({"values": values})
+    lowered: np.ndarray = found[0].astype(np.int64) + least
+    return lowered
 
 
 def _sums(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The sums of a 3x3 convolution of (inputs, h, w), int64."""
-    _, height, width = values.shape
-    padded = np.pad(values.astype(np.int64), ((0, 0), (1, 1), (1, 1)))
+    """The sums of a 3x3 convolution of (h, w, inputs), int64 (h, w, outputs)."""
+    height, width, _ = values.shape
+    padded = np.pad(values.astype(np.int64), ((1, 1), (1, 1), (0, 0)))
     parts = [
-        np.einsum("oi,ihw->ohw", weight[..., row, column].astype(np.int64), padded[:, row : row + height, column : column + width])
+        np.einsum("oi,hwi->hwo", weight[..., row, column].astype(np.int64), padded[row : row + height, column : column + width])
         for row in range(3)
         for column in range(3)
     ]
     return np.sum(parts, 0)
 
 
-def _lowered(offset: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Offsets as onnxruntime's rounding needs them, int64."""
-    lowered: np.ndarray = offset - np.exp2(shift - LEAST_SHIFT).astype(np.int64)
-    return lowered
-
-
-def _half(values: Value) -> Value:
-    """Half of uint8, rounded down."""
-    return values.graph.node("BitShift", values, np.uint8(1), direction="RIGHT")
+def _limited(values: Value) -> Bytes:
+    limited = values.graph.node("Clip", values, np.uint8(0), np.uint8(ACTIVATION_MAX))
+    return Bytes(limited.graph, limited.name)

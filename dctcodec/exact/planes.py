@@ -2,12 +2,15 @@
 
 All values are whole numbers. No partial sum of a layer reaches 2^24 (`prove_bound`), so float32 and float64 hold all of them and
 the order of summation cannot matter. A network is a function of an `Operations` and of arrays or values; `Arithmetic.program`
-makes it a function of arrays. For `kind` "graph" it is traced once into a graph for onnxruntime, in float32; else it runs as it is
-written.
+makes it a function of arrays. For `kind` "graph" it is traced once into a graph for onnxruntime, else it runs as it is written.
+
+Activations, and what a residual block adds to its stream, fit into bytes. In a graph their layers are products of bytes
+(`integer.py`), several times as fast as those of float32. They are rounded to the nearest number, half to even, all else is
+rounded down.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,10 +18,13 @@ import numpy as np
 from dctcodec.arrays import Array, Place, cast, library, permuted, placed, zeros_like
 from dctcodec.errors import ModelError
 from dctcodec.exact import integer
-from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, EXACT_LIMIT, STREAM_BITS
-from dctcodec.exact.graph import FLOAT, Attribute, Graph, Size, Value
+from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, BRANCH_MIN, EXACT_LIMIT, STREAM_BITS
+from dctcodec.exact.graph import FLOAT, Graph, Size, Value
+from dctcodec.exact.integer import Bytes, Raised
 from dctcodec.exact.session import Session
 
+Order = slice | np.ndarray
+"""Of a layer's outputs."""
 _STEP = 2 ** (STREAM_BITS - ACTIVATION_BITS)
 """Units of a stream in one of an activation."""
 
@@ -32,15 +38,19 @@ def prove_bound(weight: np.ndarray, offset: np.ndarray) -> None:
 
 class Operations(Protocol):
     """What networks are made of. Planes are arrays (channels, height, width), or values of a graph. Planes of several images,
-    (channels, images, height, width), take all of it but `celled`, `spread` and `pooled`."""
+    (channels, images, height, width), take all of it but `celled`, `chosen`, `raised`, `painted` and `pooled`. *Activations* are
+    planes of 0..127."""
 
-    def layer(self, layer: "Layer", planes: Any) -> Any:
+    def layer(self, layer: "Layer", activations: Any) -> Any:
         """A 1x1 layer."""
+
+    def raised(self, layer: "Layer", activations: Any, side: int) -> Any:
+        """A 1x1 layer whose outputs are squares: `spread` of it."""
 
     def convolved(self, layer: "Layer", planes: Any) -> Any:
         """A 3x3 layer, zeros outside."""
 
-    def strided(self, layer: "Layer", planes: Any) -> Any:
+    def strided(self, layer: "Layer", activations: Any) -> Any:
         """A 3x3 layer at every second position in both directions, from the first, zeros outside."""
 
     def doubled(self, planes: Any, side: int) -> Any:
@@ -49,20 +59,33 @@ class Operations(Protocol):
     def celled(self, layer: "Layer", planes: Any, side: int) -> Any:
         """A layer of cells of `side` x `side`, whose terms are ordered by (plane, row, column)."""
 
-    def spread(self, planes: Any, side: int) -> Any:
-        """Each `side`^2 channels as a square: channel (k * side + row) * side + column is row and column of channel k."""
+    def chosen(self, rows: Array, index: Any) -> Any:
+        """A row (channels,) of an array at each position, by its number, (height, width)."""
 
     def activation(self, stream: Any, bias: Any) -> Any:
-        """ReLU of a stream in 1/256 with a bias (channels, 1, 1), in 1/16, limited to 127."""
+        """ReLU of a stream in 1/256 with a bias (channels, 1, 1), in 1/16, rounded to the nearest and limited to 127."""
 
     def hidden(self, layer: "Layer", stream: Any, bias: Any) -> Any:
-        """`activation` of a 3x3 layer of the `activation` of a stream with a bias."""
+        """Activations: a 3x3 layer of the `activation` of a stream with a bias, rounded to the nearest and limited to 0..127."""
+
+    def branch(self, layer: "Layer", activations: Any, bits: int = 0) -> Any:
+        """A 3x3 layer, zeros outside, rounded to the nearest, limited to -128..127, and times 2^`bits`."""
+
+    def painted(self, layer: "Layer", activations: Any, side: int) -> Any:
+        """`branch` of a layer whose outputs are squares: `spread` of it."""
 
     def clamp(self, planes: Any, limit: int) -> Any:
         """Limited to +- `limit`."""
 
-    def pooled(self, planes: Any, side: int, gain: int) -> Any:
+    def pooled(self, activations: Any, side: int, gain: int) -> Any:
         """Means of squares of `side` x `side`, times `gain`, rounded, half up, and limited to 127; both powers of 2."""
+
+
+def spread(planes: Array, side: int) -> Array:
+    """Each `side`^2 channels as a square: channel (k * side + row) * side + column is row and column of channel k."""
+    _, height, width = planes.shape
+    squares = permuted(planes.reshape(-1, side, side, height, width), 0, 3, 1, 4, 2)
+    return squares.reshape(-1, height * side, width * side)
 
 
 Network = Callable[..., tuple[Any, ...]]
@@ -81,12 +104,18 @@ class Arithmetic:
         """An array at its place, of its dtype."""
         return cast(placed(values, self.place) if isinstance(values, np.ndarray) else values, self.dtype)
 
+    def put_small(self, values: Array) -> Array:
+        """`put` of values in -128 .. 127, for the `small` ones of `program`."""
+        return cast(values, "int8") if self.kind == "graph" else self.put(values)
+
     def program(
-        self, network: Network, shapes: Mapping[str, tuple[Size, ...]], images: bool = False
+        self, network: Network, shapes: Mapping[str, tuple[Size, ...]], images: bool = False, small: Collection[str] = ()
     ) -> Callable[..., tuple[Array, ...]]:
-        """A network as a function of arrays of these shapes. `images`: of arrays (channels, images, height, width), all of them."""
+        """A network as a function of arrays of these shapes, which `put` has made, but for those that `put_small` makes; arrays
+        (height, width) are numbers for `Operations.chosen`. `images`: of arrays (channels, images, height, width), all of them.
+        In a graph, outputs are of any kind that holds them."""
         if self.kind == "graph":
-            return Traced.program(network, shapes, images)
+            return Traced.program(network, shapes, images, small)
         return lambda **arrays: network(Eager(), **arrays)
 
 
@@ -112,10 +141,20 @@ class Layer:
 
     def __call__(self, planes: Array, rows: slice = slice(None)) -> Array:
         """Planes (terms, ...) to (outputs[rows], ...)."""
-        sums = self.weight[rows] @ planes.reshape(len(planes), math.prod(planes.shape[1:]))
+        sums = self._sums(planes, rows)
+        return library(sums).floor(sums, out=sums)
+
+    def nearest(self, planes: Array, least: int) -> Array:
+        """Planes (terms, ...) to (outputs, ...), but rounded to the nearest number, half to even, and limited to `least` .. 127."""
+        sums = self._sums(planes, slice(None))
+        return library(sums).round(sums, out=sums).clip(least, ACTIVATION_MAX)
+
+    def _sums(self, planes: Array, rows: slice) -> Array:
+        terms = cast(planes, str(self.weight.dtype).removeprefix("torch."))
+        sums = self.weight[rows] @ terms.reshape(len(planes), math.prod(planes.shape[1:]))
         sums += self.offset[rows]
         sums *= self.scale[rows]
-        return library(sums).floor(sums, out=sums).reshape(-1, *planes.shape[1:])
+        return sums.reshape(-1, *planes.shape[1:])
 
 
 def stored(tensors: dict[str, np.ndarray], name: str, arithmetic: Arithmetic) -> Layer:
@@ -126,14 +165,17 @@ def stored(tensors: dict[str, np.ndarray], name: str, arithmetic: Arithmetic) ->
 class Eager:
     """`Operations` on arrays."""
 
-    def layer(self, layer: Layer, planes: Array) -> Array:
-        return layer(planes)
+    def layer(self, layer: Layer, activations: Array) -> Array:
+        return layer(activations)
+
+    def raised(self, layer: Layer, activations: Array, side: int) -> Array:
+        return spread(layer(activations), side)
 
     def convolved(self, layer: Layer, planes: Array) -> Array:
-        return layer(library(planes).concatenate(_neighbours(planes, 1)))
+        return layer(_patches(planes))
 
-    def strided(self, layer: Layer, planes: Array) -> Array:
-        return layer(library(planes).concatenate(_neighbours(planes, 2)))
+    def strided(self, layer: Layer, activations: Array) -> Array:
+        return layer(_patches(activations, 2))
 
     def doubled(self, planes: Array, side: int) -> Array:
         positions = np.arange(side) // 2
@@ -144,107 +186,160 @@ class Eager:
         cells = permuted(planes.reshape(count, height // side, side, width // side, side), 0, 2, 4, 1, 3)
         return layer(cells.reshape(-1, height // side, width // side))
 
-    def spread(self, planes: Array, side: int) -> Array:
-        _, height, width = planes.shape
-        squares = permuted(planes.reshape(-1, side, side, height, width), 0, 3, 1, 4, 2)
-        return squares.reshape(-1, height * side, width * side)
+    def chosen(self, rows: Array, index: Array) -> Array:
+        return permuted(rows[index], 2, 0, 1)
 
-    def activation(self, stream: Array, bias: Array | float) -> Array:
-        scaled = library(stream).floor((stream + (bias + _STEP // 2)) / _STEP)
-        return scaled.clip(0, ACTIVATION_MAX)
+    def activation(self, stream: Array, bias: Array) -> Array:
+        scaled = (stream + bias) / _STEP
+        return library(scaled).round(scaled, out=scaled).clip(0, ACTIVATION_MAX)
 
     def hidden(self, layer: Layer, stream: Array, bias: Array) -> Array:
-        return self.activation(self.convolved(layer, self.activation(stream, bias)), 0.0)
+        return layer.nearest(_patches(self.activation(stream, bias)), 0)
+
+    def branch(self, layer: Layer, activations: Array, bits: int = 0) -> Array:
+        return layer.nearest(_patches(activations), BRANCH_MIN) * 2.0**bits
+
+    def painted(self, layer: Layer, activations: Array, side: int) -> Array:
+        return spread(self.branch(layer, activations), side)
 
     def clamp(self, planes: Array, limit: int) -> Array:
         return planes.clip(-limit, limit)
 
-    def pooled(self, planes: Array, side: int, gain: int) -> Array:
-        count, height, width = planes.shape
-        sums = planes.reshape(count, height // side, side, width // side, side).sum(4).sum(2)
-        return library(planes).floor(sums * (gain / side**2) + 0.5).clip(0, ACTIVATION_MAX)
+    def pooled(self, activations: Array, side: int, gain: int) -> Array:
+        count, height, width = activations.shape
+        sums = activations.reshape(count, height // side, side, width // side, side).sum(4).sum(2)
+        return library(sums).floor(sums * (gain / side**2) + 0.5).clip(0, ACTIVATION_MAX)
 
 
-def _neighbours(planes: Array, stride: int) -> list[Array]:
-    """Planes (..., height, width) as each of the nine neighbours of a position sees them, zeros outside; or of every `stride`-th
-    position."""
+def _patches(planes: Array, stride: int = 1) -> Array:
+    """Planes (channels, ..., height, width) as each of the nine neighbours of a position sees them, zeros outside, one after
+    another; or of every `stride`-th position."""
     *others, height, width = planes.shape
     padded = zeros_like(planes, (*others, height + 2, width + 2))
     padded[..., 1:-1, 1:-1] = planes
     starts = [(row, column) for row in range(3) for column in range(3)]
-    return [padded[..., row : row + height : stride, column : column + width : stride] for row, column in starts]
+    parts = [padded[..., row : row + height : stride, column : column + width : stride] for row, column in starts]
+    return library(planes).concatenate(parts)
 
 
 class Traced:
-    """`Operations` that write a graph. Its values are (images, channels, height, width), of one image where planes are of one."""
+    """`Operations` that write a graph. Its values are (images, height, width, channels), of one image where planes are of one:
+    products of bytes are fastest so, and squares are spread by copies of whole rows of channels."""
 
     def __init__(self, graph: Graph):
         self.graph = graph
 
     @classmethod
     def program(
-        cls, network: Network, shapes: Mapping[str, tuple[Size, ...]], images: bool = False
+        cls, network: Network, shapes: Mapping[str, tuple[Size, ...]], images: bool, small: Collection[str]
     ) -> Callable[..., tuple[np.ndarray, ...]]:
-        graph = Graph()
-        values = {
-            name: graph.input(name, "float32", *((shape[1], shape[0], *shape[2:]) if images else (1, *shape)))
-            for name, shape in shapes.items()
-        }
-        for number, value in enumerate(network(cls(graph), **values)):
-            graph.output(value, f"output{number}", "float32", *(f"{number}{axis}" for axis in "nchw"))
+        graph, channels = Graph(), 0 if images else -3
+        values = {name: _input(graph, name, shape, channels, name in small) for name, shape in shapes.items()}
+        made = network(cls(graph), **values)
+        for number, value in enumerate(made):
+            kind = "uint8" if isinstance(value, Bytes) else "float32"
+            graph.output(value, f"output{number}", kind, *(f"{number}{axis}" for axis in "nhwc"))
         session = Session(graph.model())
 
         def run(**arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-            outputs = session.run({name: array.swapaxes(0, 1) if images else array[None] for name, array in arrays.items()})
-            return tuple(output.swapaxes(0, 1) if images else output[0] for output in outputs)
+            outputs = session.run({name: _with_channels_last(array, channels) for name, array in arrays.items()})
+            for number, value in enumerate(made):
+                if isinstance(value, Raised):
+                    outputs[number] = _lowered(outputs[number])
+            return tuple(np.moveaxis(output if images else output[0], -1, 0) for output in outputs)
 
         return run
 
-    def layer(self, layer: Layer, planes: Value) -> Value:
-        return self._convolution(layer, planes, 1)
+    def layer(self, layer: Layer, activations: Value) -> Value:
+        return self._product(layer, layer.weight, activations)
+
+    def raised(self, layer: Layer, activations: Value, side: int) -> Value:
+        return self._spread(self._product(layer, layer.weight, activations, _by_place(layer, side)), layer, side)
 
     def convolved(self, layer: Layer, planes: Value) -> Value:
-        return self._rounded(layer, _kernel(layer), planes, pads=(1, 1, 1, 1))
+        return self._convolution(layer, planes, 1)
 
-    def strided(self, layer: Layer, planes: Value) -> Value:
-        return self._rounded(layer, _kernel(layer), planes, pads=(1, 1, 1, 1), strides=(2, 2))
+    def strided(self, layer: Layer, activations: Value) -> Value:
+        return self._convolution(layer, activations, 2)
 
     def doubled(self, planes: Value, side: int) -> Value:
         positions = np.arange(side) // 2
-        return self.graph.node("Gather", self.graph.node("Gather", planes, positions, axis=2), positions, axis=3)
+        return self.graph.node("Gather", self.graph.node("Gather", planes, positions, axis=1), positions, axis=2)
 
     def celled(self, layer: Layer, planes: Value, side: int) -> Value:
-        return self._convolution(layer, planes, side)
+        # (1, H, W, c) as (1, H, W / side, side c), (H / side, side, W / side, side c), (1, H / side, W / side, side side c)
+        wide = self._reshaped(planes, 0, 0, -1, layer.weight.shape[1] // side)
+        rows = _like(planes, self.graph.node("Transpose", self._reshaped(wide, -1, side, 0, 0), perm=(0, 2, 1, 3)))
+        cells = _like(planes, self.graph.node("Unsqueeze", self._reshaped(rows, 0, 0, -1), np.array([0])))
+        weight = layer.weight.reshape(len(layer.weight), -1, side, side).transpose(0, 2, 3, 1).reshape(layer.weight.shape)
+        return self._product(layer, weight, cells)
 
-    def spread(self, planes: Value, side: int) -> Value:
-        return self.graph.node("DepthToSpace", planes, blocksize=side, mode="CRD")
+    def chosen(self, rows: np.ndarray, index: Value) -> Value:
+        return self.graph.node("Unsqueeze", self.graph.node("Gather", rows, index, axis=0), np.array([0]))
 
-    def activation(self, stream: Value, bias: Value | float) -> Value:
-        scaled = (stream + (bias + _STEP / 2)) * (1 / _STEP)
-        return self.graph.node("Clip", self.graph.node("Floor", scaled), 0.0, float(ACTIVATION_MAX))
+    def activation(self, stream: Value, bias: Value) -> Value:
+        if integer.is_exact():
+            return integer.activation(stream + bias, _STEP)
+        return self._nearest((stream + bias) * (1 / _STEP), 0)
 
     def hidden(self, layer: Layer, stream: Value, bias: Value) -> Value:
-        integers = _as_bytes(layer) if integer.is_exact() else None
-        if integers is None:
-            return self.activation(self.convolved(layer, self.activation(stream, bias)), 0.0)
-        bytes_ = integer.activation(stream + (bias + _STEP / 2), int(math.log2(_STEP)))
-        return self.graph.node("Cast", integer.convolution(bytes_, *integers), to=FLOAT)
+        return self._bytes(layer, self.activation(stream, bias), 0)
+
+    def branch(self, layer: Layer, activations: Value, bits: int = 0) -> Value:
+        sums = self._bytes(layer, activations, BRANCH_MIN)
+        if isinstance(sums, Raised):
+            return self.graph.node("DequantizeLinear", sums, np.float32(2.0**bits), np.uint8(-BRANCH_MIN))
+        return sums * 2.0**bits
+
+    def painted(self, layer: Layer, activations: Value, side: int) -> Value:
+        return self._spread(self._bytes(layer, activations, BRANCH_MIN, _by_place(layer, side)), layer, side)
 
     def clamp(self, planes: Value, limit: int) -> Value:
         return self.graph.node("Clip", planes, float(-limit), float(limit))
 
-    def pooled(self, planes: Value, side: int, gain: int) -> Value:
+    def pooled(self, activations: Value, side: int, gain: int) -> Value:
+        planes = self.graph.node("Transpose", _floats(activations), perm=(0, 3, 1, 2))
         mean = self.graph.node("AveragePool", planes, kernel_shape=(side, side), strides=(side, side))
+        mean = self.graph.node("Transpose", mean, perm=(0, 2, 3, 1))
         return self.graph.node("Clip", self.graph.node("Floor", mean * float(gain) + 0.5), 0.0, float(ACTIVATION_MAX))
 
-    def _convolution(self, layer: Layer, planes: Value, side: int) -> Value:
-        weight = layer.weight.reshape(len(layer.weight), -1, side, side)
-        return self._rounded(layer, weight, planes, strides=(side, side))
+    def _product(self, layer: Layer, weight: np.ndarray, planes: Value, order: Order = slice(None)) -> Value:
+        """A 1x1 layer, its outputs in another order."""
+        scale = layer.scale[order, 0]
+        weight = np.ascontiguousarray((weight[order] * scale[:, None]).T)
+        return self.graph.node("Floor", self.graph.node("MatMul", _floats(planes), weight) + layer.offset[order, 0] * scale)
 
-    def _rounded(self, layer: Layer, weight: np.ndarray, planes: Value, **where: Attribute) -> Value:
-        scale = layer.scale[:, 0]
-        sums = self.graph.node("Conv", planes, weight * scale[:, None, None, None], layer.offset[:, 0] * scale, **where)
-        return self.graph.node("Floor", sums)
+    def _convolution(self, layer: Layer, planes: Value, stride: int) -> Value:
+        return self.graph.node("Floor", self._scaled(layer, slice(None), planes, stride))
+
+    def _scaled(self, layer: Layer, order: Order, planes: Value, stride: int = 1) -> Value:
+        """A 3x3 layer before it is rounded, in float32."""
+        scale = layer.scale[order, 0]
+        weight, offset = _kernel(layer)[order] * scale[:, None, None, None], layer.offset[order, 0] * scale
+        first = self.graph.node("Transpose", _floats(planes), perm=(0, 3, 1, 2))
+        sums = self.graph.node("Conv", first, weight, offset, pads=(1, 1, 1, 1), strides=(stride, stride))
+        return self.graph.node("Transpose", sums, perm=(0, 2, 3, 1))
+
+    def _bytes(self, layer: Layer, activations: Value, least: int, order: Order = slice(None)) -> Value:
+        """A 3x3 layer, rounded to the nearest and limited to `least` .. 127; outputs in another order."""
+        if not isinstance(activations, Bytes):
+            return self._nearest(self._scaled(layer, order, activations), least)
+        shift = np.rint(-np.log2(layer.scale[order, 0])).astype(np.int64)
+        return integer.convolution(activations, _kernel(layer)[order].astype(np.int8), layer.offset[order, 0], shift, least)
+
+    def _nearest(self, values: Value, least: int) -> Value:
+        return self.graph.node("Clip", self.graph.node("Round", values), float(least), float(ACTIVATION_MAX))
+
+    def _spread(self, planes: Value, layer: Layer, side: int) -> Value:
+        """As `spread`, of a layer's outputs in the order of `_by_place`."""
+        # (1, h, w, side side c) as (h, w, side, side c), (h side, 1, w, side c), (h side, 1, w side, c), (1, h side, w side, c)
+        squares = self._reshaped(_like(planes, self.graph.node("Squeeze", planes, np.array([0]))), 0, 0, side, -1)
+        rows = self._reshaped(_like(planes, self.graph.node("Transpose", squares, perm=(0, 2, 1, 3))), -1, 1, 0, 0)
+        return self._reshaped(self._reshaped(rows, 0, 1, -1, len(layer.weight) // side**2), 1, -1, 0, 0)
+
+    def _reshaped(self, planes: Value, *sizes: int) -> Value:
+        """0 stands for a size that stays, -1 for what is left."""
+        return _like(planes, self.graph.node("Reshape", planes, np.array(sizes)))
 
 
 def _kernel(layer: Layer) -> np.ndarray:
@@ -252,12 +347,37 @@ def _kernel(layer: Layer) -> np.ndarray:
     return layer.weight.reshape(len(layer.weight), 3, 3, -1).transpose(0, 3, 1, 2)
 
 
-def _as_bytes(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Weights, offsets and shifts of `integer.convolution` that make activations of a 3x3 layer's sums; None where they leave its
-    range."""
-    shift = np.rint(-np.log2(layer.scale[:, 0])).astype(np.int64)
-    if shift.min() < integer.LEAST_SHIFT - int(math.log2(_STEP)) + 1:
-        return None
-    offset = layer.offset[:, 0].astype(np.int64) + np.exp2(shift + math.log2(_STEP) - 1).astype(np.int64)
-    values = _kernel(layer).astype(np.int8), offset, shift + int(math.log2(_STEP))
-    return values if integer.is_in_range(*values) else None
+def _by_place(layer: Layer, side: int) -> np.ndarray:
+    """The outputs of a layer of squares, ordered by row, column and channel of these."""
+    return np.arange(len(layer.weight)).reshape(-1, side, side).transpose(1, 2, 0).reshape(-1)
+
+
+def _floats(values: Value) -> Value:
+    return values.graph.node("Cast", values, to=FLOAT) if isinstance(values, Bytes) else values
+
+
+def _like(before: Value, value: Value) -> Value:
+    """A value of the kind of another."""
+    return type(before)(value.graph, value.name)
+
+
+def _lowered(raised: np.ndarray) -> np.ndarray:
+    """uint8 that are 128 too large as int8."""
+    return np.bitwise_xor(raised, 128, out=raised).view(np.int8)
+
+
+def _input(graph: Graph, name: str, shape: tuple[Size, ...], channels: int, small: bool) -> Value:
+    """An input of a graph for arrays of a shape, whose channels are at that place."""
+    if len(shape) < 3:
+        return graph.input(name, "int64", *shape)
+    sizes = list(shape)
+    sizes.append(sizes.pop(channels))
+    value = graph.input(name, "int8" if small else "float32", *([] if channels == 0 else [1]), *sizes)
+    return Bytes(graph, value.name) if small else value
+
+
+def _with_channels_last(array: np.ndarray, channels: int) -> np.ndarray:
+    if array.ndim < 3:
+        return array
+    moved = np.ascontiguousarray(np.moveaxis(array, channels, -1))
+    return moved if channels == 0 else moved[None]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, SUM_LIMIT, WEIGHT_MAX
+from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, BRANCH_MIN, STREAM_BITS, SUM_LIMIT, WEIGHT_MAX
 
 
 def weight_exponent(weight: Tensor) -> Tensor:
@@ -54,6 +54,11 @@ def on_grid(values: Tensor, lowest: int = -ACTIVATION_MAX) -> Tensor:
     if not torch.is_grad_enabled():  # the same values, six times as fast
         return (values.float() * 2**ACTIVATION_BITS).round_().clamp_(lowest, ACTIVATION_MAX).div_(2**ACTIVATION_BITS)
     return torch.fake_quantize_per_tensor_affine(values.float(), 2.0**-ACTIVATION_BITS, 0, lowest, ACTIVATION_MAX)
+
+
+def branch(values: Tensor, bits: int) -> Tensor:
+    """What a residual block adds to a stream: a byte in units of 2^`bits` / 256."""
+    return torch.fake_quantize_per_tensor_affine(values.float(), 2.0 ** (bits - STREAM_BITS), 0, BRANCH_MIN, ACTIVATION_MAX)
 
 
 def nearest(x: Tensor) -> Tensor:

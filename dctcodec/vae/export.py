@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dctcodec.errors import ExportError, ModelError
 from dctcodec.exact.export import layer_tensors
-from dctcodec.exact.fixed_point import STREAM_BITS
+from dctcodec.exact.fixed_point import ACTIVATION_BITS, STREAM_BITS
 from dctcodec.exact.planes import Arithmetic
 from dctcodec.vae.diffusion import BIN_LOG_MIN, FEATURE_BITS, GRID_LOG_MIN, SCALE_STEPS, SCALES, ContextPrior, Schedule
 from dctcodec.vae.exact_diffusion import PHASE_BITS, TABLE_SHIFT, ExactDiffusion
@@ -49,7 +49,7 @@ def _network(network: UNet) -> dict[str, Tensor]:
         for scale, stack in enumerate(stacks):
             for number, block in enumerate(stack):
                 name = f"{part}.{scale}.{number}"
-                tensors |= layer_tensors(f"{name}.first", block.first, STREAM_BITS)
+                tensors |= layer_tensors(f"{name}.first", block.first, ACTIVATION_BITS, nearest=True)
                 tensors |= layer_tensors(f"{name}.second", block.second, STREAM_BITS)
     for scale, conv in enumerate(network.down):
         tensors |= layer_tensors(f"down.{scale}", conv, STREAM_BITS)
