@@ -10,7 +10,7 @@ DEBS = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "libgomp1", 
 PYTHON = "3.11"
 """Bookworm's."""
 PLATFORMS = [f"manylinux_2_{glibc}_aarch64" for glibc in (28, 27, 26, 17)] + ["manylinux2014_aarch64"]
-WHEELS = ("numpy", "pillow", "safetensors", "onnxruntime", "flatbuffers", "protobuf", "packaging")
+WHEELS = ("numpy", "pillow", "safetensors", "threadpoolctl", "onnxruntime", "flatbuffers", "protobuf", "packaging")
 """Named, for pip would choose by the markers of this machine."""
 
 

@@ -17,7 +17,7 @@ from dctcodec.codec import codec_for
 GOLDEN = Path(__file__).parents[1] / "golden"
 PAINTED = ("flagship-96x64.dct", "flagship-tuned-steps-80x40.dct", "flagship-patch-100x40.dct", "tile-1x1.dct")
 """Golden files whose pixels are compared too: not all, since emulation is slow."""
-PACKAGES = ("numpy", "pillow", "safetensors", "constriction", "onnxruntime")
+PACKAGES = ("numpy", "pillow", "safetensors", "threadpoolctl", "constriction", "onnxruntime")
 
 
 def machine() -> dict[str, object]:
