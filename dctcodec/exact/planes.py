@@ -11,6 +11,7 @@ rounded down.
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -135,6 +136,7 @@ class Layer:
 
     def __init__(self, weight: np.ndarray, offset: np.ndarray, shift: np.ndarray, arithmetic: Arithmetic):
         prove_bound(weight, offset)
+        self._by_graph = arithmetic.kind == "graph"
         self.weight = arithmetic.put(weight)
         self.offset = arithmetic.put(offset)[:, None]
         self.scale = arithmetic.put(np.exp2(-shift.astype(np.float64)))[:, None]
@@ -151,10 +153,23 @@ class Layer:
 
     def _sums(self, planes: Array, rows: slice) -> Array:
         terms = cast(planes, str(self.weight.dtype).removeprefix("torch."))
-        sums = self.weight[rows] @ terms.reshape(len(planes), math.prod(planes.shape[1:]))
+        terms, weight = terms.reshape(len(planes), math.prod(planes.shape[1:])), self.weight[rows]
+        if self._by_graph:
+            (sums,) = _product().run({"weight": weight, "terms": np.ascontiguousarray(terms)})
+        else:
+            sums = weight @ terms
         sums += self.offset[rows]
         sums *= self.scale[rows]
         return sums.reshape(-1, *planes.shape[1:])
+
+
+@cache
+def _product() -> Session:
+    """The product of two matrices: NumPy's libraries are not all as fast, or have as many threads as they are told."""
+    graph = Graph()
+    values = [graph.input(name, "float32", *sizes) for name, sizes in (("weight", ("n", "k")), ("terms", ("k", "m")))]
+    graph.output(graph.node("MatMul", *values), "sums", "float32", "n", "m")
+    return Session(graph.model())
 
 
 def stored(tensors: dict[str, np.ndarray], name: str, arithmetic: Arithmetic) -> Layer:
