@@ -29,7 +29,7 @@ MS_SSIM_EXPONENT = 0.83
 @pytest.fixture(scope="module")
 def crop(photo) -> Image.Image:
     """Part of the photograph, not of whole tiles."""
-    return photo.crop((150, 90, 150 + 150, 90 + 110))
+    return photo.crop((150, 90, 150 + 200, 90 + 140))
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +137,9 @@ def test_the_curvature_is_that_of_the_inverse_dct(codec, crop, plane: int):
 
 def test_with_weights_the_slope_is_that_of_the_weighted_error(codec, crop, float32):
     """The crop is not of whole tiles, and has blocks of two kinds."""
-    partition = blocks.whole(4, 5)
+    partition = blocks.whole(5, 7)
     partition[:, 1, 2] = codec.family.kinds[-1]
-    seen = np.random.default_rng(0).uniform(0.2, 5, (len(CHANNELS), 4, 5)).astype(np.float32)
+    seen = np.random.default_rng(0).uniform(0.2, 5, (len(CHANNELS), 5, 7)).astype(np.float32)
     search, symbols = refiner(codec, crop, 40.0, partition, seen)
     symbols = symbols.float()
     _, slope = search._error(symbols)
