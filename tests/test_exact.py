@@ -148,6 +148,14 @@ def test_every_route_gives_the_same_bits(route: Arithmetic, gain: float, size: t
         assert equal(outputs(prior, symbols, step16), outputs(reference, symbols, step16))
 
 
+@pytest.mark.parametrize("bits", [[9, 4], [-1, 4], [4]])
+@pytest.mark.parametrize("part", ["", "forecast."])
+def test_blocks_that_leave_the_exact_range_are_refused(part: str, bits: list[int]):
+    tensors = integers(network(shape=FORECASTING)) | {f"{part}branch_bits": np.array(bits, np.int32)}
+    with pytest.raises(ModelError, match="exact range"):
+        ExactPrior(tensors, Arithmetic("float64"))
+
+
 @pytest.mark.parametrize("route", ROUTES)
 def test_the_largest_weights_and_activations_give_the_same_bits(route: Arithmetic):
     random = np.random.default_rng(3)

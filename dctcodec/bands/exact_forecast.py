@@ -20,7 +20,7 @@ from dctcodec.bands.steps import FACTOR_BITS, whole_factors
 from dctcodec.bands.transform import STEP_BITS
 from dctcodec.bands.units import COARSE, FINE, IMAGE_GAIN, MEAN_BITS, PAINT_GAIN, POOL_GAIN
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS, STREAM_LIMIT
-from dctcodec.exact.planes import Arithmetic, Layer, Operations, stored
+from dctcodec.exact.planes import Arithmetic, Layer, Operations, stored, stored_branch_bits
 from dctcodec.tiles import TILE, from_tiles, in_strips, joined, pieces_of, scaled, to_tiles
 
 BASIS_BITS = 9
@@ -51,7 +51,7 @@ class ExactForecast:
         layers = sum(name.startswith("first.") and name.endswith(".weight") for name in tensors)
         self._blocks = [tuple(stored(tensors, f"{part}.{n}", arithmetic) for part in ("first", "second")) for n in range(layers)]
         self._coarse_blocks = int(tensors["coarse_blocks"])
-        self._branch_bits: list[int] = tensors["branch_bits"].tolist()
+        self._branch_bits = stored_branch_bits(tensors, layers)
         # rows of tiles on either side that the forecast of a tile depends on: two 3x3 layers a block, and what paints
         reach = 2 * self._coarse_blocks * COARSE + (2 * (layers - self._coarse_blocks) + 1) * FINE
         self._reach = -(-reach // TILE)

@@ -12,7 +12,7 @@ from dctcodec.bands.steps import FACTOR_BITS, whole_factors
 from dctcodec.bands.units import FEATURES, FIRST_BAND, INPUT_CHANNELS, LINEAR_GAIN, MEAN_LIMIT, SCALES, checkerboard, sent_before
 from dctcodec.errors import ModelError
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_LIMIT
-from dctcodec.exact.planes import Arithmetic, Layer, Operations, stored
+from dctcodec.exact.planes import Arithmetic, Layer, Operations, stored, stored_branch_bits
 from dctcodec.tiles import in_strips, joined
 
 
@@ -34,7 +34,7 @@ class ExactPrior:
             self._split = [self._split_layer(tensors, reveal) for reveal in range(len(REVEALS))]
         self._first = [stored(tensors, f"first.{n}", arithmetic) for n in range(self.blocks)]
         self._second = [stored(tensors, f"second.{n}", arithmetic) for n in range(self.blocks)]
-        self._branch_bits: list[int] = tensors["branch_bits"].tolist()
+        self._branch_bits = stored_branch_bits(tensors, self.blocks)
         self._scale_offset = int(tensors["scale_offset"])
         self._reveal_bias, self._step_bias = (arithmetic.put(tensors[name]) for name in ("reveal_bias", "step_bias"))
         self._step_bounds = tensors["step_bounds"]

@@ -11,6 +11,6 @@ SUM_LIMIT = 2**23
 STREAM_BITS = 8
 """Fraction bits of a residual stream: its unit is 1/256."""
 STREAM_LIMIT = 2**15
-"""A residual stream is clamped to +- this."""
+"""A residual stream is clamped to +- this where it begins; those of `vae/unet.py` after each block, too."""
 EXACT_LIMIT = 2**24
 """Whole numbers up to here are exact in float32."""

@@ -177,6 +177,14 @@ def stored(tensors: dict[str, np.ndarray], name: str, arithmetic: Arithmetic) ->
     return Layer(tensors[f"{name}.weight"], tensors[f"{name}.offset"], tensors[f"{name}.shift"], arithmetic)
 
 
+def stored_branch_bits(tensors: dict[str, np.ndarray], blocks: int) -> list[int]:
+    """The `bits` of `Operations.branch` of each residual block. Raises ModelError where a stream could leave the exact range."""
+    bits: list[int] = tensors["branch_bits"].tolist()
+    if len(bits) != blocks or not all(0 <= one <= STREAM_BITS for one in bits):
+        raise ModelError("the model's blocks leave the exact range: it is damaged")
+    return bits
+
+
 class Eager:
     """`Operations` on arrays."""
 
