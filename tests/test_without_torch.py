@@ -38,7 +38,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from dctcodec import Codec
-from dctcodec.family import TUNES
 import dctcodec, dctcodec.pillow, make
 
 expected = json.loads((make.FOLDER / "symbols.json").read_text())
@@ -46,8 +45,7 @@ for model in ("dct-vae-cifar10", "flagship-1"):
     codec = Codec(model)
     for name, (size, mode, quality, seed) in make.FILES[model].items():
         data = (make.FOLDER / f"{{name}}.dct").read_bytes()
-        tune = TUNES["tuned" in name]
-        encoded = codec.encode(make.image_of(name, size, mode), quality, seed, effort=0, tune=tune)
+        encoded = make.encoded(codec, name, size, mode, quality, seed)
         # coefficients of flat tiles are zero but for rounding errors, by whose signs dct-vae's symbols of these files were chosen
         # a patch is as libwebp makes it, and the choice of its tiles may change
         assert encoded == data or name in ("tile-1x1", "tiles-grey-33x50", "flagship-patch-100x40"), name

@@ -104,7 +104,9 @@ class Graph:
 def _node(operator: str, inputs: Iterable[str], outputs: Iterable[str], domain: str, attributes: dict[str, Attribute]) -> bytes:
     names = b"".join(_bytes(1, name.encode()) for name in inputs) + b"".join(_bytes(2, name.encode()) for name in outputs)
     kinds = b"".join(_bytes(5, _attribute(name, value)) for name, value in attributes.items())
-    return names + _bytes(4, operator.encode()) + kinds + _bytes(7, domain.encode())
+    # each has a name: onnxruntime 1.19 makes names of its own from those, and wants them to differ
+    name = _bytes(3, "-".join(outputs).encode())
+    return names + name + _bytes(4, operator.encode()) + kinds + _bytes(7, domain.encode())
 
 
 def _attribute(name: str, value: Attribute) -> bytes:

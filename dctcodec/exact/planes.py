@@ -94,8 +94,8 @@ Network = Callable[..., tuple[Any, ...]]
 
 
 class Arithmetic:
-    """How whole numbers are multiplied. `kind`: "float64" (the reference), "float32", or "graph", float32 by onnxruntime, which
-    needs NumPy arrays. `place`: None for NumPy, or a torch.device."""
+    """How whole numbers are multiplied. `kind`: "float64" (the reference), "float32", or "graph", float32 and bytes by onnxruntime,
+    which needs NumPy arrays. `place`: None for NumPy, or a torch.device."""
 
     def __init__(self, kind: str, place: Place = None):
         self.kind, self.place = kind, place
@@ -128,10 +128,10 @@ def arithmetic_for(place: Place) -> Arithmetic:
 
 
 class Layer:
-    """One convolution: out = floor((W a + offset) * 2^-shift), W int8, a in +-127.
+    """One convolution: (W a + offset) * 2^-shift, W int8, a in +-127, rounded down, or by `nearest` to the nearest number.
 
     `weight`: int8 (outputs, kernel * kernel * inputs), for 3x3 layers ordered by (row, column, input); `offset`: int32 (outputs,),
-    bias and rounding half together; `shift`: int32 (outputs,).
+    the bias, and a half where the layer is rounded down; `shift`: int32 (outputs,).
     """
 
     def __init__(self, weight: np.ndarray, offset: np.ndarray, shift: np.ndarray, arithmetic: Arithmetic):
