@@ -30,7 +30,7 @@ from dctcodec.installed import DEFAULT, ModelInfo
 from dctcodec.limits import check_pixels
 from dctcodec.progress import Tick, no_tick
 from dctcodec.target import Target, meet
-from dctcodec.tiles import rgb_to_ycbcr
+from dctcodec.tiles import luma
 
 CODING_SHARE = 0.9
 """Share of the time of decoding that entropy coding takes."""
@@ -299,7 +299,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 def _pixels(rgb: np.ndarray, grey: bool) -> Image.Image:
     """8-bit image, RGB or L, of RGB float32 (3, H, W), which is overwritten."""
-    planes = rgb_to_ycbcr(rgb)[:1] + 128 if grey else rgb
+    planes = luma(rgb)[None] if grey else rgb
     pixels = np.rint(planes.clip(0, 255, out=planes), out=planes).astype(np.uint8).transpose(1, 2, 0)
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if grey else pixels))
 

@@ -23,6 +23,8 @@ TUNED_DECODER = "decoder-ms-ssim.safetensors"
 """A second decoder, trained for MS-SSIM and SSIMULACRA2; not every model has one."""
 FLOAT_PRIOR = "prior-float.safetensors"
 """The prior's trained network, 8-bit weights and float16: training starts from it, the codec never reads it."""
+EXACT = "exact."
+"""Names of a decoder's tensors that begin so are made of its others, for the exact form."""
 WEIGHTS = {PRIOR, DECODER, VAE, TUNED_DECODER, FLOAT_PRIOR}
 """Every file of weights that a model may have."""
 TUNES = ("psnr", "ms-ssim")
@@ -84,6 +86,8 @@ class Family(ABC):
     """Those of TUNES that the model has weights for."""
     stepped = False
     """Tiles may have steps of their own."""
+    exact_pixels: ClassVar[bool] = False
+    """At temperature 0 a file has the same pixels on every machine."""
 
     @abstractmethod
     def __init__(self, model: ModelInfo, place: Place):

@@ -30,12 +30,12 @@ def tiles_across(pixels: int) -> int:
     return -(-pixels // TILE)
 
 
-def strips_of(size: Sequence[int], reach: int, times: int = 1) -> list[tuple[slice, slice]]:
+def strips_of(size: Sequence[int], reach: int, times: float = 1) -> list[tuple[slice, slice]]:
     """Strips that cover a grid of tiles of a size (height, width), of some `STRIP` * `times` tiles each and an even number of rows,
     so that a checkerboard looks the same: the rows of interest, counted from the start of the strip, and those of the strip,
     `reach` more on either side where there are any."""
     height, width = size
-    rows = max(2, STRIP * times // width // 2 * 2)
+    rows = max(2, int(STRIP * times) // width // 2 * 2)
     if height <= rows:
         return [(slice(0, height), slice(0, height))]
     strips = []
@@ -70,6 +70,12 @@ def scaled(rows: slice, scale: int) -> slice:
 def rgb_to_ycbcr(rgb: Array) -> Array:
     """RGB in [0, 255], float32 (..., 3, H, W), to Y - 128, Cb, Cr, all centred at 0 (BT.601, full range)."""
     return _mix(rgb, _TO_YCBCR) - placed(_GREY, place_of(rgb))
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    """Y of RGB (3, H, W), float64 (H, W): the same on every machine where RGB are multiples of 1/64."""
+    red, green, blue = rgb.astype(np.float64)
+    return (299 * red + 587 * green + 114 * blue) / 1000
 
 
 def ycbcr_to_rgb(ycbcr: Array) -> Array:

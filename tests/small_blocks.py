@@ -33,10 +33,19 @@ def small_prior(kinds: tuple[int, ...], seed: int = 0, shape: PriorShape = SMALL
     return made
 
 
+def small_decoder(shape: DecoderShape, kinds: tuple[int, ...]) -> Decoder:
+    made = Decoder(shape, kinds)
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if any(word in name for word in ("partition", "paint", "latent")):
+                parameter.normal_(0, 0.05)
+    return made
+
+
 def small_codec(folder: Path, names: tuple[str, ...], prior: PriorShape = SMALL, decoder: DecoderShape = NARROW) -> Codec:
     """A codec of the model `tiny`, with blocks of the sizes `names`, if any, which it makes in a folder."""
     config, kinds = BandsConfig("small", BandsShape(prior, decoder, names)), blocks.kinds_of(names)
-    for name, model in (("prior", small_prior(kinds, shape=prior)), ("decoder", Decoder(decoder, kinds))):
+    for name, model in (("prior", small_prior(kinds, shape=prior)), ("decoder", small_decoder(decoder, kinds))):
         tensors = {AVERAGE + key: tensor.contiguous() for key, tensor in model.state_dict().items()}
         save_file(tensors, folder / f"{name}.safetensors")
     export_bands(folder / "models" / "tiny", config, folder / "prior.safetensors", folder / "decoder.safetensors")

@@ -1,4 +1,5 @@
-"""Frozen files, whose symbols no machine, torch version or later change may alter. Remake them with golden/make.py."""
+"""Frozen files, whose symbols and pixels no machine, version of a library or later change may alter. Remake them with
+golden/make.py."""
 
 import hashlib
 import json
@@ -19,13 +20,15 @@ def test_every_file_is_listed():
     assert len(EXPECTED) >= 4
 
 
-def test_other_processors_gave_these_symbols():
+def test_other_processors_gave_these_symbols_and_pixels():
     # tests/arm/run makes the record; a golden file that is made anew needs a new record
     record = json.loads((FOLDER.parent / "arm" / "record.json").read_text())
     assert record.keys() == {"aarch64", "haswell", "nehalem"}
     for facts in record.values():
-        files = {name: one["sha256"] for name, one in facts["results"].items() if name in EXPECTED}
-        assert files and files == {name: EXPECTED[name]["sha256"] for name in files}
+        files = {name: one for name, one in facts["results"].items() if name in EXPECTED}
+        assert {name: one["sha256"] for name, one in files.items()} == {name: EXPECTED[name]["sha256"] for name in files}
+        painted = {name: one["pixels"] for name, one in files.items() if "pixels" in one}
+        assert painted and painted == {name: EXPECTED[name]["pixels"] for name in painted}
         assert all(one["equal"] for one in facts["results"].values())
 
 
@@ -35,10 +38,23 @@ def test_symbols_are_those_of_the_day_it_was_made(name: str, threads: int):
     data = (FOLDER / name).read_bytes()
     with limited(threads):
         header, symbols = codec_for(data).symbols(data)
-    expected = dict(EXPECTED[name])
+    expected = {key: value for key, value in EXPECTED[name].items() if key != "pixels"}
     assert hashlib.sha256(symbols.astype("<i4").tobytes()).hexdigest() == expected.pop("sha256")
     assert {key: getattr(header, key) for key in expected} == expected
     assert symbols.any()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", [name for name, facts in EXPECTED.items() if "pixels" in facts])
+def test_pixels_are_those_of_the_day_it_was_made(name: str, threads: int):
+    data = (FOLDER / name).read_bytes()
+    with limited(threads):
+        pixels = np.asarray(codec_for(data).decode(data))
+    assert hashlib.sha256(pixels.tobytes()).hexdigest() == EXPECTED[name]["pixels"]
+
+
+def test_the_default_models_pixels_are_frozen():
+    assert all("pixels" in facts for name, facts in EXPECTED.items() if name.startswith("flagship"))
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -1,6 +1,7 @@
 """The product of bytes by onnxruntime, and what is done where a machine's is wrong."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from dctcodec.exact import integer
 from dctcodec.exact.graph import Graph, Value
-from dctcodec.exact.planes import Arithmetic, Eager, Layer, Operations
+from dctcodec.exact.planes import Arithmetic, Eager, Layer, Operations, Scaled, Table
 from dctcodec.exact.session import Session
 
 CHANNELS = 6
@@ -92,3 +93,73 @@ def test_the_largest_offsets_are_exact():
     offset = np.full(8, 2**24 - 1 - 127 * abs(weight.astype(int)).sum(1).max())
     first = Layer(weight, offset, np.full(8, 20), Arithmetic("graph"))
     assert equal((first, layers[1]), np.full((CHANNELS, 3, 3), 2000, np.float32), np.zeros((1, CHANNELS, 1, 1), np.float32))
+
+
+# --- bytes of both signs, and tables
+
+
+def table(before: float, after: float, zero: int, arithmetic: Arithmetic, first: int = 128) -> Table:
+    values = (np.arange(256) - first) * before
+    silu = (np.rint(values / (1 + np.exp(-values)) / after) + zero).clip(0, 255)
+    return Table(silu.astype(np.uint8), np.array([before, after], np.float32), first, arithmetic)
+
+
+def scaled(random: np.random.Generator, outputs: int, inputs: int, arithmetic: Arithmetic) -> Scaled:
+    weight = random.integers(-127, 128, (outputs, 9 * inputs)).astype(np.int8)
+    offset, scale = random.integers(-(2**17), 2**17, outputs), random.uniform(-1e-2, 1e-2, outputs)
+    return Scaled(weight, offset.astype(np.int32), scale.astype(np.float32), 255, arithmetic)
+
+
+def of_bytes(seed: int, arithmetic: Arithmetic):
+    """A residual block of bytes, and squares of it."""
+    random = np.random.default_rng(seed)
+    before = [(random.uniform(0.01, 0.2), random.uniform(0.01, 0.1)) for _ in range(2)]
+    tables = [table(*units, zero, arithmetic, first) for units, zero, first in zip(before, (9, 40), (200, 77), strict=True)]
+    layers = [scaled(random, *sizes, arithmetic) for sizes in ((8, CHANNELS), (CHANNELS, 8), (8, CHANNELS))]
+
+    def run(operations: Operations, stream, scale, offset):
+        found = operations.looked_up(tables[0], operations.rounded(stream, 5, tables[0].zero))
+        hidden = operations.byted(layers[0], found, tables[1].zero, 8, scale[0], offset[0])
+        added = operations.byted(layers[1], operations.looked_up(tables[1], hidden), 128)
+        stream = stream + operations.lifted(added, 3)
+        found = operations.looked_up(tables[0], operations.rounded(stream, 4, tables[0].zero))
+        return added, stream, operations.squares(layers[2], found, 2)
+
+    shapes = {"stream": (CHANNELS, "h", "w"), "scale": (1, 8, 1, 1), "offset": (1, 8, 1, 1)}
+    return arithmetic.program(run, shapes)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@given(seed=st.integers(0, 10**6))
+def test_blocks_of_bytes_are_the_same_bits(exact: bool, seed: int):
+    random = np.random.default_rng(seed)
+    stream = random.integers(-(2**13), 2**13, (CHANNELS, 5, 4)).astype(np.float32)
+    scale = random.uniform(-0.01, 0.01, (1, 8, 1, 1)).astype(np.float32)
+    offset = random.integers(-(2**18), 2**18, (1, 8, 1, 1)).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        if not exact:
+            patch.setattr(integer, "takes_all_bytes", lambda: False)
+            patch.setattr(integer, "_is_silu", lambda *_: False)
+        found = of_bytes(seed, Arithmetic("graph"))(stream=stream, scale=scale, offset=offset)
+    reference = Arithmetic("float64")
+    expected = of_bytes(seed, reference)(
+        **{name: reference.put(values) for name, values in {"stream": stream, "scale": scale, "offset": offset}.items()}
+    )
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_processors_that_multiply_bytes_do_so():
+    """Where it should work, it is used: a mistake in the trial itself would only make it slow."""
+    facts = Path("/proc/cpuinfo")
+    if not facts.exists() or "vnni" not in facts.read_text():
+        pytest.skip("this processor has no products of four bytes")
+    assert integer.is_exact() and integer.takes_all_bytes()
+
+
+def test_silu_is_known_from_its_table():
+    made = table(0.05, 0.03, 12, Arithmetic("graph"))
+    other = made.values.copy()
+    other[200] += 1
+    assert integer._is_silu(made.values.tobytes(), made.units.tobytes(), 128)
+    assert not integer._is_silu(other.tobytes(), made.units.tobytes(), 128)
+    assert not integer._is_silu(made.values.tobytes(), made.units.tobytes(), 127)

@@ -77,7 +77,7 @@ def test_symbols_are_of_their_tiles_steps(kind: str):
     wanted = analyse(rgb, partition)
     symbols = quantise(wanted, 24.0, partition)
     for row, column in np.ndindex(2, 3):
-        step = 24 * np.exp(int(partition[0, 4, row, column]) / 4)
+        step = 24 * steps.WHOLE_FACTORS[steps.MOST + int(partition[0, 4, row, column])] / 2**steps.FACTOR_BITS
         alone = quantise(wanted[:, :, row : row + 1, column : column + 1], step)
         assert (symbols[:, :, row, column] == alone[..., 0, 0]).all()
     step = torch.tensor([24.0]) if kind == "torch" else np.array([24.0], np.float32)

@@ -94,11 +94,13 @@ def unpacked(symbols: Array) -> tuple[Array, Array | None]:
 
 class Matrices(NamedTuple):
     """The matrices of all blocks' transforms. `interleaved[side, block]`: the DCTs of the blocks of a side of 32 or 16 pixels;
-    `dcs[k]`: the DCT of k blocks' DCs; `settled`: what is made of a product with two of those, the identity for floats."""
+    `dcs[k]`: the DCT of k blocks' DCs; `settled`: what is made of a product with two of the latter, and `rounded` of one with two
+    of the former, the identity for floats."""
 
     interleaved: dict[tuple[int, int], Array]
     dcs: dict[int, Array]
     settled: Callable[[Array], Array]
+    rounded: Callable[[Array], Array]
 
 
 @cache
@@ -107,15 +109,20 @@ def float_matrices(place: Place) -> Matrices:
     return matrices_of(lambda size: dct_basis(size, None), _as_it_is, place)
 
 
-def matrices_of(basis: Callable[[int], np.ndarray], settled: Callable[[Array], Array], place: Place) -> Matrices:
+def _as_it_is(values: Array) -> Array:
+    return values
+
+
+def matrices_of(
+    basis: Callable[[int], np.ndarray],
+    settled: Callable[[Array], Array],
+    place: Place,
+    rounded: Callable[[Array], Array] = _as_it_is,
+) -> Matrices:
     """The matrices at a place, made of the DCTs of sizes 1 to 32 that `basis` gives."""
     sides = {(TILE if kind < LARGE else QUADRANT, length) for kind, lengths in enumerate(KINDS) for length in lengths}
     interleaved = {(side, block): placed(_interleaved(basis(block), side), place) for side, block in sides}
-    return Matrices(interleaved, {side // block: placed(basis(side // block), place) for side, block in sides}, settled)
-
-
-def _as_it_is(values: Array) -> Array:
-    return values
+    return Matrices(interleaved, {side // block: placed(basis(side // block), place) for side, block in sides}, settled, rounded)
 
 
 def _interleaved(basis: np.ndarray, side: int) -> np.ndarray:
@@ -198,7 +205,7 @@ def _by_kind(items: Array, kinds: Array, made: Callable[[Array, int], Array]) ->
 def _unit_forward(pixels: Array, kind: int, matrices: Matrices, side: int) -> Array:
     """Of whole tiles, or of quadrants: (n, 3, s, s) to (n, 3, side, side)."""
     down, across, corner = _unit_matrices(pixels.shape[-1], kind, matrices)
-    coefficients = down[:side] @ pixels @ across[:side].T
+    coefficients = matrices.rounded(down[:side] @ pixels @ across[:side].T)
     return coefficients if corner is None else _on_corner(coefficients, *corner, matrices)
 
 
@@ -207,7 +214,7 @@ def _unit_inverse(coefficients: Array, kind: int, matrices: Matrices) -> Array:
     down, across, corner = _unit_matrices(TILE if kind < LARGE else QUADRANT, kind, matrices)
     if corner is not None:
         coefficients = _on_corner(coefficients, corner[0].T, corner[1].T, matrices)
-    return down[:side].T @ coefficients @ across[:side]
+    return matrices.rounded(down[:side].T @ coefficients @ across[:side])
 
 
 def _unit_matrices(size: int, kind: int, matrices: Matrices) -> tuple[Array, Array, tuple[Array, Array] | None]:

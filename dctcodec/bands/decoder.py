@@ -4,7 +4,10 @@ As in figure 8 of the DCT-VAE paper, the features start from the context at 1/32
 the start of each scale the context image (the inverse DCT of what was received) is added. Each scale may hold a latent with a
 learned prior, drawn at temperature tau; at tau = 0 the latents vanish and the decoder gives its best estimate.
 Fully convolutional over the whole image, so tiles leave no seams. Whatever the network makes of an image unlike those
-it knows, no coefficient leaves its symbol by more than half a step. Float arithmetic, any device; in bfloat16 where that is fast.
+it knows, no coefficient leaves its symbol by more than half a step.
+
+This is the network that is trained, and that `--effort` takes gradients of: float, with the rounding of `painter.py`, which paints,
+in the loop.
 """
 
 import math
@@ -20,9 +23,10 @@ from torch import Tensor, nn
 from dctcodec.arrays import Place
 from dctcodec.bands.blocks import QUADRANT, planes
 from dctcodec.bands.transform import consistent, dequantise, synthesise
-from dctcodec.bands.units import INPUT_GAIN, LATENTS, PAINTED_SCALES, noise_of
+from dctcodec.bands.units import IMAGE_BITS, INPUT_GAIN, LATENTS, PAINTED_SCALES, UP_MOST, WIDE_BITS, WIDE_BLOCKS, noise_of
 from dctcodec.configuration import Count
 from dctcodec.device import fast_convolutions
+from dctcodec.exact.byte_layers import Activation, ByteConv, Bytes, as_floats, on_stream, rounded
 from dctcodec.modules import ModuleList, built_alike, channels_last, start_at_zero
 from dctcodec.tiles import TILE, scaled, strips_of, ycbcr_to_rgb
 
@@ -55,20 +59,22 @@ class Conditioning(nn.Module):
 
 
 class Block(nn.Module):
-    """x + conv(act(conditioned conv(act(x))))."""
+    """x + conv(act(conditioned conv(act(x)))), all of it but x as bytes. `wide`: as wider numbers."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, wide: bool = False):
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
+        bits = before, after = WIDE_BITS if wide else (8, 8)
+        self.entering, self.first = Activation(True, bits), ByteConv(width, width, 3, 2**after - 1)
+        self.between, self.second = Activation(False, bits), ByteConv(width, width, 3, 2**after - 1)
+        self.added = Bytes(dyadic=True, bits=before)
         self.conditioning = Conditioning(width)
         with torch.no_grad():
             self.second.weight.mul_(0.3)
 
     def forward(self, x: Tensor, log_step: Tensor) -> Tensor:
         scale, shift = self.conditioning(log_step)
-        hidden = torch.addcmul(shift.to(x.dtype), self.first(F.silu(x)), scale.to(x.dtype))
-        return x + self.second(F.silu(hidden, inplace=True))
+        hidden = torch.addcmul(shift, self.first(self.entering(x)).float(), scale)
+        return x + self.added(self.second(self.between(hidden)))
 
 
 class Latent(nn.Module):
@@ -105,21 +111,27 @@ class Scale(nn.Module):
         super().__init__()
         self.pixels = pixels
         self.partition = Partition(pixels, width, kinds) if kinds else None
-        self.up = nn.Conv2d(above, 4 * width, 1) if above else None
-        self.context = nn.Conv2d(3 * pixels**2, width, 1)
-        self.blocks = ModuleList(Block(width) for _ in range(blocks))
+        self.entering = Bytes(dyadic=True, middle=True) if above else None
+        self.up = ByteConv(above, 4 * width, 1, UP_MOST) if above else None
+        self.image_bits = IMAGE_BITS[PAINTED_SCALES.index(pixels)]
+        self.context = ByteConv(3 * pixels**2, width, 1, 255 << self.image_bits)
+        wide = WIDE_BLOCKS if pixels == PAINTED_SCALES[-1] else 0
+        self.blocks = ModuleList(Block(width, number < wide) for number in range(blocks))
         self.latent = Latent(width)
 
     def forward(self, above: Tensor | None, image: Tensor, kinds: Tensor | None, log_step: Tensor, draw: Draw | None) -> Tensor:
-        received = self.context(F.pixel_unshuffle(image, self.pixels))
+        limit = 255 << self.image_bits
+        image = rounded(image, INPUT_GAIN / 2**self.image_bits, -limit, limit)
+        features = on_stream(self.context(F.pixel_unshuffle(image, self.pixels)))
         if self.partition is not None and kinds is not None:
-            received = received + self.partition(kinds)
-        features = received if above is None or self.up is None else F.pixel_shuffle(self.up(above), 2).add_(received)
-        del above, received  # large images: each is a copy of the image's size
+            features = features + on_stream(self.partition(kinds))
+        if above is not None and self.entering is not None and self.up is not None:
+            features = features + on_stream(F.pixel_shuffle(self.up(self.entering(above)), 2))
+        del above, image  # large images: each is a copy of the image's size
         for block in self.blocks[:-1]:
             features = block(features, log_step)
         if draw is not None:
-            features = features + self.latent.project(draw(self, features).to(features.dtype))
+            features = features + on_stream(self.latent.project(draw(self, features).to(features.dtype)))
         return self.blocks[-1](features, log_step)
 
 
@@ -134,7 +146,8 @@ class Decoder(nn.Module):
         self.scales = ModuleList(
             Scale(*sizes, told) for sizes in zip(PAINTED_SCALES, above, shape.widths, shape.blocks, strict=True)
         )
-        self.paint = nn.Conv2d(shape.widths[-1], 3 * PAINTED_SCALES[-1] ** 2, 3, padding=1)
+        self.entering = Activation(True, WIDE_BITS)
+        self.paint = ByteConv(shape.widths[-1], 3 * PAINTED_SCALES[-1] ** 2, 3, 2 ** WIDE_BITS[1] - 1)
         start_at_zero(self.paint)
 
     def forward(self, symbols: Tensor, step: Tensor, draw: Draw | None = None, partition: Tensor | None = None) -> Tensor:
@@ -187,7 +200,7 @@ class Decoder(nn.Module):
         kinds = None if blocks is None else planes(blocks, self.kinds)
         features = self.scales[-1](above, part, kinds, torch.log(step), draw)
         rows = scaled(inner, TILE)
-        residual = F.pixel_shuffle(self.paint(F.silu(features)), PAINTED_SCALES[-1]).float()[:, :, rows]
+        residual = F.pixel_shuffle(self.paint(self.entering(features)), PAINTED_SCALES[-1]).float()[:, :, rows]
         with torch.autocast(image.device.type, enabled=False):
             # the residual grows with the quantisation error; the root keeps its scale near one for all steps
             wanted = residual * (4 * step[:, None, None, None].sqrt())
@@ -201,18 +214,9 @@ def loaded(shape: Mapping[str, Sequence[int]], kinds: tuple[int, ...], weights: 
     weights are not of the shape."""
     with built_alike():
         decoder = Decoder(DecoderShape(**{name: tuple(values) for name, values in shape.items()}), kinds)  # type: ignore[arg-type]
-        decoder.load_state_dict({name: torch.from_numpy(values).float() for name, values in weights.items()})
+        decoder.load_state_dict(as_floats({name: torch.from_numpy(values) for name, values in weights.items()}))
     decoder.requires_grad_(False)
     return channels_last(decoder.eval(), place or "cpu")
-
-
-def painted(
-    decoder: Decoder, symbols: np.ndarray, step: float, temperature: float, seed: int, partition: np.ndarray | None = None
-) -> np.ndarray:
-    """`reconstruct` of arrays, where the decoder is."""
-    device = decoder.paint.weight.device
-    told = None if partition is None else torch.from_numpy(partition).to(device)
-    return reconstruct(decoder, torch.from_numpy(symbols).to(device), step, temperature, seed, told).cpu().numpy()
 
 
 @torch.no_grad()

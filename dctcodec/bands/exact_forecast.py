@@ -20,7 +20,7 @@ from dctcodec.bands.steps import FACTOR_BITS, whole_factors
 from dctcodec.bands.transform import STEP_BITS
 from dctcodec.bands.units import COARSE, FINE, IMAGE_GAIN, MEAN_BITS, PAINT_GAIN, POOL_GAIN
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS, STREAM_LIMIT
-from dctcodec.exact.planes import Arithmetic, Layer, Operations, stored, stored_branch_bits
+from dctcodec.exact.planes import Arithmetic, Layer, Operations, rescaled, stored, stored_branch_bits
 from dctcodec.tiles import TILE, from_tiles, in_strips, joined, pieces_of, scaled, to_tiles
 
 BASIS_BITS = 9
@@ -145,7 +145,7 @@ class ExactForecast:
         if kinds is not None:
             values = known * self._step[:count]
             if factors is not None:
-                values = _rescaled(values * factors, FACTOR_BITS)
+                values = rescaled(values * factors, FACTOR_BITS)
             flat = values.reshape(count, -1).T
             tiles = self._blocks_pixels(flat, slice(0, count), blocks.of_tiles(kinds), bits)
             return from_tiles(tiles.reshape(1, h, w, 3, TILE, TILE))[0]
@@ -159,7 +159,7 @@ class ExactForecast:
         matrices = zeros((3, h, side, w, side), "float64", self._place)
         matrices[plane, :, u, :, v] = values
         across = (matrices.reshape(-1, side) @ self._basis[:side]).reshape(3 * h, side, w * TILE)
-        pixels = _rescaled(self._basis[:side].T @ across, bits).clip(-ACTIVATION_MAX, ACTIVATION_MAX)
+        pixels = rescaled(self._basis[:side].T @ across, bits).clip(-ACTIVATION_MAX, ACTIVATION_MAX)
         return self._arithmetic.put_small(pixels).reshape(3, h * TILE, w * TILE)
 
     def _pieces(self, h: int, w: int) -> list[slice]:
@@ -173,7 +173,7 @@ class ExactForecast:
         def work(part: slice) -> Array:
             matrices = zeros_like(values, (len(values[part]), 3, side, side))
             matrices[:, plane, u, v] = values[part] * 2**FRACTION_BITS
-            tiles = _rescaled(blocks.inverse(matrices, kinds[part], self._matrices), FRACTION_BITS + bits)
+            tiles = rescaled(blocks.inverse(matrices, kinds[part], self._matrices), FRACTION_BITS + bits)
             return self._arithmetic.put_small(tiles.clip(-ACTIVATION_MAX, ACTIVATION_MAX))
 
         return self._in_parts(work, len(values))
@@ -189,8 +189,8 @@ class ExactForecast:
         shift = 2 * BASIS_BITS + INVERSE_BITS + ACTIVATION_BITS - MEAN_BITS - math.log2(PAINT_GAIN)
         chosen = chosen * self._inverse[BANDS[band]]
         if factors is None:
-            return cast(_rescaled(chosen, shift), "int32")
-        finer = _rescaled(chosen, shift - FACTOR_BITS)
+            return cast(rescaled(chosen, shift), "int32")
+        finer = rescaled(chosen, shift - FACTOR_BITS)
         return cast(library(finer).floor(finer / factors + 0.5), "int32")
 
     def _whole_coefficients(self, painted: Array, band: int) -> Array:
@@ -233,11 +233,4 @@ def _places(start: int, stop: int, even_from: int | None = None) -> tuple[int, t
 
 def _settled(product: Array) -> Array:
     """A product with two of the integer matrices, in the unit that it was in before."""
-    return _rescaled(product, 2 * BASIS_BITS)
-
-
-def _rescaled(whole: Array, bits: float) -> Array:
-    """floor(x / 2^bits + 1/2), in place."""
-    whole *= 2.0**-bits
-    whole += 0.5
-    return library(whole).floor(whole, out=whole)
+    return rescaled(product, 2 * BASIS_BITS)

@@ -27,7 +27,7 @@ def to_integers(network: PriorNetwork) -> dict[str, Tensor]:
     """Tensors of the exact form. Raises ExportError where a bound does not hold."""
     tensors = layer_tensors("input", network.input, STREAM_BITS) | _blocks(network)
     tensors |= _head(network.head) | layer_tensors("skip", network.skip, SCALE_BITS)
-    tensors |= _conditioning(network.conditioning) | {"step_bounds": _step_bounds(), "asinh": _asinh_table()}
+    tensors |= _conditioning(network.conditioning) | {"step_bounds": step_bounds(), "asinh": _asinh_table()}
     if network.partition:
         tensors |= {f"partition.{name}": tensor for name, tensor in _partition(network.partition).items()}
     if network.forecast:
@@ -87,22 +87,22 @@ def _head(head: ExactConv) -> dict[str, Tensor]:
 
 
 def _conditioning(conditioning: Conditioning) -> dict[str, Tensor]:
-    rows, shape = _rows(), (-1, conditioning.layers, conditioning.width)
+    rows, shape = step_rows(), (-1, conditioning.layers, conditioning.width)
     reveal, step = (torch.round(bias * 2**STREAM_BITS).reshape(shape) for bias in (conditioning.reveal, conditioning.of_step(rows)))
     if not reveal.abs().max() + step.abs().max() < EXACT_LIMIT:  # so put, nan is refused too
         raise ExportError("the biases of the conditioning leave the exact range; train with smaller weights")
     return {"reveal_bias": reveal.to(torch.int32), "step_bias": step.to(torch.int32)}
 
 
-def _rows() -> Tensor:
+def step_rows() -> Tensor:
     """ln of the step of each row."""
     low, high = STEP_RANGE
     return torch.linspace(math.log(low), math.log(high), STEP_ROWS)
 
 
-def _step_bounds() -> Tensor:
+def step_bounds() -> Tensor:
     """Steps in 1/16 at which the next row begins."""
-    rows = _rows()
+    rows = step_rows()
     return torch.round(torch.exp((rows[1:] + rows[:-1]) / 2) * 16).to(torch.int32)
 
 

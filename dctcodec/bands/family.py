@@ -21,7 +21,7 @@ from dctcodec.bands.transform import analyse, dequantise, quantise, synthesise_r
 from dctcodec.bands.trellis import Draft
 from dctcodec.device import needing_torch
 from dctcodec.exact.planes import arithmetic_for
-from dctcodec.family import DECODER, PRIOR, TUNED_DECODER, TUNES, Family, Parameters
+from dctcodec.family import DECODER, EXACT, PRIOR, TUNED_DECODER, TUNES, Family, Parameters
 from dctcodec.installed import ModelInfo, told_as_damage
 from dctcodec.progress import Tick, no_tick, share_of
 from dctcodec.search import ROUNDS
@@ -48,6 +48,7 @@ class Bands(Family):
     effort = 1
     most_effort = len(ROUNDS) - 1
     bands = len(BANDS)
+    exact_pixels = True
 
     def __init__(self, model: ModelInfo, place: Place):
         self.place, self.model = place, model
@@ -209,16 +210,12 @@ class Bands(Family):
 
     def paint(self, symbols: np.ndarray, size: tuple[int, int], parameters: Parameters, temperature: float) -> np.ndarray:
         coded, partition = blocks.unpacked(symbols)
-        if self.place is None:
-            return self._painter(parameters.tune).paint(coded, parameters.step, temperature, parameters.seed, partition)
-        from dctcodec.bands.decoder import painted
-
-        return painted(self.torch_decoder(parameters.tune), coded, parameters.step, temperature, parameters.seed, partition)
+        return self._painter(parameters.tune).paint(coded, parameters.step16, temperature, parameters.seed, partition)
 
     def _painter(self, tune: str) -> Painter:
         if tune not in self._painters:
             with told_as_damage(self.model):
-                self._painters[tune] = Painter(load_file(self.model.path / _DECODERS[tune]), self.kinds)
+                self._painters[tune] = Painter(load_file(self.model.path / _DECODERS[tune]), self.kinds, arithmetic_for(self.place))
         return self._painters[tune]
 
     def torch_decoder(self, tune: str) -> "Decoder":
@@ -227,7 +224,8 @@ class Bands(Family):
 
         if tune not in self._torch_decoders:
             with told_as_damage(self.model):
-                weights = load_file(self.model.path / _DECODERS[tune])
+                tensors = load_file(self.model.path / _DECODERS[tune])
+                weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(EXACT)}
                 self._torch_decoders[tune] = loaded(self.model.config["decoder"], self.kinds, weights, self.place)
         return self._torch_decoders[tune]
 

@@ -1,189 +1,235 @@
-"""The decoder of `decoder.py` without torch: graphs for onnxruntime, made from the same weights. Float32, on the CPU.
+"""The decoder of `decoder.py` in whole numbers: one image from the same symbols on every machine.
 
-The scales but the finest are one graph, over the whole image. The finest scale, which has most of the features, is another, over
-strips of tiles. The rest is arithmetic of arrays: the inverse DCT, what keeps the result consistent with the symbols, and colours.
+The scales but the finest are one network, over the whole image. The finest scale, which has most of the features, is another, over
+strips of tiles. Both are made of `exact.planes`; the DCTs before and after them are those of `exact_transform.py`. At a temperature
+above 0 the latents are drawn in float32, and then pixels differ a little from machine to machine.
 """
 
 import math
 from collections.abc import Mapping
+from types import EllipsisType
+from typing import Any
 
 import numpy as np
 
+from dctcodec.arrays import Array, library, placed, to_numpy
 from dctcodec.bands import blocks
-from dctcodec.bands.transform import consistent, dequantise, synthesise
-from dctcodec.bands.units import INPUT_GAIN, LATENTS, PAINTED_SCALES, noise_of
-from dctcodec.exact.graph import Graph, Value
-from dctcodec.exact.session import Session
-from dctcodec.threads import AT_ONCE, together
-from dctcodec.tiles import TILE, in_strips, joined, pieces_of, scaled, strips_of, ycbcr_to_rgb
+from dctcodec.bands.exact_transform import LEVEL_BITS, completed, plain
+from dctcodec.bands.units import IMAGE_BITS, LATENTS, PAINTED_SCALES, UP_MOST, noise_of
+from dctcodec.errors import ModelError
+from dctcodec.exact.fixed_point import STREAM_BITS, STREAM_LIMIT
+from dctcodec.exact.planes import Arithmetic, Latent, Operations, Scaled, Table, prove_bound
+from dctcodec.family import EXACT
+from dctcodec.tiles import TILE, scaled, strips_of
 
 FINEST = len(PAINTED_SCALES) - 1
-Inputs = dict[str, np.ndarray]
+STRIPS = 1.25
+"""So many times `tiles.STRIP` are painted at once: more take more memory, fewer more time, as strips overlap."""
+Arrays = dict[str, Any]
 
 
 class Painter:
-    """A decoder by its weights. `kinds`: numbers of the kinds of blocks that a tile may have. Raises LookupError where a weight is
-    missing."""
+    """A decoder by its tensors, as `decoder_export.to_integers` makes them. `kinds`: numbers of the kinds of blocks that a tile may
+    have. Raises LookupError where a tensor is missing, ModelError where sums could leave the exact range."""
 
-    def __init__(self, weights: Mapping[str, np.ndarray], kinds: tuple[int, ...]):
-        self._weights = {name: values.astype(np.float32) for name, values in weights.items()}
-        self._kinds = kinds
-        if ("scales.0.partition.bias.weight" in weights) != bool(kinds):
+    def __init__(self, tensors: Mapping[str, np.ndarray], kinds: tuple[int, ...], arithmetic: Arithmetic):
+        self._kinds, self._arithmetic, self._place = kinds, arithmetic, arithmetic.place
+        if (f"{EXACT}scales.0.told" in tensors) != bool(kinds):
             raise LookupError("its decoder has other blocks than its config.json")
-        self._blocks = [self._count(f"scales.{scale}.blocks.") for scale in range(FINEST + 1)]
-        self._sessions: dict[tuple[bool, bool], Session] = {}
-        self._session(finest=False, drawn=False), self._session(finest=True, drawn=False)
+        self._bounds = tensors[f"{EXACT}step_bounds"]
+        self._scales = [_Scale(number, tensors, kinds, arithmetic) for number in range(FINEST + 1)]
+        self._table, self._bits = _table(tensors, "entering", arithmetic), _bits(tensors, "entering.before")
+        self._paint = _layer(tensors, "paint", self._table.most, arithmetic)
+        self._programs: dict[tuple[bool, bool], Any] = {}
+        self._program(False, False), self._program(True, False)
 
     def paint(
-        self, symbols: np.ndarray, step: float, temperature: float, seed: int, partition: np.ndarray | None = None
+        self, symbols: np.ndarray, step16: int, temperature: float, seed: int, partition: np.ndarray | None = None
     ) -> np.ndarray:
-        """The image of symbols (CHANNELS, h, w) and a partition (4 or 5, h, w): RGB float32 (3, 32 h, 32 w), not clamped. At a
-        `temperature` above 0 each scale's latent is drawn with noise that depends on `seed` and the scale alone."""
-        image, size, drawn = _plain(symbols, step, partition), symbols.shape[1:], temperature > 0
+        """The image of symbols (CHANNELS, h, w) with a step in 1/16 of a level, and a partition (4 or 5, h, w): RGB float32
+        (3, 32 h, 32 w), in 1/64 of a level, not clamped. At a `temperature` above 0 each scale's latent is drawn with noise that
+        depends on `seed` and the scale alone."""
+        size, row = symbols.shape[1:], int((self._bounds < step16).sum())
+        kinds = blocks.whole(*size) if partition is None else partition
         noises = [self._noise(scale, size, temperature, seed) for scale in range(FINEST + 1)]
-        told = self._told(partition)
-        inputs = {"image": image[None], **told}
-        for scale in range(FINEST):
-            inputs |= self._conditioning(scale, step) | noises[scale]
-        (above,) = self._session(False, drawn).run(inputs)
-
+        strips = strips_of(size, 0)
+        parts = [plain(symbols[:, rows], step16, kinds[:, rows], self._place) for _, rows in strips]
+        image = parts[0] if len(parts) == 1 else library(parts[0]).concatenate(parts, 1)
+        del parts
+        above = self._above(image, kinds, row, noises)
         # rows of tiles on either side that the finest scale takes in: two 3x3 layers a block, and what paints
-        reach = -(-PAINTED_SCALES[-1] * (2 * self._blocks[-1] + 1) // TILE)
+        reach = -(-PAINTED_SCALES[-1] * (2 * len(self._scales[-1].blocks) + 1) // TILE)
         upper = image[:, :0]  # rows above a strip before they were painted: the image is painted in place, to save memory
-        for inner, outer in strips_of(size, reach, AT_ONCE):
+        for inner, outer in strips_of(size, reach, STRIPS):
             rows = slice(outer.start + inner.start, outer.start + inner.stop)
-            plain = np.concatenate([upper, image[:, scaled(slice(rows.start, outer.stop), TILE)]], 1)
+            received = library(image).concatenate([upper, image[:, scaled(slice(rows.start, outer.stop), TILE)]], 1)
             kept = slice(max(0, rows.stop - reach) - outer.start, rows.stop - outer.start)
-            upper = plain[:, scaled(kept, TILE)].copy()
-            inputs = {"image": plain[None], "above": above[:, :, scaled(outer, TILE // PAINTED_SCALES[-2])]}
-            inputs |= self._conditioning(FINEST, step)
-            inputs |= {name: values[:, :, scaled(outer, 2)] for name, values in told.items()}
-            inputs |= {name: values[:, :, scaled(outer, TILE // PAINTED_SCALES[-1])] for name, values in noises[-1].items()}
-            (residual,) = self._session(True, drawn).run(inputs)
-            there = None if partition is None else partition[:, rows]
-            _complete(image[:, scaled(rows, TILE)], residual[0, :, scaled(inner, TILE)], step, there)
-        return image
+            upper = received[:, scaled(kept, TILE)] + 0  # a copy
+            inputs = {"image": _limited(received, IMAGE_BITS[-1]), "above": above[:, scaled(outer, TILE // PAINTED_SCALES[-2])]}
+            inputs |= self._scales[-1].inputs(kinds[:, outer], row)
+            inputs |= {name: values[:, scaled(outer, TILE // PAINTED_SCALES[-1])] for name, values in noises[-1].items()}
+            del received  # for the memory
+            (residual,) = self._program(True, bool(noises[-1]))(**inputs)
+            painted = completed(image[:, scaled(rows, TILE)], residual[:, scaled(inner, TILE)], step16, kinds[:, rows], self._place)
+            image[:, scaled(rows, TILE)] = painted
+        return to_numpy(image)
 
-    def _told(self, partition: np.ndarray | None) -> Inputs:
-        return {} if partition is None else {"told": blocks.planes(partition[None], self._kinds)}
+    def _above(self, image: Array, kinds: np.ndarray, row: int, noises: list[Arrays]) -> Array:
+        """What the finest scale takes from those above it, bytes (width, h, w)."""
+        inputs = {f"image{bits}": _limited(image, bits) for bits in set(IMAGE_BITS[:FINEST])}
+        for scale, noise in zip(self._scales[:FINEST], noises, strict=False):
+            inputs |= scale.inputs(kinds, row) | noise
+        (above,) = self._program(False, bool(noises[0]))(**inputs)
+        return above
 
-    def _noise(self, scale: int, size: tuple[int, ...], temperature: float, seed: int) -> Inputs:
+    def _noise(self, scale: int, size: tuple[int, ...], temperature: float, seed: int) -> Arrays:
         """That of a scale's latent, times the temperature; nothing at temperature 0."""
         if not temperature:
             return {}
         pixels = PAINTED_SCALES[scale]
-        return {f"noise{scale}": np.float32(temperature) * noise_of(seed, pixels, tuple(side * TILE // pixels for side in size))}
+        noise = noise_of(seed, pixels, tuple(side * TILE // pixels for side in size))[0]
+        return {f"noise{scale}": placed(np.float32(temperature) * noise, self._place)}
 
-    def _conditioning(self, scale: int, step: float) -> Inputs:
-        """Scale and shift of each block's channels: (1, blocks, 2, width, 1, 1)."""
-        log_step = np.full(1, (math.log(step) - math.log(50.0)) * 2, np.float32)
-        rows = []
-        for block in range(self._blocks[scale]):
-            name = f"scales.{scale}.blocks.{block}.conditioning"
-            hidden = np.sin(self._linear(f"{name}.hidden", log_step))
-            rows.append(self._linear(f"{name}.out", hidden).reshape(2, -1, 1, 1) + np.array([1, 0], np.float32).reshape(2, 1, 1, 1))
-        return {f"conditioning{scale}": np.stack(rows)[None]}
+    def _program(self, finest: bool, drawn: bool) -> Any:
+        """The network of the finest scale, or of all others, with or without latents."""
+        if (finest, drawn) not in self._programs:
+            scales = self._scales[FINEST:] if finest else self._scales[:FINEST]
+            shapes: dict[str, tuple[int | str, ...]] = {}
+            for scale in scales:
+                shapes |= scale.shapes(drawn)
+            if finest:
+                shapes |= {"image": (3, "height", "width"), "above": (self._scales[-2].width, "over", "along")}
+            else:
+                shapes |= {f"image{bits}": (3, "height", "width") for bits in set(IMAGE_BITS[:FINEST])}
+            network = self._finest if finest else self._coarse
+            self._programs[finest, drawn] = self._arithmetic.program(network, shapes, small=["above"])
+        return self._programs[finest, drawn]
 
-    def _linear(self, name: str, values: np.ndarray) -> np.ndarray:
-        product: np.ndarray = self._weights[f"{name}.weight"] @ values + self._weights[f"{name}.bias"]
-        return product
+    def _coarse(self, run: Operations, **inputs: Any) -> tuple[Any]:
+        """Bytes for the finest scale, (width, h, w)."""
+        stream = None
+        for scale in self._scales[:FINEST]:
+            above = None if stream is None else run.rounded(stream, scale.up_bits, UP_MOST)
+            stream = scale(run, inputs[f"image{IMAGE_BITS[scale.number]}"], above, inputs)
+        return (run.rounded(stream, self._scales[-1].up_bits, UP_MOST),)
 
-    def _count(self, start: str) -> int:
-        return 1 + max(int(name.removeprefix(start).split(".")[0]) for name in self._weights if name.startswith(start))
-
-    def _session(self, finest: bool, drawn: bool) -> Session:
-        """The graph of the finest scale, or of all others, with or without latents."""
-        if (finest, drawn) not in self._sessions:
-            self._sessions[finest, drawn] = Session(self._finest(drawn) if finest else self._coarse(drawn))
-        return self._sessions[finest, drawn]
-
-    def _coarse(self, drawn: bool) -> bytes:
-        graph = Graph()
-        image, told = self._received(graph)
-        features = None
-        for scale in range(FINEST):
-            features = self._scale(graph, scale, features, image, told, drawn)
-        assert features is not None
-        graph.output(features, "features", "float32", 1, "width", "down", "across")
-        return graph.model()
-
-    def _finest(self, drawn: bool) -> bytes:
-        graph = Graph()
-        image, told = self._received(graph)
-        above = graph.input("above", "float32", 1, self._weights[f"scales.{FINEST}.up.weight"].shape[1], "down", "across")
-        features = self._scale(graph, FINEST, above, image, told, drawn)
-        painted = _spread(self._convolution(graph, "paint", _silu(features), 1), PAINTED_SCALES[-1])
-        graph.output(painted, "residual", "float32", 1, 3, "height", "width")
-        return graph.model()
-
-    def _received(self, graph: Graph) -> tuple[Value, Value | None]:
-        image = graph.input("image", "float32", 1, 3, "height", "width")
-        return image, graph.input("told", "float32", 1, len(self._kinds) - 1, "quadrants", "along") if self._kinds else None
-
-    def _scale(self, graph: Graph, scale: int, above: Value | None, image: Value, told: Value | None, drawn: bool) -> Value:
-        """One scale's features (`decoder.Scale`)."""
-        name, pixels = f"scales.{scale}", PAINTED_SCALES[scale]
-        features = self._convolution(graph, f"{name}.context", image, 0, pixels)
-        if told is not None:
-            coarser, finer = max(1, pixels // blocks.QUADRANT), max(1, blocks.QUADRANT // pixels)
-            features = features + _spread(self._convolution(graph, f"{name}.partition.bias", told, 0, coarser), finer)
-        if above is not None:
-            features = _spread(self._convolution(graph, f"{name}.up", above, 0), 2) + features
-        count, width = self._blocks[scale], self._weights[f"{name}.context.weight"].shape[0]
-        conditioning = graph.input(f"conditioning{scale}", "float32", 1, count, 2, width, 1, 1)
-        for block in range(count):
-            if drawn and block == count - 1:
-                features = features + self._drawn(graph, scale, features)
-            features = self._block(graph, f"{name}.blocks.{block}", features, conditioning[block])
-        return features
-
-    def _block(self, graph: Graph, name: str, features: Value, conditioning: Value) -> Value:
-        hidden = self._convolution(graph, f"{name}.first", _silu(features), 1) * conditioning[0] + conditioning[1]
-        return features + self._convolution(graph, f"{name}.second", _silu(hidden), 1)
-
-    def _drawn(self, graph: Graph, scale: int, features: Value) -> Value:
-        """What the latent of a scale adds to its features."""
-        name = f"scales.{scale}.latent"
-        log_sigma = graph.node("Clip", self._convolution(graph, f"{name}.log_sigma", features, 0), -5.0, 2.0)
-        noise = graph.input(f"noise{scale}", "float32", 1, LATENTS, f"down{scale}", f"across{scale}")
-        return self._convolution(graph, f"{name}.project", graph.node("Exp", log_sigma) * noise, 0)
-
-    def _convolution(self, graph: Graph, name: str, values: Value, padding: int, side: int = 1) -> Value:
-        """A convolution, or one of cells of `side` x `side` where that is given."""
-        weight, bias = self._weights[f"{name}.weight"], self._weights.get(f"{name}.bias")
-        if side > 1:
-            weight = weight.reshape(len(weight), -1, side, side)
-        return graph.node("Conv", values, weight, bias, pads=(padding,) * 4, strides=(side, side))
+    def _finest(self, run: Operations, image: Any, above: Any, **inputs: Any) -> tuple[Any]:
+        """The residual, (3, 32 h, 32 w)."""
+        stream = self._scales[-1](run, image, above, inputs)
+        found = run.looked_up(self._table, run.rounded(stream, self._bits, self._table.zero, self._table.size))
+        return (run.squares(self._paint, found, PAINTED_SCALES[-1]),)
 
 
-def _plain(symbols: np.ndarray, step: float, partition: np.ndarray | None) -> np.ndarray:
-    """The plain image of symbols, YCbCr in units of 1 / INPUT_GAIN: (3, 32 h, 32 w)."""
+class _Block:
+    """A residual block: bytes of the stream, a table, a layer, a table, a layer, and bytes that are added to the stream.
+    They may all be wider numbers, of the tables' size."""
 
-    def work(_: slice, rows: slice) -> np.ndarray:
-        told = None if partition is None else partition[None, :, rows]
-        coded = dequantise(symbols[None, :, rows].astype(np.float32), np.float32(step), told) * np.float32(INPUT_GAIN)
-        return synthesise(coded, told)[0]
+    def __init__(self, name: str, tensors: Mapping[str, np.ndarray], arithmetic: Arithmetic):
+        self.entering, self.between = (_table(tensors, f"{name}.{part}", arithmetic) for part in ("entering", "between"))
+        self.bits, self.added_bits = (_bits(tensors, f"{name}.{part}") for part in ("entering.before", "added"))
+        self.added_zero, self.size = int(tensors[f"{name}.added.zero"]), self.entering.size
+        self.scales, self.offsets = (tensors[f"{EXACT}{name}.first.{part}"] for part in ("scale", "offset"))
+        self.first = _layer(tensors, f"{name}.first", self.entering.most, arithmetic, row=0)
+        prove_bound(self.first.weight, self.offsets, self.entering.most)
+        self.second = _layer(tensors, f"{name}.second", self.between.most, arithmetic)
 
-    return joined(in_strips(work, symbols.shape[1:], 0, None))
-
-
-def _complete(image: np.ndarray, residual: np.ndarray, step: float, partition: np.ndarray | None) -> None:
-    """Add the network's residual to a plain image (3, 32 h, 32 w), and turn it into RGB, in place."""
-
-    def work(rows: slice) -> None:
-        pixels = scaled(rows, TILE)
-        # the residual grows with the quantisation error; the root keeps its scale near one for all steps
-        wanted = residual[None, :, pixels] * np.float32(4 * math.sqrt(step))
-        there = None if partition is None else partition[None, :, rows]
-        added = consistent(wanted, np.array([step], np.float32), there)[0]
-        image[:, pixels] = ycbcr_to_rgb(image[:, pixels] / np.float32(INPUT_GAIN) + added)
-
-    together(work, pieces_of(*(length // TILE for length in image.shape[1:])))
+    def __call__(self, run: Operations, stream: Any, scale: Any, offset: Any) -> Any:
+        size = self.size
+        found = run.looked_up(self.entering, run.rounded(stream, self.bits, self.entering.zero, size))
+        hidden = run.byted(self.first, found, self.between.zero, size, scale, offset)
+        added = run.byted(self.second, run.looked_up(self.between, hidden), self.added_zero, size)
+        return stream + run.lifted(added, self.added_bits)
 
 
-def _silu(values: Value) -> Value:
-    return values * values.graph.node("Sigmoid", values)
+class _Scale:
+    """One scale (`decoder.Scale`)."""
+
+    def __init__(self, number: int, tensors: Mapping[str, np.ndarray], kinds: tuple[int, ...], arithmetic: Arithmetic):
+        name = f"scales.{number}"
+        self.number, self.pixels, self._kinds, self._arithmetic = number, PAINTED_SCALES[number], kinds, arithmetic
+        self._context = _layer(tensors, f"{name}.context", 255 << IMAGE_BITS[number], arithmetic)
+        self._up = _layer(tensors, f"{name}.up", UP_MOST, arithmetic) if number else None
+        self.up_bits = _bits(tensors, f"{name}.entering") if number else 0
+        count = 1 + max(int(key.split(".")[3]) for key in tensors if key.startswith(f"{name}.blocks."))
+        self.blocks = [_Block(f"{name}.blocks.{block}", tensors, arithmetic) for block in range(count)]
+        self.width = len(tensors[f"{name}.context.weight"])
+        self._told = arithmetic.put(tensors[f"{EXACT}{name}.told"].clip(-STREAM_LIMIT, STREAM_LIMIT)) if kinds else None
+        sigma, project = (tensors[f"{name}.latent.{part}.weight"][..., 0, 0] for part in ("log_sigma", "project"))
+        self._latent = Latent(sigma, tensors[f"{name}.latent.log_sigma.bias"], project, arithmetic.place)
+
+    def shapes(self, drawn: bool) -> dict[str, tuple[int | str, ...]]:
+        """Those of what the scale takes but for the image and what is above."""
+        number, count = self.number, len(self.blocks)
+        shapes: dict[str, tuple[int | str, ...]] = {f"{part}{number}": (count, self.width, 1, 1) for part in ("scale", "offset")}
+        if self._kinds:
+            shapes |= {f"told{number}.{place}": (f"down{number}", f"across{number}") for place in range(self._places)}
+        return shapes | ({f"noise{number}": (LATENTS, f"down{number}", f"across{number}")} if drawn else {})
+
+    def inputs(self, kinds: np.ndarray, row: int) -> Arrays:
+        """The step's scales and offsets, and what the partition of some tiles says."""
+        number, put = self.number, self._arithmetic.put
+        arrays: Arrays = {
+            f"{part}{number}": put(np.stack([getattr(block, f"{part}s")[row] for block in self.blocks]))[..., None, None]
+            for part in ("scale", "offset")
+        }
+        if self._kinds:
+            numbers = placed(np.asarray(np.searchsorted(self._kinds, blocks.quadrant_map(kinds))), self._arithmetic.place)
+            arrays |= {f"told{number}.{place}": rows for place, rows in enumerate(self._rows(numbers))}
+        return arrays
+
+    def __call__(self, run: Operations, image: Any, above: Any, inputs: Arrays) -> Any:
+        number = self.number
+        stream = run.celled(self._context, image, self.pixels)
+        for place in range(self._places if self._kinds else 0):
+            stream = stream + run.chosen(self._told, inputs[f"told{number}.{place}"])
+        if self._up is not None:
+            stream = stream + run.raised(self._up, above, 2)
+        stream = run.clamp(stream, STREAM_LIMIT)
+        for block, layers in enumerate(self.blocks):
+            if f"noise{number}" in inputs and block == len(self.blocks) - 1:
+                stream = stream + run.drawn(self._latent, stream, inputs[f"noise{number}"])
+            stream = layers(run, stream, inputs[f"scale{number}"][block], inputs[f"offset{number}"][block])
+        return stream
+
+    @property
+    def _places(self) -> int:
+        """Quadrants of a feature, at least 1."""
+        return max(1, self.pixels // blocks.QUADRANT) ** 2
+
+    def _rows(self, numbers: Array) -> list[Array]:
+        """Rows of `told` at each feature, for each of its quadrants. `numbers`: of kinds, int64 (2 h, 2 w)."""
+        coarser, finer = max(1, self.pixels // blocks.QUADRANT), max(1, blocks.QUADRANT // self.pixels)
+        if coarser > 1:
+            quadrants = [numbers[row::coarser, column::coarser] for row in range(coarser) for column in range(coarser)]
+            return [quadrant + place * len(self._kinds) for place, quadrant in enumerate(quadrants)]
+        places = placed(np.arange(finer**2).reshape(1, finer, 1, finer), self._arithmetic.place)
+        return [(numbers[:, None, :, None] * finer**2 + places).reshape(len(numbers) * finer, -1)]
 
 
-def _spread(values: Value, side: int) -> Value:
-    return values if side == 1 else values.graph.node("DepthToSpace", values, blocksize=side, mode="CRD")
+def _layer(
+    tensors: Mapping[str, np.ndarray], name: str, most: int, arithmetic: Arithmetic, row: int | EllipsisType = ...
+) -> Scaled:
+    """The layer of a name, for terms up to `most`; with the scales and offsets of a row where it has several."""
+    weight = tensors[f"{name}.weight"]
+    terms = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
+    offset, scale = (tensors[f"{EXACT}{name}.{part}"][row] for part in ("offset", "scale"))
+    return Scaled(terms, offset, scale, most, arithmetic)
+
+
+def _bits(tensors: Mapping[str, np.ndarray], name: str) -> int:
+    """The unit of bytes of a stream as 2^bits / 2^STREAM_BITS. Raises ModelError."""
+    unit = float(tensors[f"{name}.unit"]) * 2**STREAM_BITS
+    if not (2**-STREAM_BITS <= unit <= 2**STREAM_BITS and math.log2(unit).is_integer()):
+        raise ModelError("the model's decoder leaves the exact range: it is damaged")
+    return round(math.log2(unit))
+
+
+def _table(tensors: Mapping[str, np.ndarray], name: str, arithmetic: Arithmetic) -> Table:
+    units = np.array([tensors[f"{name}.{part}.unit"] for part in ("before", "after")], np.float32)
+    return Table(tensors[f"{EXACT}{name}.table"], units, int(tensors[f"{name}.before.zero"]), arithmetic)
+
+
+def _limited(image: Array, bits: int) -> Array:
+    """A plain image, in 2^-LEVEL_BITS of a level, in 2^-`bits`, rounded, and limited to +- 255 levels."""
+    finer = library(image).floor(image * 2.0 ** (bits - LEVEL_BITS) + 0.5)
+    return finer.clip(-255 * 2**bits, 255 * 2**bits)

@@ -26,6 +26,7 @@ from dctcodec.bands.prior import code_bits
 from dctcodec.bands.transform import SYMBOL_LIMIT, coefficients, energy
 from dctcodec.bands.trellis import Draft
 from dctcodec.device import fast_convolutions
+from dctcodec.exact.byte_layers import unrounded
 from dctcodec.family import Parameters
 from dctcodec.progress import Tick
 from dctcodec.search import AFTER_FAILURE, AFTER_SUCCESS, CURVATURE, SHARE
@@ -139,7 +140,7 @@ class SymbolOptimiser:
     def _painted(self, symbols: Tensor, inner: Window, outer: Window) -> Tensor:
         """The `inner` tiles where the `outer` ones are painted, which have these symbols, cut to the image."""
         partition = None if self.partition is None else torch.from_numpy(self.partition[None, :, *outer]).to(symbols.device)
-        with fast_convolutions(symbols.device):
+        with fast_convolutions(symbols.device), unrounded():
             painted = self.decoder(symbols[None], self._steps().to(symbols.device), partition=partition)[0]
         rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
         _, height, width = self.rgb[:, *_pixels(inner)].shape

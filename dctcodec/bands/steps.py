@@ -1,8 +1,8 @@
 """A step for each tile. Files of `--tune ms-ssim` have them: textures hide errors, so busy tiles are quantised more coarsely.
 
-The *step index* of a tile is a whole number from -MOST to MOST: its step is the image's times exp(index / PER_E). The indices of an
-image are the last plane of its partition (`blocks.py`). They are sent after the kinds of the blocks, along diagonals of the grid of
-tiles. The counts of an index depend on its distance from the mean of the indices to the left and above.
+The *step index* of a tile is a whole number from -MOST to MOST: its step is the image's times about exp(index / PER_E). The indices
+of an image are the last plane of its partition (`blocks.py`). They are sent after the kinds of the blocks, along diagonals of the
+grid of tiles. The counts of an index depend on its distance from the mean of the indices to the left and above.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ MOST = 4
 PER_E = 4
 FACTOR_BITS = 8
 WHOLE_FACTORS = (94, 121, 155, 199, 256, 329, 422, 542, 696)
-"""round(2^8 exp(index / PER_E)) for each index, in the prior's exact arithmetic."""
+"""round(2^8 exp(index / PER_E)) for each index."""
 COUNTS = (15000, 2400, 800, 80, 60, 6, 6, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1)
 """Of an index, by the difference between twice the index and the sum of those to the left and above. Read from photographs."""
 
@@ -61,7 +61,7 @@ def chosen(log_factor: np.ndarray, weight: float) -> np.ndarray:
 @table
 def _factors() -> np.ndarray:
     """`_factors(place)`: the factor of each index, float32 (2 * MOST + 1,)."""
-    return np.exp(np.arange(-MOST, MOST + 1) / PER_E).astype(np.float32)
+    return np.array(WHOLE_FACTORS, np.float32) / 2**FACTOR_BITS
 
 
 @cache

@@ -111,7 +111,7 @@ def consistent(added: Array, step: Array, partition: Array | None = None) -> Arr
     Each DCT coefficient, coded or not, is clamped to half a step of its frequency. Then a tile of which that took a share of the
     energy is not like those that what is added was learned from: the rest of it is multiplied by the square of the share that is
     left."""
-    most = _steps(place_of(added))[:, None, :, None, :] * step[:, None, None, None, None, None] / 2
+    most = relative_steps(place_of(added))[:, None, :, None, :] * step[:, None, None, None, None, None] / 2
     of_tiles = factors(partition)
     if not isinstance(of_tiles, float):
         most = most * of_tiles[:, :, :, None, :, None]
@@ -172,14 +172,14 @@ def energy() -> np.ndarray:
 @table
 def relative_step() -> np.ndarray:
     """`relative_step(place)`: each channel's step over the image's, float32 (CHANNELS, 1, 1), multiples of 2^-STEP_BITS."""
-    steps: np.ndarray = _steps(None)
+    steps: np.ndarray = relative_steps(None)
     return steps.flatten()[coded_places(None)][:, None, None]
 
 
 @table
-def _steps() -> np.ndarray:
-    """`_steps(place)`: each frequency's step over the image's, float32 (3, 32, 32), multiples of 2^-STEP_BITS; beyond its table's
-    last ring it is that ring's."""
+def relative_steps() -> np.ndarray:
+    """`relative_steps(place)`: each frequency's step over the image's, float32 (3, 32, 32), multiples of 2^-STEP_BITS; beyond its
+    table's last ring it is that ring's."""
     steps = np.empty((3, TILE, TILE), np.float32)
     for plane, table_of_plane in enumerate((LUMA_STEPS, CHROMA_STEPS, CHROMA_STEPS)):
         steps[plane] = table_of_plane[-1][1]

@@ -42,6 +42,13 @@ INPUT_GAIN = 1 / 64
 """The decoder sees the plain image so much smaller."""
 PAINTED_SCALES = (32, 16, 8, 4)
 """Pixels per feature at each of the decoder's scales, coarse to fine."""
+IMAGE_BITS = (0, 0, 3, 3)
+"""The decoder sees the plain image in 2^-bits of a level, at each scale."""
+WIDE_BLOCKS, WIDE_BITS = 2, (12, 10)
+"""In the first residual blocks of the decoder's last scale, and in what paints, numbers before and after silu have so many bits:
+bytes would cost 0.05 dB."""
+UP_MOST = 128
+"""The largest magnitude of a byte that goes up a scale."""
 LATENTS = 8
 """Channels of the latent of a scale."""
 

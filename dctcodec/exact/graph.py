@@ -15,9 +15,9 @@ OPSET, IR_VERSION = 17, 8
 """Of 2022: every onnxruntime since 1.12 reads them."""
 CONTRIBUTED = "com.microsoft:"
 """The domain of operators that only onnxruntime has."""
-FLOAT = 1
-"""The number of float32."""
-_TYPES = {"float32": FLOAT, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9, "float64": 11}
+FLOAT, INT32 = 1, 6
+"""The numbers of float32 and int32."""
+_TYPES = {"float32": FLOAT, "uint8": 2, "int8": 3, "int32": INT32, "int64": 7, "bool": 9, "float64": 11}
 Attribute = int | float | str | Sequence[int]
 Size = int | str
 """Of a dimension: a number, or a name where it differs between calls."""

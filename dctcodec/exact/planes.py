@@ -20,27 +20,39 @@ from dctcodec.arrays import Array, Place, cast, library, permuted, placed, zeros
 from dctcodec.errors import ModelError
 from dctcodec.exact import integer
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, BRANCH_MIN, EXACT_LIMIT, STREAM_BITS
-from dctcodec.exact.graph import FLOAT, Graph, Size, Value
+from dctcodec.exact.graph import FLOAT, Graph, Operand, Size, Value
 from dctcodec.exact.integer import Bytes, Raised
 from dctcodec.exact.session import Session
 
 Order = slice | np.ndarray
 """Of a layer's outputs."""
+MOST_BITS = 12
+"""Of what a table is for."""
+OUTPUT_LIMIT = 2**21
+"""The results of a `Scaled` layer are smaller: what is made of them stays exact."""
 _STEP = 2 ** (STREAM_BITS - ACTIVATION_BITS)
 """Units of a stream in one of an activation."""
 
 
-def prove_bound(weight: np.ndarray, offset: np.ndarray) -> None:
-    """Raise ModelError unless no partial sum of a layer can reach 2^24: weights (outputs, terms), offsets (outputs,)."""
-    sums = np.abs(np.asarray(weight, np.int64)).sum(1) * ACTIVATION_MAX + np.abs(np.asarray(offset, np.int64))
+def prove_bound(weight: np.ndarray, offset: np.ndarray, most: int = ACTIVATION_MAX) -> None:
+    """Raise ModelError unless no partial sum of a layer can reach 2^24: weights (outputs, terms), offsets (..., outputs), terms of
+    at most `most`."""
+    sums = np.abs(np.asarray(weight, np.int64)).sum(1) * most + np.abs(np.asarray(offset, np.int64))
     if (bound := sums.max()) >= EXACT_LIMIT:
         raise ModelError(f"the model's weights break the bound of exact arithmetic ({bound} >= {EXACT_LIMIT}): it is damaged")
+
+
+def rescaled(whole: Array, bits: float) -> Array:
+    """floor(x / 2^bits + 1/2), in place."""
+    whole *= 2.0**-bits
+    whole += 0.5
+    return library(whole).floor(whole, out=whole)
 
 
 class Operations(Protocol):
     """What networks are made of. Planes are arrays (channels, height, width), or values of a graph. Planes of several images,
     (channels, images, height, width), take all of it but `celled`, `chosen`, `raised`, `painted` and `pooled`. *Activations* are
-    planes of 0..127."""
+    planes of 0..127. *Bytes* are planes of -`zero`..255 - `zero`; of them are the methods from `rounded` on."""
 
     def layer(self, layer: "Layer", activations: Any) -> Any:
         """A 1x1 layer."""
@@ -80,6 +92,25 @@ class Operations(Protocol):
 
     def pooled(self, activations: Any, side: int, gain: int) -> Any:
         """Means of squares of `side` x `side`, times `gain`, rounded, half up, and limited to 127; both powers of 2."""
+
+    def rounded(self, stream: Any, bits: int, zero: int, size: int = 8) -> Any:
+        """Bytes: a stream over 2^`bits`, rounded to the nearest and limited. `size`: more than 8 for numbers of so many bits."""
+
+    def looked_up(self, table: "Table", values: Any) -> Any:
+        """What a table gives for bytes, or for the numbers that it is for."""
+
+    def byted(self, layer: "Scaled", found: Any, zero: int, size: int = 8, scale: Any = None, offset: Any = None) -> Any:
+        """Bytes: a 3x3 layer of what a table gave, zeros outside, rounded and limited. `scale`, `offset`: (outputs, 1, 1), for the
+        layer's own."""
+
+    def squares(self, layer: "Scaled", found: Any, side: int) -> Any:
+        """A 3x3 layer of what a table gave, zeros outside, whose outputs are squares: `spread` of it."""
+
+    def lifted(self, values: Any, bits: int) -> Any:
+        """Bytes times 2^`bits`."""
+
+    def drawn(self, latent: "Latent", stream: Any, noise: Any) -> Any:
+        """What a latent adds to a stream. `noise`: (latents, height, width), float32."""
 
 
 def spread(planes: Array, side: int) -> Array:
@@ -134,33 +165,84 @@ class Layer:
     the bias, and a half where the layer is rounded down; `shift`: int32 (outputs,).
     """
 
+    most = ACTIVATION_MAX
+    """The largest magnitude of a term."""
+
     def __init__(self, weight: np.ndarray, offset: np.ndarray, shift: np.ndarray, arithmetic: Arithmetic):
-        prove_bound(weight, offset)
+        self._put(weight, offset, np.exp2(-shift.astype(np.float64)), arithmetic)
+
+    def _put(self, weight: np.ndarray, offset: np.ndarray, scale: np.ndarray, arithmetic: Arithmetic) -> None:
+        prove_bound(weight, offset, self.most)
         self._by_graph = arithmetic.kind == "graph"
         self.weight = arithmetic.put(weight)
-        self.offset = arithmetic.put(offset)[:, None]
-        self.scale = arithmetic.put(np.exp2(-shift.astype(np.float64)))[:, None]
+        self.offset, self.scale = (arithmetic.put(values)[:, None] for values in (offset, scale))
 
     def __call__(self, planes: Array, rows: slice = slice(None)) -> Array:
         """Planes (terms, ...) to (outputs[rows], ...)."""
-        sums = self._sums(planes, rows)
-        return library(sums).floor(sums, out=sums)
+        sums = self._sums(planes, rows, self.offset[rows])
+        sums *= self.scale[rows]
+        return library(sums).floor(sums, out=sums).reshape(-1, *planes.shape[1:])
 
     def nearest(self, planes: Array, least: int) -> Array:
         """Planes (terms, ...) to (outputs, ...), but rounded to the nearest number, half to even, and limited to `least` .. 127."""
-        sums = self._sums(planes, slice(None))
-        return library(sums).round(sums, out=sums).clip(least, ACTIVATION_MAX)
+        sums = self._sums(planes, slice(None), self.offset)
+        sums *= self.scale
+        return library(sums).round(sums, out=sums).clip(least, ACTIVATION_MAX).reshape(-1, *planes.shape[1:])
 
-    def _sums(self, planes: Array, rows: slice) -> Array:
+    def _sums(self, planes: Array, rows: slice, offset: Array) -> Array:
+        """W a + offset, (outputs[rows], positions)."""
         terms = cast(planes, str(self.weight.dtype).removeprefix("torch."))
         terms, weight = terms.reshape(len(planes), math.prod(planes.shape[1:])), self.weight[rows]
         if self._by_graph:
             (sums,) = _product().run({"weight": weight, "terms": np.ascontiguousarray(terms)})
         else:
             sums = weight @ terms
-        sums += self.offset[rows]
-        sums *= self.scale[rows]
-        return sums.reshape(-1, *planes.shape[1:])
+        sums += offset
+        return sums
+
+
+class Scaled(Layer):
+    """One convolution: (W a + offset) * scale, W int8, rounded to the nearest number, half to even. The product is that of float32:
+    each processor rounds it alike. `most`: the largest magnitude of a term; `scale`: float32 (outputs,)."""
+
+    def __init__(self, weight: np.ndarray, offset: np.ndarray, scale: np.ndarray, most: int, arithmetic: Arithmetic):
+        self.most = most
+        self._put(weight, offset, scale.astype(np.float32), arithmetic)
+        largest = np.abs(weight.astype(np.int64)).sum(1) * most + np.abs(offset.astype(np.int64))
+        if not (largest * np.abs(scale)).max() < OUTPUT_LIMIT:  # so put, nan is refused too
+            raise ModelError(f"results of a layer could reach {OUTPUT_LIMIT}: the model is damaged")
+
+    def __call__(self, planes: Array, rows: slice = slice(None)) -> Array:
+        return self.of(planes, self.scale, self.offset)
+
+    def of(self, planes: Array, scale: Array, offset: Array) -> Array:
+        """Planes (terms, ...) to (outputs, ...), with another scale and offset, (outputs, 1) each."""
+        sums = cast(self._sums(planes, slice(None), offset), "float32") * cast(scale, "float32")
+        sums = library(sums).round(sums, out=sums)
+        return cast(sums, str(self.weight.dtype).removeprefix("torch.")).reshape(-1, *planes.shape[1:])
+
+
+class Table:
+    """What each byte becomes: silu of it, as a byte. `values`: uint8 (256,), from that of byte -`zero` on, or of wider numbers
+    int16 (2^n,); that of 0 stands for zero. `units`: float32 (2,), of a byte before and after; onnxruntime computes the table
+    from them where it gives the same."""
+
+    def __init__(self, values: np.ndarray, units: np.ndarray, zero: int, arithmetic: Arithmetic):
+        self.size = len(values).bit_length() - 1
+        if not 8 <= self.size <= MOST_BITS or len(values) != 2**self.size or not 0 <= zero < len(values):
+            raise ModelError("a table of the model's decoder is not of bytes: it is damaged")
+        shifted = values.astype(np.int32) - int(values[zero])
+        self.values, self.units, self.zero, self.most = values, units, zero, int(np.abs(shifted).max())
+        self.shifted = arithmetic.put(shifted)
+
+
+class Latent:
+    """A latent of a scale, in float32: z = exp(clip(S x + s, -5, 2)) * noise of a stream x, which adds P z. `sigma`: S,
+    (latents, width); `bias`: s, (latents,); `project`: P, (width, latents)."""
+
+    def __init__(self, sigma: np.ndarray, bias: np.ndarray, project: np.ndarray, place: Place):
+        values = (sigma / np.float32(2**STREAM_BITS), bias, project * np.float32(2**STREAM_BITS))
+        self.weight, self.bias, self.project = (placed(np.ascontiguousarray(one, np.float32), place) for one in values)
 
 
 @cache
@@ -232,6 +314,31 @@ class Eager:
         count, height, width = activations.shape
         sums = activations.reshape(count, height // side, side, width // side, side).sum(4).sum(2)
         return library(sums).floor(sums * (gain / side**2) + 0.5).clip(0, ACTIVATION_MAX)
+
+    def rounded(self, stream: Array, bits: int, zero: int, size: int = 8) -> Array:
+        scaled = stream * 2.0**-bits
+        return library(scaled).round(scaled, out=scaled).clip(-zero, 2**size - 1 - zero)
+
+    def looked_up(self, table: Table, values: Array) -> Array:
+        return table.shifted[cast(values + table.zero, "int64")]
+
+    def byted(self, layer: Scaled, found: Array, zero: int, size: int = 8, scale: Array = None, offset: Array = None) -> Array:
+        chosen = layer.scale if scale is None else scale[..., 0], layer.offset if offset is None else offset[..., 0]
+        return layer.of(_patches(found), *chosen).clip(-zero, 2**size - 1 - zero)
+
+    def squares(self, layer: Scaled, found: Array, side: int) -> Array:
+        return spread(layer(_patches(found)), side)
+
+    def lifted(self, values: Array, bits: int) -> Array:
+        return values * 2.0**bits
+
+    def drawn(self, latent: Latent, stream: Array, noise: Array) -> Array:
+        count, height, width = stream.shape
+        features = cast(stream, "float32").reshape(count, -1)
+        xp = library(features)
+        sigma = xp.exp((latent.weight @ features + latent.bias[:, None]).clip(-5, 2))
+        added = xp.floor(latent.project @ (sigma * noise.reshape(len(noise), -1)) + 0.5)
+        return cast(added, str(stream.dtype).removeprefix("torch.")).reshape(-1, height, width)
 
 
 def _patches(planes: Array, stride: int = 1) -> Array:
@@ -326,14 +433,68 @@ class Traced:
         mean = self.graph.node("Transpose", mean, perm=(0, 2, 3, 1))
         return self.graph.node("Clip", self.graph.node("Floor", mean * float(gain) + 0.5), 0.0, float(ACTIVATION_MAX))
 
+    def rounded(self, stream: Value, bits: int, zero: int, size: int = 8) -> Value:
+        if size > 8:
+            return self._whole(stream * 2.0**-bits, zero, size)
+        return self._quantised(stream, np.float32(2.0**bits), zero)
+
+    def looked_up(self, table: Table, values: Value) -> Value:
+        if not isinstance(values, Raised):
+            return integer.chosen(table.shifted, values + float(table.zero))
+        return integer.looked_up(values, table.values, table.units)
+
+    def byted(
+        self, layer: Scaled, found: Value, zero: int, size: int = 8, scale: Value | None = None, offset: Value | None = None
+    ) -> Value:
+        scales = layer.scale[:, 0].astype(np.float32) if scale is None else self._flat(scale)
+        offsets = layer.offset[:, 0] if offset is None else self._flat(offset)
+        if size == 8 and isinstance(found, Raised) and integer.takes_all_bytes():
+            return integer.scaled_convolution(found, _kernel(layer).astype(np.int8), offsets, scales, zero)
+        values = self._sums(_kernel(layer), found, offsets) * scales
+        return self._whole(values, zero, size) if size > 8 else self._quantised(values, np.float32(1), zero)
+
+    def squares(self, layer: Scaled, found: Value, side: int) -> Value:
+        order = _by_place(layer, side)
+        sums = self._sums(_kernel(layer)[order], found, layer.offset[order, 0])
+        return self._spread(self.graph.node("Round", sums * layer.scale[order, 0]), layer, side)
+
+    def lifted(self, values: Value, bits: int) -> Value:
+        if not isinstance(values, Raised):
+            return values * 2.0**bits
+        return self.graph.node("DequantizeLinear", values, np.float32(2.0**bits), np.uint8(values.zero))
+
+    def drawn(self, latent: Latent, stream: Value, noise: Value) -> Value:
+        log_sigma = self.graph.node("MatMul", stream, np.ascontiguousarray(latent.weight.T)) + latent.bias
+        sigma = self.graph.node("Exp", self.graph.node("Clip", log_sigma, -5.0, 2.0))
+        added = self.graph.node("MatMul", sigma * noise, np.ascontiguousarray(latent.project.T))
+        return self.graph.node("Floor", added + 0.5)
+
+    def _quantised(self, values: Value, unit: np.float32, zero: int) -> Raised:
+        return integer.raised(self.graph.node("QuantizeLinear", values, unit, np.uint8(zero)), zero)
+
+    def _whole(self, values: Value, zero: int, size: int) -> Value:
+        return self.graph.node("Clip", self.graph.node("Round", values), float(-zero), float(2**size - 1 - zero))
+
+    def _flat(self, values: Value) -> Value:
+        return self.graph.node("Reshape", values, np.array([-1]))
+
     def _product(self, layer: Layer, weight: np.ndarray, planes: Value, order: Order = slice(None)) -> Value:
         """A 1x1 layer, its outputs in another order."""
         scale = layer.scale[order, 0]
+        if isinstance(layer, Scaled):
+            sums = self.graph.node("MatMul", _floats(planes), np.ascontiguousarray(weight[order].T)) + layer.offset[order, 0]
+            return self.graph.node("Round", sums * scale)
         weight = np.ascontiguousarray((weight[order] * scale[:, None]).T)
         return self.graph.node("Floor", self.graph.node("MatMul", _floats(planes), weight) + layer.offset[order, 0] * scale)
 
     def _convolution(self, layer: Layer, planes: Value, stride: int) -> Value:
         return self.graph.node("Floor", self._scaled(layer, slice(None), planes, stride))
+
+    def _sums(self, kernel: np.ndarray, found: Value, offset: Operand) -> Value:
+        """A 3x3 layer of what a table gave, before its scale, in float32."""
+        first = self.graph.node("Transpose", _floats(found), perm=(0, 3, 1, 2))
+        sums = self.graph.node("Conv", first, kernel, pads=(1, 1, 1, 1))
+        return self.graph.node("Transpose", sums, perm=(0, 2, 3, 1)) + offset
 
     def _scaled(self, layer: Layer, order: Order, planes: Value, stride: int = 1) -> Value:
         """A 3x3 layer before it is rounded, in float32."""
@@ -376,6 +537,9 @@ def _by_place(layer: Layer, side: int) -> np.ndarray:
 
 
 def _floats(values: Value) -> Value:
+    """Bytes as float32."""
+    if isinstance(values, Raised):
+        return values.graph.node("DequantizeLinear", values, np.float32(1), np.uint8(values.zero))
     return values.graph.node("Cast", values, to=FLOAT) if isinstance(values, Bytes) else values
 
 

@@ -69,7 +69,9 @@ def _session(model: bytes, count: int) -> Any:
     options.log_severity_level = 3  # errors alone
     # threads that wait actively for work take the processor from others
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # which would multiply weights, and round them, where sums are to be multiplied
+    unwanted = ["ConvMulFusion"]
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], disabled_optimizers=unwanted)
 
 
 @cache

@@ -9,6 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dctcodec.errors import ModelError, last_line
+from dctcodec.exact.byte_layers import as_floats
+from dctcodec.family import EXACT
 from dctcodec.modules import M
 from dctcodec.train.settings import Progress
 
@@ -29,12 +31,14 @@ def read_weights(path: Path, part: str = "") -> dict[str, Tensor]:
         raise ModelError(f"there is no {path}: give a run of `dctcodec train`, or the float weights of a model") from error
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot read the weights in {path}: {last_line(error)}") from error
+    found = {name: tensor for name, tensor in found.items() if not name.startswith(EXACT)}
     own = {name.removeprefix(f"{part}."): tensor for name, tensor in found.items() if part and name.startswith(f"{part}.")}
     return _as_floats(own or found)
 
 
 def _as_floats(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of float16, and of whole numbers that have an exponent."""
+    """Of float16, and of whole numbers that have an exponent or a unit."""
+    tensors = as_floats(tensors)
     floats = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in tensors.items()}
     for weight in tensors:
         exponent = floats.pop(weight.removesuffix(".weight") + EXPONENT, None)

@@ -9,8 +9,9 @@ from torch import Tensor
 from dctcodec.bands.config import BandsConfig
 from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.transform import dequantise, synthesise
-from dctcodec.data.photographs import figures_of_sets, training_photos
+from dctcodec.data.photographs import Photos, figures_of_sets, training_photos
 from dctcodec.device import training_precision
+from dctcodec.exact.byte_layers import Bytes, measured
 from dctcodec.family import TUNES
 from dctcodec.metrics import log_dissimilarity, log_ssimulacra2_error, ms_ssim_db
 from dctcodec.modules import channels_last
@@ -24,6 +25,8 @@ from dctcodec.train.settings import Settings
 TUNED_SHARE = 0.4
 """Of ln(1 - MS-SSIM), and as much of the logarithm of SSIMULACRA2's error, in the loss of a decoder tuned for them; the rest is
 ln MSE, which keeps colours and brightness."""
+MEASURED = 8
+"""Batches, and crops of each, that units are measured on."""
 LARGEST_GRADIENT = 1e6
 """A step is not taken where MS-SSIM has no gradient: a structure that is as if inverted has similarity 0 to a root."""
 
@@ -87,11 +90,27 @@ def optimiser_of(model: Decoder, rate: float) -> Optimiser:
 def expand_weights(network: Decoder, path: Path) -> None:
     """Load the weights of a decoder that may have fewer residual blocks at the end of each scale: new ones begin as the identity.
     It may have no kinds of blocks: what is told of them begins at 0. Raises ModelError."""
-    load_weights(path, network, "decoder", new=("scales.",))
+    load_weights(path, network, "decoder", new=("scales.", "entering.", "paint.unit"))
     with torch.no_grad():
-        for name in network.state_dict().keys() - read_weights(path, "decoder").keys():
-            if ".second." in name:
-                network.get_parameter(name).zero_()
+        known = read_weights(path, "decoder").keys()
+        for name, parameter in network.named_parameters():
+            if ".second." in name and name not in known:
+                parameter.zero_()
+
+
+def measure_units(model: Decoder, crops: Photos) -> None:
+    """Choose the units of a decoder's bytes for the values that it has on photographs, unless they have been chosen."""
+    if all(layer.is_measured for layer in model.modules() if isinstance(layer, Bytes)):
+        return
+
+    def paint() -> None:
+        for _ in range(MEASURED):
+            batch = crops.batch(MEASURED).float()
+            steps = random_steps(len(batch)).to(batch.device)
+            symbols, partition = symbols_of(batch, steps, model.kinds)
+            model(symbols, steps, partition=partition)
+
+    measured(model, paint)
 
 
 def train_decoder(config: BandsConfig, photos: Path, settings: Settings, tune: str = TUNES[0]) -> Decoder:
@@ -105,6 +124,8 @@ def train_decoder(config: BandsConfig, photos: Path, settings: Settings, tune: s
         expand_weights(model, settings.start)
     model = channels_last(model, settings.device)
     crops, validation = training_photos(photos, config.training.crop, settings.device)
+    if settings.start:
+        measure_units(model, crops)
     optimiser, chosen = optimiser_of(model, settings.learning_rate), config.training.chosen
 
     def validate(average: Decoder) -> dict[str, float]:

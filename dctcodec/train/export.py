@@ -10,6 +10,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from dctcodec import installed
+from dctcodec.bands import decoder_export
 from dctcodec.bands.blocks import kinds_of
 from dctcodec.bands.coder import tables_of_prior
 from dctcodec.bands.config import BandsConfig, BandsShape
@@ -35,7 +36,7 @@ def export_bands(model: Path, config: BandsConfig, prior: Path, decoder: Path, s
     files = _prior_files(prior, config.shape)
     for name, checkpoint in {DECODER: decoder, TUNED_DECODER: second}.items():
         if checkpoint:
-            files[name] = save(_halves(load_weights(checkpoint, Decoder(config.shape.decoder, config.shape.kinds), "decoder")))
+            files[name] = decoder_file(load_weights(checkpoint, Decoder(config.shape.decoder, config.shape.kinds), "decoder"))
     sizes = {name: size for name, size in asdict(config.shape).items() if size}  # no blocks where all are 32x32
     facts = {"family": "dct-bands", "description": config.description} | sizes | {"figures": {}}
     write_model(model, files, facts)
@@ -77,6 +78,11 @@ def float_prior(network: PriorNetwork) -> bytes:
             whole = layer.rounded().detach() * torch.exp2(exponent)[:, None]
             tensors |= {f"{name}.weight": whole.to(torch.int8), name + EXPONENT: exponent.to(torch.int8)}
     return save(tensors)
+
+
+def decoder_file(decoder: Decoder) -> bytes:
+    """The file of a decoder: the network, and its exact form. Raises ExportError."""
+    return save(decoder_export.to_integers(decoder))
 
 
 def _halves(network: nn.Module) -> dict[str, Tensor]:

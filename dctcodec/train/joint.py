@@ -48,6 +48,8 @@ def train_joint(config: BandsConfig, photos: Path, settings: Settings) -> PriorA
     channels_last(model.decoder)
     options = config.training
     crops, validation = training_photos(photos, options.crop, settings.device)
+    if settings.start:
+        decoder.measure_units(model.decoder, crops)
     optimiser = prior.optimiser_of(model.prior, settings.learning_rate)
     for group in decoder.optimiser_of(model.decoder, settings.learning_rate).param_groups:
         optimiser.add_param_group(group)

@@ -84,6 +84,8 @@ def main() -> None:
         digest = hashlib.sha256(symbols.astype("<i4").tobytes()).hexdigest()
         fields = {key: getattr(header, key) for key in ("width", "height", "grey", "step16", "seed", "model_id")}
         table[f"{name}.dct"] = {"sha256": digest} | fields
+        if codec.family.exact_pixels:
+            table[f"{name}.dct"]["pixels"] = hashlib.sha256(np.asarray(codec.decode(data)).tobytes()).hexdigest()
         (FOLDER / f"{name}.dct").write_bytes(data)
     index.write_text(json.dumps(table, indent=1) + "\n")
     print(f"{len(wanted)} files of model {model} in {FOLDER}")
