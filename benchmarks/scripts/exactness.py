@@ -4,7 +4,7 @@
 
 For every image and quality: code length of the symbols, with every parity, under the float network as trained and under the shipped
 integers; the code length without the implied parities, and the size of the file; and whether NumPy, onnxruntime and torch (on CUDA
-too, where there is one) give the same distributions, bit for bit."""
+too, where there is one) give the same distributions and, at the last quality, the same pixels, bit for bit."""
 
 from pathlib import Path
 
@@ -18,12 +18,13 @@ from dctcodec.bands import blocks
 from dctcodec.bands.exact_prior import ExactPrior
 from dctcodec.bands.masked import MaskedPrior
 from dctcodec.bands.order import REVEALS
+from dctcodec.bands.painter import Painter
 from dctcodec.bands.prior import PriorNetwork
 from dctcodec.codec import Codec
 from dctcodec.container import parse
 from dctcodec.evaluate import machine, report
 from dctcodec.exact.planes import Arithmetic
-from dctcodec.family import PRIOR
+from dctcodec.family import DECODER, PRIOR
 from dctcodec.image import read_image
 from dctcodec.installed import DEFAULT
 from dctcodec.train.export import shipped_prior
@@ -56,6 +57,13 @@ def agree(priors: list[MaskedPrior], symbols: np.ndarray, step16: int) -> bool:
     return all(np.array_equal(first, other) for other in others)
 
 
+def same_image(painters: list[Painter], symbols: np.ndarray, step16: int) -> bool:
+    """Whether all painters give every pixel the same value, before it is rounded."""
+    coded, partition = blocks.unpacked(symbols)
+    first, *others = (painter.paint(coded, step16, 0.0, 0, partition) for painter in painters)
+    return all(np.array_equal(first, other) for other in others)
+
+
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of PNG images.")
 @click.option("--model", default=DEFAULT, show_default=True)
@@ -68,7 +76,9 @@ def main(data: Path, model: str, json_path: Path | None) -> None:
     network = shipped_prior(codec.model)
     integers = load_file(codec.model.path / PRIOR)
     priors = {kind: MaskedPrior(ExactPrior(integers, how), prior.tables) for kind, how in arithmetics().items()}
-    rows, equal = [], True
+    decoder = load_file(codec.model.path / DECODER)
+    painters = [Painter(decoder, codec.family.kinds, how) for how in arithmetics().values()]
+    rows, equal, painted_alike = [], True, True
     for path in tqdm(sorted(data.glob("*.png"))):
         for quality in QUALITIES:
             file = codec.encode(read_image(path), quality)
@@ -76,6 +86,7 @@ def main(data: Path, model: str, json_path: Path | None) -> None:
             exact, whole = (length(symbols, header.step16) for length in (prior.code_length, prior.whole_length))
             rows.append((float_bits(network, symbols, header.step), whole, exact, 8 * len(parse(file).payload)))
         equal = equal and agree(list(priors.values()), symbols, header.step16)
+        painted_alike = painted_alike and same_image(painters, symbols, header.step16)
     floats, wholes, exacts, payloads = (sum(column) for column in zip(*rows, strict=True))
     figures = {
         "machine": machine.describe(),
@@ -87,6 +98,7 @@ def main(data: Path, model: str, json_path: Path | None) -> None:
         "worst_payload_over_exact_code_length": max(payload / exact for *_, exact, payload in rows),
         "arithmetics": list(priors),
         "arithmetics_agree_bit_for_bit": equal,
+        "pixels_agree_bit_for_bit": painted_alike,
     }
     report.emit(figures, json_path)
 

@@ -23,7 +23,7 @@ PARTS = {
     "networks (onnxruntime)": ("onnxruntime",),
     "DCTs of the forecast": ("exact_forecast.py",),
     "narrow layers": ("planes.py", "exact_prior.py"),
-    "DCTs and colours of the image": ("transform.py", "tiles.py", "painter.py"),
+    "DCTs and colours of the image": ("transform.py", "exact_transform.py", "tiles.py", "painter.py"),
     "DCTs of blocks": ("blocks.py",),
     "choice of blocks and of symbols": ("choice.py", "rounding.py"),
     "entropy coding": ("coder.py", "AnsCoder"),
