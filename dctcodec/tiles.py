@@ -57,6 +57,13 @@ def pieces_of(height: int, width: int) -> list[slice]:
     return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
 
 
+def in_parts(work: Callable[[slice], Array], tiles: int, place: Place) -> Array:
+    """What `work` makes of some tiles of so many at a time, put together. On the CPU each core has parts of its own."""
+    parts = [slice(start, start + IN_CACHE) for start in range(0, tiles, IN_CACHE)]
+    made = threads.together(work, parts) if place is None else [work(part) for part in parts]
+    return library(made[0]).concatenate(made)
+
+
 def joined(strips: Sequence[Array]) -> Array:
     """Arrays (n, rows of a strip, ...) of all strips as one."""
     return strips[0] if len(strips) == 1 else library(strips[0]).concatenate(strips, 1)

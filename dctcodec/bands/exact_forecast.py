@@ -6,13 +6,11 @@ reach 2^53.
 """
 
 import math
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from dctcodec import threads
 from dctcodec.arrays import Array, cast, library, permuted, placed, zeros, zeros_like
 from dctcodec.bands import blocks, units
 from dctcodec.bands.order import BANDS, CHANNELS
@@ -21,7 +19,7 @@ from dctcodec.bands.transform import STEP_BITS
 from dctcodec.bands.units import COARSE, FINE, IMAGE_GAIN, MEAN_BITS, PAINT_GAIN, POOL_GAIN
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS, STREAM_LIMIT
 from dctcodec.exact.planes import Arithmetic, Layer, Operations, rescaled, stored, stored_branch_bits
-from dctcodec.tiles import TILE, from_tiles, in_strips, joined, pieces_of, scaled, to_tiles
+from dctcodec.tiles import TILE, from_tiles, in_parts, in_strips, joined, pieces_of, scaled, to_tiles
 
 BASIS_BITS = 9
 """The shipped basis is round(2^9 of the orthonormal DCT's)."""
@@ -35,8 +33,6 @@ SMALLER_SIDES = (1, 2, 4, 8, 16)
 """Of the DCTs, shipped like that of 32, that those of blocks are made of."""
 FRACTION_BITS = 4
 """More of symbols times steps, where they go through the DCTs of DCs."""
-TILES_AT_ONCE = 128
-"""Their blocks are transformed together: few enough for the caches."""
 
 
 class ExactForecast:
@@ -176,7 +172,7 @@ class ExactForecast:
             tiles = rescaled(blocks.inverse(matrices, kinds[part], self._matrices), FRACTION_BITS + bits)
             return self._arithmetic.put_small(tiles.clip(-ACTIVATION_MAX, ACTIVATION_MAX))
 
-        return self._in_parts(work, len(values))
+        return in_parts(work, len(values), self._place)
 
     def _coefficients(self, painted: Array, band: int, kinds: Array | None, factors: Array | None) -> Array:
         """The DCT of what is painted, (3, 32 h, 32 w): a band's channels, in 1/16 symbols, int32 (n, h, w). `kinds` and `factors`:
@@ -211,13 +207,7 @@ class ExactForecast:
         def work(part: slice) -> Array:
             return blocks.forward(cast(tiles[part], "float64"), kinds[part], self._matrices, side)[:, plane, u, v]
 
-        return self._in_parts(work, len(tiles))
-
-    def _in_parts(self, work: Callable[[slice], Array], tiles: int) -> Array:
-        """What `work` makes of some tiles at a time, as one. On the CPU each core has parts of its own."""
-        parts = [slice(start, start + TILES_AT_ONCE) for start in range(0, tiles, TILES_AT_ONCE)]
-        made = threads.together(work, parts) if self._place is None else [work(part) for part in parts]
-        return library(made[0]).concatenate(made)
+        return in_parts(work, len(tiles), self._place)
 
 
 @cache

@@ -6,19 +6,17 @@ processor gives the same numbers.
 """
 
 import math
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
-from dctcodec import threads
 from dctcodec.arrays import Array, Place, cast, library, placed, zeros
 from dctcodec.bands import blocks
 from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.steps import FACTOR_BITS, whole_factors
 from dctcodec.bands.transform import STEP_BITS, coded_frequencies, relative_steps
 from dctcodec.exact.planes import rescaled
-from dctcodec.tiles import TILE, dct_basis, from_tiles, to_tiles
+from dctcodec.tiles import TILE, dct_basis, from_tiles, in_parts, to_tiles
 
 LEVEL_BITS = 6
 """Planes are in 1/64 of a level."""
@@ -31,8 +29,6 @@ COLOUR_BITS = 16
 _TO_RGB = ((0, 91881), (-22554, -46802), (116130, 0))
 """Of Cb and Cr in R, G and B, times 2^16."""
 _GREY = 128 * 2**LEVEL_BITS
-TILES_AT_ONCE = 128
-"""Their blocks are transformed together: few enough for the caches."""
 
 
 def plain(symbols: np.ndarray, step16: int, partition: np.ndarray, place: Place) -> Array:
@@ -53,7 +49,7 @@ def plain(symbols: np.ndarray, step16: int, partition: np.ndarray, place: Place)
         coefficients[:, plane, u, v] = rescaled(values, bits).clip(-LIMIT, LIMIT)
         return cast(blocks.inverse(coefficients, kinds[part], _matrices(place)), "float32")
 
-    tiles = _in_parts(work, h * w, place)
+    tiles = in_parts(work, h * w, place)
     return from_tiles(tiles.reshape(1, h, w, 3, TILE, TILE))[0]
 
 
@@ -76,7 +72,7 @@ def completed(image: Array, residual: Array, step16: int, partition: np.ndarray,
         planes = blocks.inverse(added, kinds[part], _matrices(place)) + there[part]
         return _rgb(planes)
 
-    tiles = _in_parts(work, h * w, place)
+    tiles = in_parts(work, h * w, place)
     return from_tiles(tiles.reshape(1, h, w, 3, TILE, TILE))[0]
 
 
@@ -96,13 +92,6 @@ def _factors(partition: np.ndarray, place: Place) -> Array | None:
     """Those of the tiles' steps in 2^-FACTOR_BITS, float64 (tiles,); None where all have the image's."""
     factors = whole_factors(partition)
     return None if factors is None else placed(factors.reshape(-1).astype(np.float64), place)
-
-
-def _in_parts(work: Callable[[slice], Array], tiles: int, place: Place) -> Array:
-    """What `work` makes of some tiles at a time, as one. On the CPU each core has parts of its own."""
-    parts = [slice(start, start + TILES_AT_ONCE) for start in range(0, tiles, TILES_AT_ONCE)]
-    made = threads.together(work, parts) if place is None else [work(part) for part in parts]
-    return library(made[0]).concatenate(made)
 
 
 @cache
