@@ -315,7 +315,7 @@ def test_tiles_at_once_do_not_matter(monkeypatch: pytest.MonkeyPatch):
     prior = ExactPrior(integers(small_prior(SQUARES)), Arithmetic("graph"))
     symbols, partition = symbols_of(3, 4), kinds_of_tiles(3, 4, SQUARES)
     whole = distributions(prior, symbols, partition, 640)
-    monkeypatch.setattr("dctcodec.bands.exact_forecast.TILES_AT_ONCE", 5)
+    monkeypatch.setattr("dctcodec.tiles.IN_CACHE", 5)
     assert np.array_equal(distributions(prior, symbols, partition, 640), whole)
 
 

@@ -128,6 +128,8 @@ class _Block:
         self.entering, self.between = (_table(tensors, f"{name}.{part}", arithmetic) for part in ("entering", "between"))
         self.bits, self.added_bits = (_bits(tensors, f"{name}.{part}") for part in ("entering.before", "added"))
         self.added_zero, self.size = int(tensors[f"{name}.added.zero"]), self.entering.size
+        if self.between.size != self.size or not 0 <= self.added_zero < 2**self.size:
+            raise ModelError("a block of the model's decoder is of several sizes: it is damaged")
         self.scales, self.offsets = (tensors[f"{EXACT}{name}.first.{part}"] for part in ("scale", "offset"))
         self.first = _layer(tensors, f"{name}.first", self.entering.most, arithmetic, row=0)
         prove_bound(self.first.weight, self.offsets, self.entering.most)

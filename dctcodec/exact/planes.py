@@ -231,6 +231,8 @@ class Table:
         self.size = len(values).bit_length() - 1
         if not 8 <= self.size <= MOST_BITS or len(values) != 2**self.size or not 0 <= zero < len(values):
             raise ModelError("a table of the model's decoder is not of bytes: it is damaged")
+        if self.size == 8 and values.dtype != np.uint8:
+            raise ModelError("a table of the model's decoder has other values than bytes: it is damaged")
         shifted = values.astype(np.int32) - int(values[zero])
         self.values, self.units, self.zero, self.most = values, units, zero, int(np.abs(shifted).max())
         self.shifted = arithmetic.put(shifted)
