@@ -13,7 +13,7 @@ from dctcodec.bands.decoder import Decoder, DecoderShape, reconstruct
 from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.transform import coefficients, dequantise, relative_step, synthesise
 from dctcodec.device import fast_convolutions
-from dctcodec.exact.byte_layers import unrounded
+from dctcodec.exact.byte_layers import ByteConv, corrected, measured, unrounded
 from dctcodec.tiles import TILE, rgb_to_ycbcr, ycbcr_to_rgb
 
 REACH = 4
@@ -207,3 +207,31 @@ def test_bfloat16_is_as_near_to_the_picture(codec, photo, quality: float, monkey
     assert difference.max() <= 6 and 0 < difference.mean() < 0.4
     errors = [np.square(picture - np.asarray(image, float)).mean() for picture in pictures]
     assert errors[0] < 1.005 * errors[1]
+
+
+def test_corrected_biases_keep_the_means_of_all_outputs():
+    torch.manual_seed(1)
+    decoder, given, means = Decoder(SMALL), symbols(3, 3)[None].float(), {}
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+
+    def paint() -> None:
+        decoder(given, torch.tensor([40.0]))
+
+    def seen() -> list[torch.Tensor]:
+        with torch.no_grad():
+            paint()
+        return [means[layer] for layer in layers]
+
+    measured(decoder, paint)
+    layers = [layer for layer in decoder.modules() if isinstance(layer, ByteConv)]
+    for layer in layers:
+        layer.register_forward_hook(lambda layer, _, outputs: means.update({layer: outputs.mean((0, 2, 3))}))
+    with unrounded():
+        wanted = seen()
+    before = [(mean - right).abs().max() for mean, right in zip(seen(), wanted, strict=True)]
+    corrected(decoder, paint)
+    after = [(mean - right).abs().max() for mean, right in zip(seen(), wanted, strict=True)]
+    assert max(before) > 1e-3
+    assert max(after) < 1e-5

@@ -1,12 +1,13 @@
 """Layers of bytes for training: float, with the rounding of `planes.Scaled` and `planes.Table` in the loop.
 
 A value between two layers is a byte in a unit of its own: one for all channels. Units are measured before training (`measured`) and
-stay. Gradients pass straight through the rounding, but not where a value is limited.
+stay. Rounding changes the mean of a layer's outputs a little, so the biases are corrected for it (`corrected`). Gradients pass
+straight through the rounding, but not where a value is limited.
 """
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -191,3 +192,30 @@ def measured(network: nn.Module, run: Callable[[], object]) -> None:
     """Choose the units of all bytes of a network from the values that it has, not rounded, while `run` uses it."""
     with _watching(network), torch.no_grad():
         run()
+
+
+@torch.no_grad()
+def corrected(network: nn.Module, run: Callable[[], object]) -> None:
+    """Change biases so that the mean of each output of a convolution is what it is where nothing is rounded (Nagel et al. 2019,
+    https://arxiv.org/abs/1906.04721, section 4.2), while `run` uses the network once."""
+    layers, means = [layer for layer in network.modules() if isinstance(layer, ByteConv)], {}
+
+    def keep(layer: nn.Module, _: Any, outputs: Tensor) -> None:
+        means[layer] = _means(outputs)
+
+    def correct(layer: ByteConv, _: Any, outputs: Tensor) -> Tensor:
+        missing = means[layer] - _means(outputs)
+        layer.bias += missing
+        return outputs + missing[:, None, None]
+
+    for rounding, hook in ((unrounded(), keep), (nullcontext(), correct)):
+        handles = [layer.register_forward_hook(hook) for layer in layers]
+        with rounding:
+            run()
+        for handle in handles:
+            handle.remove()
+
+
+def _means(outputs: Tensor) -> Tensor:
+    """Of planes (n, channels, h, w), (channels,)."""
+    return outputs.float().mean((0, 2, 3))

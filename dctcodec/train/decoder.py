@@ -11,7 +11,7 @@ from dctcodec.bands.decoder import Decoder
 from dctcodec.bands.transform import dequantise, synthesise
 from dctcodec.data.photographs import Photos, figures_of_sets, training_photos
 from dctcodec.device import training_precision
-from dctcodec.exact.byte_layers import Bytes, measured
+from dctcodec.exact.byte_layers import Bytes, corrected, measured
 from dctcodec.family import TUNES
 from dctcodec.metrics import log_dissimilarity, log_ssimulacra2_error, ms_ssim_db
 from dctcodec.modules import channels_last
@@ -25,8 +25,8 @@ from dctcodec.train.settings import Settings
 TUNED_SHARE = 0.4
 """Of ln(1 - MS-SSIM), and as much of the logarithm of SSIMULACRA2's error, in the loss of a decoder tuned for them; the rest is
 ln MSE, which keeps colours and brightness."""
-MEASURED = 8
-"""Batches, and crops of each, that units are measured on."""
+MEASURED = 64
+"""Crops that units are measured on."""
 LARGEST_GRADIENT = 1e6
 """A step is not taken where MS-SSIM has no gradient: a structure that is as if inverted has similarity 0 to a root."""
 
@@ -98,19 +98,16 @@ def expand_weights(network: Decoder, path: Path) -> None:
                 parameter.zero_()
 
 
-def measure_units(model: Decoder, crops: Photos) -> None:
-    """Choose the units of a decoder's bytes for the values that it has on photographs, unless they have been chosen."""
+def begin_rounding(model: Decoder, crops: Photos) -> None:
+    """Choose the units of a decoder's bytes for the values that it has on photographs, and correct its biases for their rounding,
+    unless the units have been chosen."""
     if all(layer.is_measured for layer in model.modules() if isinstance(layer, Bytes)):
         return
-
-    def paint() -> None:
-        for _ in range(MEASURED):
-            batch = crops.batch(MEASURED).float()
-            steps = random_steps(len(batch)).to(batch.device)
-            symbols, partition = symbols_of(batch, steps, model.kinds)
-            model(symbols, steps, partition=partition)
-
-    measured(model, paint)
+    batch = crops.batch(MEASURED).float()
+    steps = random_steps(len(batch)).to(batch.device)
+    symbols, partition = symbols_of(batch, steps, model.kinds)
+    for change in (measured, corrected):
+        change(model, lambda: model(symbols, steps, partition=partition))
 
 
 def train_decoder(config: BandsConfig, photos: Path, settings: Settings, tune: str = TUNES[0]) -> Decoder:
@@ -125,7 +122,7 @@ def train_decoder(config: BandsConfig, photos: Path, settings: Settings, tune: s
     model = channels_last(model, settings.device)
     crops, validation = training_photos(photos, config.training.crop, settings.device)
     if settings.start:
-        measure_units(model, crops)
+        begin_rounding(model, crops)
     optimiser, chosen = optimiser_of(model, settings.learning_rate), config.training.chosen
 
     def validate(average: Decoder) -> dict[str, float]:
