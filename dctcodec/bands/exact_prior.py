@@ -1,10 +1,11 @@
 """The prior's network in exact integer arithmetic (see `exact/planes.py`)."""
 
+import math
 from typing import Any
 
 import numpy as np
 
-from dctcodec.arrays import Array, cast, library, permuted, placed
+from dctcodec.arrays import Array, cast, library, permuted, placed, zeros_like
 from dctcodec.bands import blocks
 from dctcodec.bands.exact_forecast import TOLD_LIMIT, ExactForecast
 from dctcodec.bands.order import PARTS, REVEALS
@@ -140,15 +141,19 @@ class ExactPrior:
         return joined(in_strips(work, scale.shape[1:], 0, self.arithmetic.place))
 
     def _scales(self, symbols: np.ndarray, band: int, part: int, scale: Array, partition: np.ndarray | None) -> Array:
-        terms, layers = self._skips[band][part]
-        magnitude = self.arithmetic.put(self._magnitude(placed(symbols[terms], self.arithmetic.place)))
-        more = layers[0](magnitude)
-        if partition is not None:
+        (terms, layers), tiles = self._skips[band][part], math.prod(scale.shape[1:])
+        magnitude = self.arithmetic.put(self._magnitude(placed(symbols[terms], self.arithmetic.place))).reshape(len(terms), tiles)
+        if partition is None:
+            more = layers[0](magnitude)
+        else:
             quadrants = blocks.quadrant_of_channels(None)[list(PARTS[band][part])]
-            kinds = placed(partition[quadrants], self.arithmetic.place)
-            for kind, layer in zip(self.kinds[1:], layers[1:], strict=True):
-                more = library(more).where(kinds == kind, layer(magnitude), more)
-        return (scale + cast(more, "int32")).clip(0, SCALES - 1)
+            kinds = placed(partition[quadrants], self.arithmetic.place).reshape(len(quadrants), tiles)
+            more = zeros_like(magnitude, kinds.shape)
+            for kind, layer in zip(self.kinds, layers, strict=True):
+                mine = kinds == kind
+                (some,) = library(mine).where(mine.any(0))
+                more[:, some] += layer(magnitude[:, some]) * mine[:, some]
+        return (scale + cast(more, "int32").reshape(scale.shape)).clip(0, SCALES - 1)
 
     def _step_row(self, step16: int) -> int:
         return int(np.searchsorted(self._step_bounds, step16))

@@ -20,8 +20,13 @@ STATES = REGISTERS // 2
 _NONE = np.float32(1e30)
 AT_ONCE = 2**18
 """Symbols whose moves are judged together, for the memory."""
-_CHANGE = (np.arange(STATES)[:, None] << 1) ^ np.arange(STATES)
-"""What a block adds to the register that ends in one state (row) and began in another (column), (STATES, STATES)."""
+_STATE = np.arange(STATES)[:, None]
+_CHANGE = _STATE ^ (np.arange(STATES) << 1)
+"""What a block adds to the register that began in one state (row) and ends in another (column), (STATES, STATES)."""
+_RESOLUTION = 2**12
+"""Costs are counted in parts of 1 of so many."""
+_NEVER = 2**50
+"""A cost that no path of finite cost reaches; that of a whole chain, times STATES, still is a number of 64 bits."""
 
 
 class Draft(NamedTuple):
@@ -78,13 +83,13 @@ def cheapest(blocks: Blocks, sums: np.ndarray, loss: np.ndarray) -> np.ndarray:
     candidates, costs = _candidates(blocks, loss)
     totals, sets = _sets(costs)
     added = _path(sums, totals)
-    chosen = sets[np.arange(len(blocks.starts)), added]
-    return candidates[(chosen[:, None] >> np.arange(len(COLUMNS)) & 1) > 0]
+    chosen = sets[added, np.arange(len(blocks.starts))]
+    return candidates.T[(chosen[:, None] >> np.arange(len(COLUMNS)) & 1) > 0]
 
 
 def _candidates(blocks: Blocks, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The symbol of each column that costs least in each block, and its loss, float32 (blocks, columns)."""
-    shape = len(blocks.starts), len(COLUMNS)
+    """The symbol of each column that costs least in each block, and its loss, float32 (columns, blocks)."""
+    shape = len(COLUMNS), len(blocks.starts)
     candidates, costs = np.zeros(shape, np.int64), np.full(shape, _NONE)
     ends = np.append(blocks.starts[1:], len(blocks.places))
     for column in range(len(COLUMNS)):
@@ -94,43 +99,45 @@ def _candidates(blocks: Blocks, loss: np.ndarray) -> tuple[np.ndarray, np.ndarra
             least = np.minimum.reduceat(mine, first[some])
             number = np.repeat(np.arange(len(some)), (last - first)[some])
             hits = np.flatnonzero(mine == least[number])
-            candidates[some, column] = column + len(COLUMNS) * hits[np.searchsorted(number[hits], np.arange(len(some)))]
-            costs[some, column] = least
+            candidates[column, some] = column + len(COLUMNS) * hits[np.searchsorted(number[hits], np.arange(len(some)))]
+            costs[column, some] = least
     return candidates, costs
 
 
 def _sets(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The loss of the cheapest set of columns with each sum in each block, float32 (blocks, REGISTERS), and the set, its bits."""
-    totals, sets = np.full((len(costs), REGISTERS), _NONE), np.zeros((len(costs), REGISTERS), np.uint8)
-    totals[:, 0] = 0
+    """The loss of the cheapest set of columns with each sum in each block, float32 (REGISTERS, blocks), and the set, its bits."""
+    shape = REGISTERS, costs.shape[1]
+    totals, sets = np.full(shape, _NONE), np.zeros(shape, np.uint8)
+    totals[0] = 0
     for number, column in enumerate(COLUMNS):
         without = np.arange(REGISTERS) ^ int(column)
-        others = totals[:, without] + costs[:, number, None]
-        better = others < totals
-        sets = np.where(better, sets[:, without] | np.uint8(1 << number), sets)
+        others = totals[without] + costs[number]
+        sets = np.where(others < totals, sets[without] | np.uint8(1 << number), sets)
         totals = np.minimum(totals, others)
     return totals, sets
 
 
 def _path(sums: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """By Viterbi's algorithm, the sum of the columns that change in each block (blocks,). `costs`: of each sum, (blocks,
-    REGISTERS)."""
-    chains, length = -(-len(sums) // CHAIN), min(CHAIN, len(sums))
-    costs = np.take_along_axis(costs, np.arange(REGISTERS) ^ sums[:, None], 1)  # by what the register changes by in the block
-    total, back = np.full((chains, STATES), _NONE), np.zeros((length, chains, STATES), np.int8)
-    total[:, 0] = 0
-    for step, before in enumerate(back):
-        branches = costs[step::CHAIN].take(_CHANGE, 1)
-        now = len(branches)
-        reached = total[:now, None] + branches
-        before[:now] = reached.argmin(2)
-        reached.min(2, out=total[:now])
-    states = np.zeros((length + 1, chains), np.int64)
-    states[:] = total.argmin(1)
-    every = np.arange(chains)
+    """By Viterbi's algorithm, the sum of the columns that change in each block (blocks,). `costs`: of each sum, (REGISTERS,
+    blocks). Costs are whole numbers here, and the state that a branch comes from is in their last bits, so that one minimum finds
+    both."""
+    blocks, chains, length = len(sums), -(-len(sums) // CHAIN), min(CHAIN, len(sums))
+    changes = np.take_along_axis(costs, np.arange(REGISTERS)[:, None] ^ sums, 0)  # by what the register changes by in the block
+    padded = np.zeros((REGISTERS, chains * length), np.int64)  # what comes after the last block costs nothing
+    padded[:, :blocks] = np.minimum(changes * _RESOLUTION, _NEVER)
+    padded = np.ascontiguousarray(padded.reshape(REGISTERS, chains, length).transpose(2, 0, 1)) * STATES
+    total, reached = np.full((STATES, chains), _NEVER * STATES), np.zeros((length, STATES, chains), np.int64)
+    total[0] = 0
+    for step, best in enumerate(reached):
+        branches = padded[step].take(_CHANGE, 0)
+        branches += (total + _STATE)[:, None]
+        np.minimum.reduce(branches, 0, out=best)
+        np.bitwise_and(best, -STATES, out=total)
+    reached &= STATES - 1
+    states, every = np.zeros((length + 1, chains), np.int64), np.arange(chains)
+    states[length] = total.argmin(0)
     for step in reversed(range(length)):
-        now = len(sums[step::CHAIN])
-        states[step, :now] = back[step, every[:now], states[step + 1, :now]]
-    chain, place = np.divmod(np.arange(len(sums)), CHAIN)
+        states[step] = reached[step, states[step + 1], every]
+    chain, place = np.divmod(np.arange(blocks), CHAIN)
     added: np.ndarray = (states[place + 1, chain] << 1) ^ states[place, chain] ^ sums
     return added

@@ -181,7 +181,7 @@ class Layer:
         """Planes (terms, ...) to (outputs[rows], ...)."""
         sums = self._sums(planes, rows, self.offset[rows])
         sums *= self.scale[rows]
-        return library(sums).floor(sums, out=sums).reshape(-1, *planes.shape[1:])
+        return library(sums).floor(sums, out=sums).reshape(len(sums), *planes.shape[1:])
 
     def nearest(self, planes: Array, least: int) -> Array:
         """Planes (terms, ...) to (outputs, ...), but rounded to the nearest number, half to even, and limited to `least` .. 127."""

@@ -49,7 +49,7 @@ def train_joint(config: BandsConfig, photos: Path, settings: Settings) -> PriorA
     options = config.training
     crops, validation = training_photos(photos, options.crop, settings.device)
     if settings.start:
-        decoder.measure_units(model.decoder, crops)
+        decoder.begin_rounding(model.decoder, crops)
     optimiser = prior.optimiser_of(model.prior, settings.learning_rate)
     for group in decoder.optimiser_of(model.decoder, settings.learning_rate).param_groups:
         optimiser.add_param_group(group)
