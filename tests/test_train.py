@@ -151,6 +151,19 @@ def test_networks_are_trained_on_symbols_of_the_default_effort(photos: Path, run
     assert rows[0]["loss"] != rows[1]["loss"] and np.isfinite(rows[1]["loss"])
 
 
+@pytest.mark.parametrize("part", ["decoder", "joint"])
+def test_units_of_bytes_are_those_of_the_weights_that_a_run_starts_from(photos: Path, tmp_path: Path, part: str):
+    """Three runs: weights of the first were never rounded, those of the second were."""
+    units, start = [], {}
+    for name in ("first", "second", "third"):
+        train_part(part, photos, tmp_path / name, 1, **start)
+        start = {"start": str(checkpoint(tmp_path, name).absolute())}
+        weights = tensors(checkpoint(tmp_path, name), "model.")
+        units.append(torch.stack([weights[key] for key in sorted(weights) if key.endswith(("before.unit", "after.unit"))]))
+    assert (units[0] != units[1]).all()
+    assert torch.equal(units[1], units[2])
+
+
 def test_a_prior_on_symbols_of_the_default_effort_needs_a_painter(photos: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match="give its stage or file as painter"):
         train_part("prior", photos, tmp_path / "prior", 1, chosen=1.0)
