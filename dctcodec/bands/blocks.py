@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dctcodec.arrays import Array, Place, cast, copied, library, permuted, placed, table, zeros_like
+from dctcodec.arrays import Array, Place, cast, copied, library, permuted, place_of, placed, table, zeros_like
 from dctcodec.bands.order import CHANNELS
 from dctcodec.errors import ModelError
 from dctcodec.tiles import TILE, dct_basis
@@ -68,6 +68,13 @@ def quadrant_map(partition: Array) -> Array:
     height, width = partition.shape[-2:]
     grid = partition[..., :QUADRANTS, :, :].reshape(-1, 2, 2, height, width)
     return permuted(grid, 0, 3, 1, 4, 2).reshape(*partition.shape[:-3], 2 * height, 2 * width)
+
+
+def rows_by_place(numbers: Array, side: int) -> Array:
+    """Rows of a table by kind, row and column of a quadrant, for each place of quadrants of `side` x `side` places: numbers
+    (2 h, 2 w), int64, to (2 h * side, 2 w * side)."""
+    places = placed(np.arange(side**2).reshape(1, side, 1, side), place_of(numbers))
+    return (numbers[:, None, :, None] * side**2 + places).reshape(len(numbers) * side, -1)
 
 
 def of_tiles(partition: Array) -> Array:

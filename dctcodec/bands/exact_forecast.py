@@ -100,10 +100,9 @@ class ExactForecast:
 
     def _places_told(self, kinds: Array, pixels: int) -> Array:
         """The rows of `_told_by_kind` at a scale of so many pixels a feature, int64."""
-        side, quadrants = blocks.QUADRANT // pixels, blocks.quadrant_map(kinds)
-        numbers = sum((quadrants == kind) * (number * side**2) for number, kind in enumerate(self._kinds))
-        places = placed(np.arange(side**2).reshape(1, side, 1, side), self._place)
-        return (numbers[:, None, :, None] + places).reshape(len(quadrants) * side, -1)
+        quadrants = blocks.quadrant_map(kinds)
+        numbers = sum((quadrants == kind) * number for number, kind in enumerate(self._kinds))
+        return blocks.rows_by_place(numbers, blocks.QUADRANT // pixels)
 
     def _network(self, run: Operations, image: Any, bias: Any, **told: Any) -> tuple[Any, Any, Any]:
         """What is painted, (3, 32 h, 32 w), and the mean activations of both scales, (width, h, w) each."""

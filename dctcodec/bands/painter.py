@@ -200,12 +200,11 @@ class _Scale:
 
     def _rows(self, numbers: Array) -> list[Array]:
         """Rows of `told` at each feature, for each of its quadrants. `numbers`: of kinds, int64 (2 h, 2 w)."""
-        coarser, finer = max(1, self.pixels // blocks.QUADRANT), max(1, blocks.QUADRANT // self.pixels)
-        if coarser > 1:
-            quadrants = [numbers[row::coarser, column::coarser] for row in range(coarser) for column in range(coarser)]
-            return [quadrant + place * len(self._kinds) for place, quadrant in enumerate(quadrants)]
-        places = placed(np.arange(finer**2).reshape(1, finer, 1, finer), self._arithmetic.place)
-        return [(numbers[:, None, :, None] * finer**2 + places).reshape(len(numbers) * finer, -1)]
+        coarser = max(1, self.pixels // blocks.QUADRANT)
+        if coarser == 1:
+            return [blocks.rows_by_place(numbers, blocks.QUADRANT // self.pixels)]
+        quadrants = [numbers[row::coarser, column::coarser] for row in range(coarser) for column in range(coarser)]
+        return [quadrant + place * len(self._kinds) for place, quadrant in enumerate(quadrants)]
 
 
 def _layer(
