@@ -84,11 +84,26 @@ def together(function: Callable[[Item], Result], items: Sequence[Item]) -> list[
     workers = min(count(), len(items), AT_ONCE)
     if workers < 2:
         return [function(item) for item in items]
-    with ThreadPoolExecutor(workers, initializer=_take, initargs=(count() // workers,)) as pool:
-        return list(pool.map(function, items))
+    share = count() // workers
+    with ThreadPoolExecutor(workers - 1, initializer=_take, initargs=(share,)) as pool:
+        begun = [pool.submit(function, item) for item in items]
+        with _share_of(share):  # this thread does what no other has begun
+            own = {number: function(items[number]) for number, future in enumerate(begun) if future.cancel()}
+    return [own[number] if number in own else future.result() for number, future in enumerate(begun)]
 
 
-def _take(share: int) -> None:
+@contextmanager
+def _share_of(share: int) -> Iterator[None]:
+    """A context in which this thread has a share of the threads."""
+    before = getattr(_own, "share", None)
+    _take(share)
+    try:
+        yield
+    finally:
+        _take(before)
+
+
+def _take(share: int | None) -> None:
     _own.share = share
 
 
