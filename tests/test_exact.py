@@ -18,7 +18,8 @@ from dctcodec.bands.order import CHANNELS, PARTS, REVEALS
 from dctcodec.bands.prior import PriorNetwork, PriorShape
 from dctcodec.bands.units import LOG_SCALE_MIN, SCALE_BITS, SCALES, distribution_function
 from dctcodec.errors import ExportError, ModelError
-from dctcodec.exact.planes import Arithmetic, arithmetic_for, prove_bound
+from dctcodec.exact.layers import prove_bound
+from dctcodec.exact.planes import Arithmetic, arithmetic_for
 from dctcodec.train.prior import reveal_bits
 
 TORCH = torch.device("cpu")

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dctcodec.exact import integer
+from dctcodec.exact.eager import Eager
 from dctcodec.exact.graph import Graph, Value
-from dctcodec.exact.planes import Arithmetic, Eager, Layer, Operations, Scaled, Table
+from dctcodec.exact.layers import Layer, Scaled, Table
+from dctcodec.exact.planes import Arithmetic, Operations
 from dctcodec.exact.session import Session
 
 CHANNELS = 6

@@ -15,7 +15,8 @@ from dctcodec.bands.units import INPUT_GAIN
 from dctcodec.errors import ExportError, ModelError
 from dctcodec.exact.byte_layers import MOST, UNIT, Activation, ByteConv
 from dctcodec.exact.fixed_point import STREAM_BITS, STREAM_LIMIT
-from dctcodec.exact.planes import Arithmetic, Scaled
+from dctcodec.exact.layers import Scaled
+from dctcodec.exact.planes import Arithmetic
 from dctcodec.family import EXACT
 
 LEAST_DISTANCE = 1e-3

@@ -18,7 +18,8 @@ from dctcodec.bands.steps import FACTOR_BITS, whole_factors
 from dctcodec.bands.transform import STEP_BITS
 from dctcodec.bands.units import COARSE, FINE, IMAGE_GAIN, MEAN_BITS, PAINT_GAIN, POOL_GAIN
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS, STREAM_LIMIT
-from dctcodec.exact.planes import Arithmetic, Layer, Operations, rescaled, stored, stored_branch_bits
+from dctcodec.exact.layers import Layer, rescaled, stored, stored_branch_bits
+from dctcodec.exact.planes import Arithmetic, Operations
 from dctcodec.tiles import TILE, from_tiles, in_parts, in_strips, joined, pieces_of, scaled, to_tiles
 
 BASIS_BITS = 9

@@ -13,7 +13,8 @@ from dctcodec.bands.steps import FACTOR_BITS, whole_factors
 from dctcodec.bands.units import FEATURES, FIRST_BAND, INPUT_CHANNELS, LINEAR_GAIN, MEAN_LIMIT, SCALES, checkerboard, sent_before
 from dctcodec.errors import ModelError
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_LIMIT
-from dctcodec.exact.planes import Arithmetic, Layer, Operations, stored, stored_branch_bits
+from dctcodec.exact.layers import Layer, stored, stored_branch_bits
+from dctcodec.exact.planes import Arithmetic, Operations
 from dctcodec.tiles import in_strips, joined
 
 

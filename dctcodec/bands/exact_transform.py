@@ -15,7 +15,7 @@ from dctcodec.bands import blocks
 from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.steps import FACTOR_BITS, whole_factors
 from dctcodec.bands.transform import STEP_BITS, coded_frequencies, relative_steps
-from dctcodec.exact.planes import rescaled
+from dctcodec.exact.layers import rescaled
 from dctcodec.tiles import TILE, dct_basis, from_tiles, in_parts, to_tiles
 
 LEVEL_BITS = 6

@@ -18,7 +18,8 @@ from dctcodec.bands.exact_transform import LEVEL_BITS, completed, plain
 from dctcodec.bands.units import IMAGE_BITS, LATENTS, PAINTED_SCALES, UP_MOST, noise_of
 from dctcodec.errors import ModelError
 from dctcodec.exact.fixed_point import STREAM_BITS, STREAM_LIMIT
-from dctcodec.exact.planes import Arithmetic, Latent, Operations, Scaled, Table, prove_bound
+from dctcodec.exact.layers import Latent, Scaled, Table, prove_bound
+from dctcodec.exact.planes import Arithmetic, Operations
 from dctcodec.family import EXACT
 from dctcodec.tiles import TILE, scaled, strips_of
 

@@ -1,4 +1,4 @@
-"""Layers of bytes for training: float, with the rounding of `planes.Scaled` and `planes.Table` in the loop.
+"""Layers of bytes for training: float, with the rounding of `layers.Scaled` and `layers.Table` in the loop.
 
 A value between two layers is a byte in a unit of its own: one for all channels. Units are measured before training (`measured`) and
 stay. Rounding changes the mean of a layer's outputs a little, so the biases are corrected for it (`corrected`). Gradients pass

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dctcodec.errors import ExportError, ModelError
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, EXACT_LIMIT, STREAM_LIMIT, WEIGHT_MAX
-from dctcodec.exact.planes import prove_bound
+from dctcodec.exact.layers import prove_bound
 from dctcodec.exact.quantised import ExactConv, weight_exponent
 
 

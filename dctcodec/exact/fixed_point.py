@@ -14,3 +14,5 @@ STREAM_LIMIT = 2**15
 """A residual stream is clamped to +- this where it begins; those of `vae/unet.py` after each block, too."""
 EXACT_LIMIT = 2**24
 """Whole numbers up to here are exact in float32."""
+STEP = 2 ** (STREAM_BITS - ACTIVATION_BITS)
+"""Units of a stream in one of an activation."""

@@ -13,7 +13,8 @@ import numpy as np
 from dctcodec.arrays import to_numpy
 from dctcodec.errors import ModelError
 from dctcodec.exact.fixed_point import ACTIVATION_MAX, EXACT_LIMIT, STREAM_LIMIT
-from dctcodec.exact.planes import Arithmetic, Operations, stored
+from dctcodec.exact.layers import stored
+from dctcodec.exact.planes import Arithmetic, Operations
 
 PHASE_BITS = 6
 """A mean is kept to 1/64 cell or bin. Deviations are a cell or less, and each of 2 T roundings costs: 1/16 took 1 % more bits."""
