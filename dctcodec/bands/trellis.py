@@ -24,9 +24,9 @@ _STATE = np.arange(STATES)[:, None]
 _CHANGE = _STATE ^ (np.arange(STATES) << 1)
 """What a block adds to the register that began in one state (row) and ends in another (column), (STATES, STATES)."""
 _RESOLUTION = 2**12
-"""Costs are counted in parts of 1 of so many."""
+"""Costs as whole numbers are in units of 1 / _RESOLUTION."""
 _NEVER = 2**50
-"""A cost that no path of finite cost reaches; that of a whole chain, times STATES, still is a number of 64 bits."""
+"""More than any path costs. A whole chain of it, times STATES, fits into 64 bits."""
 
 
 class Draft(NamedTuple):
