@@ -87,8 +87,12 @@ def together(function: Callable[[Item], Result], items: Sequence[Item]) -> list[
     share = count() // workers
     with ThreadPoolExecutor(workers - 1, initializer=_take, initargs=(share,)) as pool:
         begun = [pool.submit(function, item) for item in items]
-        with _share_of(share):  # this thread does what no other has begun
-            own = {number: function(items[number]) for number, future in enumerate(begun) if future.cancel()}
+        try:
+            with _share_of(share):  # this thread does what no other has begun
+                own = {number: function(items[number]) for number, future in enumerate(begun) if future.cancel()}
+        except BaseException:  # Ctrl-C, too, need not wait for what has not begun
+            pool.shutdown(cancel_futures=True)
+            raise
     return [own[number] if number in own else future.result() for number, future in enumerate(begun)]
 
 

@@ -1,5 +1,7 @@
 """Parts of an image that are computed at once."""
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -20,6 +22,22 @@ def test_parts_share_the_threads_and_keep_their_order(number: int):
 def test_what_a_part_raises_is_raised():
     with threads.limited(2), pytest.raises(ZeroDivisionError):
         threads.together(lambda item: 1 // item, [1, 0, 2])
+
+
+def test_after_an_error_no_further_part_begins():
+    begun, main, failed = [], threading.current_thread(), threading.Event()
+
+    def part(item: int) -> None:
+        begun.append(item)
+        if threading.current_thread() is main:
+            failed.set()
+            raise ZeroDivisionError
+        failed.wait(10)
+        time.sleep(0.05)
+
+    with threads.limited(2), pytest.raises(ZeroDivisionError):
+        threads.together(part, range(40))
+    assert len(begun) < 10
 
 
 def test_no_parts_are_nothing():

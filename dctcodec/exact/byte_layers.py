@@ -217,5 +217,5 @@ def corrected(network: nn.Module, run: Callable[[], object]) -> None:
 
 
 def _means(outputs: Tensor) -> Tensor:
-    """Of planes (n, channels, h, w), (channels,)."""
+    """The mean of each channel of planes (n, channels, h, w), float32 (channels,)."""
     return outputs.float().mean((0, 2, 3))
