@@ -2,7 +2,7 @@
 
 `encode(image, quality=50) -> bytes`, `decode(data, temperature=None) -> PIL.Image`; `Codec` keeps a
 model loaded, and its `encode_to` makes a file of a given size.
-Importing the package is cheap: torch is loaded at the first use of a codec.
+Importing the package is cheap. torch is imported only for CUDA, for efforts above 1, training and evaluation.
 """
 
 from importlib import import_module

@@ -1,12 +1,12 @@
 """The codec.
 
 image -> tiles -> DCT-II -> quantise -> symbols -> prior (exact) + rANS -> .dct
-.dct -> rANS + the same prior -> symbols -> hierarchical decoder (float, temperature) -> image
+.dct -> rANS + the same prior -> symbols -> decoder (integers at temperature 0, float above it) -> image
 
 Tiles of few colours, such as text, are a patch instead: pixels with a palette, lossless (`flat.py`, `image/patch.py`).
 
-A model's family draws each arrow (`family.py`): `bands` codes whole images, all frequencies, at any quality; `vae` is the
-paper's model. DESIGN.md explains the design.
+A model's family does the work of each arrow (`family.py`): `dct-bands` codes whole images, all frequencies, at any quality;
+`dct-vae` is the paper's model, whose decoder is float at every temperature. DESIGN.md explains the design.
 """
 
 import math
@@ -28,7 +28,7 @@ from dctcodec.image import ImageParts, Source, as_parts, patch, put_together
 from dctcodec.image.alpha import pack, unpack
 from dctcodec.installed import DEFAULT, ModelInfo
 from dctcodec.limits import check_pixels
-from dctcodec.progress import Tick, no_tick
+from dctcodec.progress import Tick, no_tick, share_of
 from dctcodec.target import Target, meet
 from dctcodec.tiles import luma
 
@@ -44,16 +44,16 @@ def _as_a_guest(method: Callable[Concatenate["Codec", P], R]) -> Callable[Concat
     """A method of Codec that works in anybody's process."""
 
     @wraps(method)
-    def exact(self: "Codec", /, *args: P.args, **options: P.kwargs) -> R:
+    def guarded(self: "Codec", /, *args: P.args, **options: P.kwargs) -> R:
         with as_a_guest():
             return method(self, *args, **options)
 
-    return exact
+    return guarded
 
 
 class Codec:
     """A model, loaded. `model`: a name that `dctcodec models` lists; `device`: auto, cpu, cuda, or cuda:1 for the second one;
-    all but cpu need torch.
+    cuda needs torch.
 
     Raises ModelError where the model or the device is not there, or torch where it is needed.
     """
@@ -171,13 +171,18 @@ class Codec:
         file = container.parse(data, partial)
         check_pixels(*file.header.size, max_pixels)
         header = file.header
-        symbols = self._symbols(file, lambda share: tick(CODING_SHARE * share))
+        symbols = self._symbols(file, share_of(tick, CODING_SHARE))
         if bands < self.family.bands:
             symbols = self.family.coarse(symbols, bands)
         rgb = self.family.paint(symbols, header.size, _parameters(header), temperature)
         tick(1 - CODING_SHARE)
         pixels = _patched(_pixels(rgb[:, : header.height, : header.width], header.grey), file)
         return put_together(_parts(pixels, file.extra))
+
+    def check_bands(self, bands: int | None) -> None:
+        """Raises ModelError where the model has fewer bands of frequencies."""
+        if bands and bands > self.family.bands:
+            raise ModelError(f"the model {self.model.name} has {self.family.bands} bands, not {bands}: give fewer as --bands")
 
     @_as_a_guest
     def preview(self, data: bytes, scale: int, partial: bool = False) -> Image.Image:
@@ -197,8 +202,9 @@ class Codec:
 
     @_as_a_guest
     def symbols(self, data: bytes, partial: bool = False, tick: Tick = no_tick) -> tuple[container.Header, np.ndarray]:
-        """Header and symbols of a file, int32: the part of decoding that is exact. dct-bands has symbols
-        (CHANNELS, h, w) on the grid of tiles, dct-vae (tiles, 3, 6, 6)."""
+        """Header and symbols of a file, int32. dct-bands has planes (n, h, w) on the grid of tiles: CHANNELS of symbols, then 4 of
+        the partition, and 1 of step indices in files of `--tune ms-ssim`. dct-vae has symbols (tiles, 3, 6, 6). Equal on every
+        machine."""
         file = container.parse(data, partial)
         return file.header, self._symbols(file, tick)
 

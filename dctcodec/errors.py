@@ -14,7 +14,7 @@ class ImageError(DctcodecError):
 
 
 class FormatError(DctcodecError):
-    """A .dct file that is foreign, damaged, truncated or of an unknown version."""
+    """A .dct file that is foreign, damaged, truncated or of an unknown version, or an archive that is damaged."""
 
 
 class TargetError(DctcodecError):
@@ -30,7 +30,7 @@ class ConfigError(DctcodecError):
 
 
 class DataError(DctcodecError):
-    """Photographs or test images that were not found."""
+    """Images or data sets that are missing, or cannot be used as asked."""
 
 
 class InputError(DctcodecError):
@@ -46,7 +46,7 @@ class ExportError(DctcodecError):
 
 
 class DctcodecWarning(UserWarning):
-    """The image was changed in a way that the user may not expect. The command line prints one line."""
+    """Something that the user may not expect, such as a change of the image. The command line prints one line."""
 
 
 def last_line(error: Exception) -> str:

@@ -70,7 +70,7 @@ class Parameters:
 
 
 class Family(ABC):
-    """The networks of one model, loaded. What goes in and comes out is NumPy arrays. Subclasses implement every method."""
+    """The networks of one model, loaded. What goes in and comes out is NumPy arrays."""
 
     one_quality: ClassVar[bool]
     """Files have no quantisation step."""

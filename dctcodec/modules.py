@@ -1,4 +1,4 @@
-"""Lists of torch modules of one known type."""
+"""Helpers for torch modules: typed lists, initialisation, memory layout."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

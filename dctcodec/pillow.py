@@ -1,4 +1,4 @@
-"""Pillow reads and writes .dct files once this module is imported. torch is imported only when pixels are coded.
+"""Pillow reads and writes .dct files once this module is imported. The codec is imported only when pixels are coded.
 
 `Image.open` reads size, mode and `info`; `draft` and `thumbnail` decode no more bands than the size needs. `image.save` takes
 `quality`, `effort`, `tune`, `seed` and `model` of `Codec.encode`, `background`, `to_srgb` and `strip` of `image.take_apart`, and

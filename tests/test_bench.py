@@ -317,7 +317,7 @@ def test_a_wrong_download_is_not_kept(cache: Path, site: dict[str, bytes]):
 
 def test_a_cache_that_cannot_be_made(cache: Path, site: dict[str, bytes]):
     cache.parent.write_text("a file in the way")
-    with pytest.raises(DataError, match="cannot make the folder"):
+    with pytest.raises(OutputError, match="cannot make the folder"):
         kodak.find()
 
 

@@ -80,6 +80,7 @@ def test_the_command_line_works(tmp_path: Path):
         ("encode", "a.png", "-o", "a.dct", "--device", "cuda"),
         ("encode", "a.png", "-o", "a.dct", "--model", "dct-vae-cifar10", "--effort", 1),
         ("compare", "a.png", "-o", "a.html"),
+        ("batch", "encode", "a.png", "out", "--report", "a.html"),
         ("train", "model", "a.toml", "--data", ".", "--run", "run"),
     ],
 )

@@ -43,7 +43,8 @@ def refusal(headers: Headers, scheme: str, path: str, hosts: frozenset[str]) -> 
     """Why a request is refused, as a sentence; None where it is not."""
     given = headers.getlist("host")
     if len(given) != 1 or _name(given[0]) not in hosts:
-        return f"this server is not {', '.join(given) or 'without a name'}: use the address that `dctcodec app` printed"
+        named = f"this server is not {', '.join(given)}" if any(given) else "the request names no host"
+        return f"{named}: use the address that `dctcodec app` printed"
     if headers.get("origin", f"{scheme}://{given[0]}") != f"{scheme}://{given[0]}":
         return "requests from pages of other origins are refused"
     if path != "/" and _other_site(headers):

@@ -22,6 +22,7 @@ from dctcodec.compare.embed import Region
 from dctcodec.compare.version import Version, measured
 from dctcodec.errors import DctcodecError
 from dctcodec.family import TUNES
+from dctcodec.progress import share_of
 
 PAGE_LIMIT = 48_000_000
 """Characters of the images of one answer; of larger ones the middle is shown."""
@@ -94,7 +95,7 @@ def work(data: bytes, wishes: Wishes, codec: Codec, max_pixels: int, send: Send)
 
 def _ours(original: Image.Image, wishes: Wishes, codec: Codec, tick: Callable[[float], object]) -> Version:
     start = time.perf_counter()
-    half = partial(_half, tick)
+    half = share_of(tick, 0.5)
     data = codec.encode(original, wishes.quality, effort=wishes.effort, tune=wishes.tune, tick=half)
     seconds = time.perf_counter() - start
     header = container.parse(data).header
@@ -102,10 +103,6 @@ def _ours(original: Image.Image, wishes: Wishes, codec: Codec, tick: Callable[[f
     decode = partial(codec.decode, temperature=wishes.temperature, bands=wishes.bands, tick=half)
     image, figures = measured(original, data, decode, quality, seconds, perceptual=False)
     return Version("dctcodec", _described(wishes, codec), data, image, figures)
-
-
-def _half(tick: Callable[[float], object], share: float) -> None:
-    tick(share / 2)
 
 
 def _described(wishes: Wishes, codec: Codec) -> str:

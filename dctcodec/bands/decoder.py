@@ -1,7 +1,7 @@
 """The hierarchical decoder: symbols -> image, top-down from the tile grid to the pixels.
 
-As in figure 8 of the DCT-VAE paper, the features start from the context at 1/32 of the resolution and go up the scales; at
-the start of each scale the context image (the inverse DCT of what was received) is added. Each scale may hold a latent with a
+As in figure 8 of the DCT-VAE paper, the features start from the plain image (the inverse DCT of the symbols) at 1/32 of
+the resolution and go up the scales; at the start of each scale the plain image is added. Each scale may hold a latent with a
 learned prior, drawn at temperature tau; at tau = 0 the latents vanish and the decoder gives its best estimate.
 Fully convolutional over the whole image, so tiles leave no seams. Whatever the network makes of an image unlike those
 it knows, no coefficient leaves its symbol by more than half a step.
@@ -105,7 +105,7 @@ class Partition(nn.Module):
 
 
 class Scale(nn.Module):
-    """One scale: features from above, the context image added, a latent, residual blocks."""
+    """One scale: features from above, the plain image added, a latent, residual blocks."""
 
     def __init__(self, pixels: int, above: int | None, width: int, blocks: int, kinds: int):
         super().__init__()

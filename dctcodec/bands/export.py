@@ -1,4 +1,4 @@
-"""From a trained float network to the integers of `exact.py`, with the proof that they are exact."""
+"""From a trained float network to the integers of `exact_prior.py` and `exact_forecast.py`, with the proof that they are exact."""
 
 import math
 

@@ -1,9 +1,9 @@
-"""The context: an image as quantised DCT coefficients of 32x32 tiles, and back.
+"""The transform: an image as quantised DCT coefficients of 32x32 tiles, and back.
 
 RGB -> YCbCr (BT.601, full range) -> 32x32 tiles -> orthonormal DCT-II, of the whole tile or of the blocks that a partition says
 (`blocks.py`) -> one step per image, times that of the frequency, with a dead zone -> integer symbols. Everything here is float
-arithmetic of the *encoder* (which decides the symbols) and of the *decoder* (which paints from them); no probability depends on
-it.
+arithmetic of the *encoder*, which chooses the symbols, and of the decoder that is trained. No probability depends on it. Files are
+painted by the integers of `exact_transform.py`.
 """
 
 import numpy as np

@@ -6,11 +6,12 @@ from dctcodec.batch import pool
 from dctcodec.batch.job import Action, failed
 from dctcodec.batch.manifest import Outcome
 from dctcodec.batch.tasks import Task
+from dctcodec.threads import limited
 
 
 def here(tasks: Sequence[Task], action: Action) -> Generator[Outcome, None, None]:
     """The outcome of each task, done in this process."""
-    with pool.one_thread():
+    with limited(1):
         for task in tasks:
             yield action(task)
 

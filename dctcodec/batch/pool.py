@@ -126,7 +126,7 @@ def _serve(connection: Connection, action: Callable[[Any], Any], environment: Ma
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver's affair
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that a temporary file is removed
     os.environ.update(environment, OMP_NUM_THREADS="1")  # for libraries that are loaded later
-    with one_thread():
+    with limited(1):
         while True:
             try:
                 task = connection.recv()
@@ -163,10 +163,3 @@ def _context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dctcodec.codec", "dctcodec.batch.job", "dctcodec.image"])
     return context
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread in this process."""
-    with limited(1):
-        yield

@@ -57,7 +57,7 @@ def verify(batch: Batch, work: Verify, delete_source: bool = False) -> Account:
     """Compare encoded files with their sources. Raises DctcodecError as `convert` does."""
     store = batch.store
     tasks = Plan.read(store).applied(tasks_of(batch.source, ENDING, is_image, store.address, batch.listed))
-    return _run(batch, tasks, VerifyJob(work, store.address, delete_source), Manifest(store), Account())
+    return _run(batch, tasks, VerifyJob(work, store.address, delete_source), Manifest(store), Account(destination=store.address))
 
 
 def _left(tasks: list[Task], store: Store, manifest: Manifest, account: Account) -> Iterator[Task]:

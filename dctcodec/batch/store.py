@@ -115,7 +115,9 @@ class Store:
                     self._write_and_move(path, data)
         except OutputError as error:
             cause = error.__cause__
-            raise FullError(str(error)) if isinstance(cause, OSError) and cause.errno in _FULL else error from error
+            if isinstance(cause, OSError) and cause.errno in _FULL:
+                raise FullError(str(error)) from cause
+            raise
 
     def delete(self, key: str) -> None:
         """Remove a file. Raises OutputError."""

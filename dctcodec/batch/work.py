@@ -136,8 +136,7 @@ class Decode:
         from dctcodec.image import image_bytes
 
         codec = loaded(self.model, self.device) if self.model else codec_for(data, self.device)
-        if self.bands and self.bands > codec.family.bands:
-            raise FormatError(f"the model {codec.model.name} has {codec.family.bands} bands, not {self.bands}")
+        codec.check_bands(self.bands)
         image = codec.decode(data, self.temperature, bands=self.bands, max_pixels=self.max_pixels or MAX_PIXELS)
         facts = {"width": image.width, "height": image.height, "model": codec.model.name}
         return Result(image_bytes(image, f"output{self.ending}"), facts)

@@ -14,6 +14,7 @@ from dctcodec.batch.work import Decode, Encode, Verify
 from dctcodec.cli.options import FiniteRange, check_colour, decode_options, encode_options, with_options
 from dctcodec.encoding import Encoding
 from dctcodec.errors import DctcodecError
+from dctcodec.evaluate.extra import need
 from dctcodec.files import check_output
 from dctcodec.installed import find
 
@@ -68,6 +69,7 @@ def encode(
     """Encode images to .dct files."""
     if report:
         check_output(report)
+        need("--report", "torch", "pytorch_msssim", extra="torch")
     work = Encode(encoding, _device(**engine), psnr)
     account = convert(Batch(source, destination, _engine(**engine), listed, max_errors), work, overwrite, verify, shards)
     if report:
@@ -149,4 +151,4 @@ def _engine(engine: str, workers: int | None, address: str | None, gpus: float) 
 def _end(account: Account, verb: str) -> None:
     click.echo(account.summary(verb))
     if account.errors:
-        raise DctcodecError(f"{account.errors} errors: see the rows of DESTINATION/_manifest whose status is failed")
+        raise DctcodecError(f"{account.errors} errors: see the rows of {account.destination}/_manifest whose status is failed")

@@ -61,8 +61,7 @@ class DecodeFile:
         from dctcodec.image import write_image
 
         codec = loaded(self.model, self.device) if self.model else codec_for(data, self.device, part)
-        if self.bands and self.bands > codec.family.bands:
-            raise DctcodecError(f"the model {codec.model.name} has {codec.family.bands} bands: --bands {self.bands} is too many")
+        codec.check_bands(self.bands)
         write_image(codec.decode(data, self.temperature, part, self.bands, tick, self.max_pixels), destination)
 
     def _check(self, source: str, data: bytes) -> None:

@@ -3,9 +3,8 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,11 +66,11 @@ def compare(
     settings: Settings,
     tick: Callable[[], object] = lambda: None,
 ) -> Comparison:
-    """Every version of a normalised image. dctcodec runs alone, with all of torch's threads; after it the codecs run in one thread
+    """Every version of a normalised image. dctcodec runs alone, with all threads; after it the codecs run in one thread
     each, as many at a time as there are cores. Raises what `Codec.encode`, `Codec.encode_to` and `Baseline.encode` raise."""
     ours = [our_version(original, codec, settings, tune, tick) for tune in settings.tunes[:1]]
     ours += [_our_other(original, codec, settings, tune, ours[0], tick) for tune in settings.tunes[1:]]
-    with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with limited(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         whole = pool.submit(_with_bits_and_points, original, codec, settings, ours, tick)
         jobs = [pool.submit(version, original, contender, ours[0].figures, settings, tick) for contender in contenders]
         return Comparison(name, original, (*whole.result(), *(job.result() for job in jobs)))
@@ -191,10 +190,3 @@ def _note(figures: Figures, goal: Figures, match: str) -> str:
 def _in_order(points: Sequence[Figures]) -> tuple[Figures, ...]:
     """The points by bits per pixel, each once."""
     return tuple(sorted({point.bytes: point for point in reversed(points)}.values(), key=lambda point: point.bpp))
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Measures compute with one thread in each thread of ours."""
-    with limited(1):
-        yield

@@ -37,8 +37,7 @@ def _version_document(version: Version, url: str) -> dict[str, Any]:
 
 
 def tile_map(name: str, unit: str, values: np.ndarray) -> dict[str, Any]:
-    """A figure of each tile, (h, w) on the grid of tiles. The page offers a map where a version has one: a map of block sizes, of a
-    model that chooses them, is one more of these."""
+    """A figure of each tile, (h, w) on the grid of tiles. The page offers each as a map."""
     return {
         "name": name,
         "unit": unit,

@@ -1,6 +1,5 @@
 """What `dctcodec compare` does: images in, one page out."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from dctcodec.compare.contenders import Contender, contenders
 from dctcodec.compare.document import image_document
 from dctcodec.compare.embed import Region
 from dctcodec.compare.page import page
-from dctcodec.errors import DctcodecWarning, ImageError
+from dctcodec.errors import ImageError, warn
 from dctcodec.evaluate.machine import describe
 from dctcodec.files import STANDARD_STREAM, write_output
 
@@ -63,7 +62,7 @@ def shown(comparison: Comparison, region: Region | None = None, limit: int = LIM
     left, top, width, height = document["region"]
     if (width, height) != (region.width, region.height):
         message = f"only {width}x{height}+{left}+{top} is shown, to keep the page below 20 MB; figures are of the whole image"
-        warnings.warn(message, DctcodecWarning, stacklevel=2)
+        warn(message)
     return document
 
 

@@ -25,11 +25,12 @@ DRAWN, DRAWING = 0.02, 480
 
 
 def photo_files(root: Path) -> tuple[list[Path], list[Path]]:
-    """Training and held-out photographs of a folder that holds folders of images, in any format that Pillow reads: `bsds/`, of
-    which some are held out, and any others. Raises DataError where there are none."""
+    """Training and held-out photographs of a folder that holds folders of images, in any format that Pillow reads. Of `bsds/`,
+    which must be there, and of `large/` every tenth is held out. Raises DataError where there are none in `bsds`."""
     folders = folders_of_images(root)
     held_out = [file for name in HELD_OUT_FROM for file in folders.get(name, [])[::VALIDATION_STRIDE]]
-    return [file for files in folders.values() for file in files if file not in set(held_out)], held_out
+    kept = set(held_out)
+    return [file for files in folders.values() for file in files if file not in kept], held_out
 
 
 def folders_of_images(root: Path) -> dict[str, list[Path]]:
@@ -109,7 +110,7 @@ def figures_of_sets(figures: Callable[[Tensor], dict[str, float]], sets: dict[st
 
 
 def centre_crops(files: list[Path], height: int = 320, width: int = 480) -> Tensor:
-    """Held-out images, landscape, cropped to one size, the same whole tiles of all: uint8 (n, 3, height, width) or less, where a
+    """Held-out images, landscape, cropped to one size, the same whole tiles of all: uint8 (n, 3, height, width) or less, where an
     image is smaller. Raises DataError."""
     images = [np.asarray(_opened(file)) for file in files]
     images = [image if image.shape[1] > image.shape[0] else image.transpose(1, 0, 2) for image in images]

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from dctcodec.errors import DataError
-from dctcodec.files import reason, write_output
+from dctcodec.files import make_folder, write_output
 
 URL = "https://r0k.us/graphics/kodak/kodak/"
 SHA256 = (  # of kodim01.png to kodim24.png
@@ -101,7 +101,8 @@ def _download(files: list[tuple[Path, str]]) -> None:
         content = _fetch(URL + path.name)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise DataError(f"{URL}{path.name} is not the Kodak image (its SHA-256 differs); use --data DIR")
-        _store(path, content)
+        make_folder(path.parent)
+        write_output(path, content)
 
 
 def _fetch(url: str) -> bytes:
@@ -109,13 +110,5 @@ def _fetch(url: str) -> bytes:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
             return response.read()
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise DataError(f"the Kodak images are not in the cache and {url} cannot be reached ({reason}); use --data DIR") from error
-
-
-def _store(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot make the folder {path.parent} for the Kodak images ({reason(error)})") from error
-    write_output(path, content)
+        cause = getattr(error, "reason", error)
+        raise DataError(f"the Kodak images are not in the cache and {url} cannot be reached ({cause}); use --data DIR") from error

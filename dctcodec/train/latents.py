@@ -38,7 +38,7 @@ class Posterior(nn.Module):
         self.out = nn.Conv2d(width, 2 * LATENTS, 3, padding=1)
 
     def forward(self, error: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """`error`: original less context image, (B, 3, H, W), already unshuffled to the scale."""
+        """`error`: original less plain image, (B, 3, H, W), already unshuffled to the scale."""
         hidden = F.silu(self.hidden(F.silu(self.error(error) + features)))
         mean, log_sigma = self.out(hidden).float().chunk(2, 1)
         return mean, log_sigma.clamp(-6, 2)

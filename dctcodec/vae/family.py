@@ -1,6 +1,5 @@
 """The paper's models as a codec. Each 32x32 RGB tile is coded alone: the file holds its context, other latents are drawn."""
 
-import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -85,9 +84,8 @@ class DctVae(Family):
             from dctcodec.vae.rdo import TileOptimiser
         model, device, found = self.torch_model(), self.place or "cpu", []
         for part in _split(tiles, SEARCHED):
-            portion = functools.partial(_portion, tick, len(part) / len(tiles))
             some, symbols = (torch.from_numpy(values).to(device) for values in (part, self._analysed(part)))
-            best = TileOptimiser(model, some).optimise(symbols.long(), rounds, portion)
+            best = TileOptimiser(model, some).optimise(symbols.long(), rounds, share_of(tick, len(part) / len(tiles)))
             found.append(best.int().cpu().numpy())
         return np.concatenate(found)
 
@@ -163,11 +161,6 @@ def _transform(shape: ModelShape, weights: dict[str, np.ndarray], place: Place) 
         bits = placed(weights["choice.bits"].astype(np.float32), place)
         choice = Choice(context.rate_weight, 2 ** (context.bits - 1), bits)
     return Transform(context, TILE, largest, choice)
-
-
-def _portion(tick: Tick, share: float, done: float) -> None:
-    """Progress of a part of the work."""
-    tick(share * done)
 
 
 def _split(tiles: np.ndarray, count: int) -> Iterator[np.ndarray]:
