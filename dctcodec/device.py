@@ -48,7 +48,7 @@ def device_of(name: str) -> str:
     if devices == 0:
         raise ModelError("no CUDA device was found: use --device cpu")
     if int(number or 0) >= devices:
-        raise ModelError(f"there are {devices} CUDA devices here, the first is cuda:0")
+        raise ModelError(f"there is no {name}: use cuda:0" + (f" to cuda:{devices - 1}" if devices > 1 else ""))
     return name
 
 

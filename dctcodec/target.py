@@ -37,7 +37,7 @@ class Target:
 def meet(codec: "Codec", image: ImageParts, target: Target, settings: dict[str, Any], tick: Tick) -> bytes:
     """The file of an image that meets a target; see `Codec.encode_to`. `settings`: of `Codec.encode`."""
     if codec.family.one_quality:
-        raise TargetError(f"the model {codec.model.name} has one quality, so it cannot meet a target")
+        raise TargetError(f"the model {codec.model.name} has one quality, so it cannot meet a target: give none")
     trials = _Trials(codec, image, settings, tick)
     if target.kind == "psnr":
         return _at_least(trials, target.value)
@@ -73,7 +73,7 @@ def _at_most(trials: _Trials, limit: float, unit: str, scale: float) -> bytes:
 
     number = bisect_right(range(trials.count), limit, key=figure) - 1
     if number < 0:
-        raise TargetError(f"{limit:{form}} {unit} is out of reach: quality {WORST} takes {figure(0):{form}}")
+        raise TargetError(f"{limit:{form}} {unit} is out of reach: quality {WORST} takes {figure(0):{form}}; give more")
     if number == trials.count - 1 and figure(number) < 0.99 * limit:
         warn(f"quality {BEST} takes only {figure(number):{form}} {unit}")
     return trials.file(number)
@@ -82,7 +82,7 @@ def _at_most(trials: _Trials, limit: float, unit: str, scale: float) -> bytes:
 def _at_least(trials: _Trials, limit: float) -> bytes:
     number = bisect_left(range(trials.count), limit, key=trials.psnr)
     if number == trials.count:
-        raise TargetError(f"{limit:g} dB is out of reach: quality {BEST} reaches {trials.psnr(number - 1):.2f}")
+        raise TargetError(f"{limit:g} dB is out of reach: quality {BEST} reaches {trials.psnr(number - 1):.2f}; give less")
     if number == 0 and trials.psnr(0) > limit + 0.1:
         warn(f"quality {WORST} reaches {trials.psnr(0):.2f} dB")
     return trials.file(number)

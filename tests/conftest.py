@@ -1,6 +1,7 @@
 """What the tests share: a loaded codec, images, and a reproducible Hypothesis. torch is imported only by those that use it."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,13 @@ from dctcodec.environment import without_amx
 without_amx()
 settings.register_profile("reproducible", derandomize=True, deadline=None, database=None)
 settings.load_profile("reproducible")
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """torch's random numbers are the same each time, where a test has it."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -415,7 +415,7 @@ def test_an_encoder_that_does_not_know_an_option_is_said():
 
 def test_json_has_compressai_s_form_and_no_infinity():
     results = [report.Result(name, "text", [row(1, 0.1, 30), row(2, 0.3, math.inf, 1.0)]) for name in ("a", "b")]
-    document = json.loads(json.dumps(report.document(results, 0xABCDE, kodak.Pictures("some", ()), {"cpu": "x"}), allow_nan=False))
+    document = json.loads(json.dumps(report.document(results, 0xABCDE, kodak.ImageSet("some", ()), {"cpu": "x"}), allow_nan=False))
     codec = document["codecs"][0]
     assert document["model_id"] == "000abcde"
     assert (codec["name"], codec["description"]) == ("a", "text")

@@ -317,7 +317,7 @@ def test_figure_9_is_measured_and_drawn(pictures: Path, tmp_path: Path):
     assert result.exit_code == 0, result.stderr
     assert all(word in result.stdout for word in ("colour.png", "grey.png", "mean", "DCT-VAE", "bare context", BASELINE))
     document = json.loads((tmp_path / "paper.json").read_text())
-    assert document.keys() == {"pictures", "model", "baseline", "temperature", "machine", "means", "images"}
+    assert document.keys() == {"set", "model", "baseline", "temperature", "machine", "means", "images"}
     assert [document[key] for key in ("model", "baseline", "temperature")] == [NAME, BASELINE, 0.1]
     figures = {"vae", "dct_vae", "jpeg", "jpeg_equal_bpp", "ratio", "payload_bpp", "bound_bpp", "initial_bpp", "plain_tiles"}
     figures |= {"encode_seconds", "decode_seconds", "bare", "bound", "bound_bare"}

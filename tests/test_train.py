@@ -641,7 +641,7 @@ def test_weights_that_cannot_begin_a_dct_vae_are_refused(paper_runs: Path, tmp_p
 
 
 def test_a_step_is_of_no_more_images_than_there_are(paper_runs: Path, tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"a step of 60 images is more than the 48 there are"):
+    with pytest.raises(ConfigError, match=r"a step of 60 images is more than the 48 to train on"):
         vae_run(paper_runs / "tiny.toml", tmp_path / "run", 1, batch=30)
 
 

@@ -57,7 +57,7 @@ def main(data: Path, json_path: Path | None) -> None:
         rows = [measure(codec, path, quality) for path in paths]
         mean = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
         means.append({"quality": quality} | mean | {"gain": mean["psnr decoder"] - mean["psnr plain"]})
-    figures = {"machine": machine.describe(), "pictures": len(paths), "means": means}
+    figures = {"machine": machine.describe(), "count": len(paths), "means": means}
     report.emit(figures, json_path)
 
 

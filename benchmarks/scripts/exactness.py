@@ -91,7 +91,7 @@ def main(data: Path, model: str, json_path: Path | None) -> None:
     figures = {
         "machine": machine.describe(),
         "model": model,
-        "pictures": len(rows) // len(QUALITIES),
+        "count": len(rows) // len(QUALITIES),
         "qualities": QUALITIES,
         "exact_over_float_code_length": wholes / floats,
         "payload_over_exact_code_length": payloads / exacts,

@@ -36,7 +36,7 @@ def main(data: Path, model: str, json_path: Path | None) -> None:
     risen = [all(a < b for a, b in zip(r["psnr by bands"], r["psnr by bands"][1:], strict=False)) for r in rows]
     worst = max(abs(row["bpp"] / BPP - 1) for row in rows)
     summary = {"model": model, "target bpp": BPP, "largest miss, %": 100 * worst, "images where each band helps": sum(risen)}
-    report.emit({"machine": machine.describe(), "pictures": len(paths)} | summary | {"images": rows}, json_path)
+    report.emit({"machine": machine.describe(), "count": len(paths)} | summary | {"images": rows}, json_path)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ class ExactForecast:
         known = placed(symbols[: BANDS[band].start].clip(-KNOWN_LIMIT, KNOWN_LIMIT), self._place)
         bias = (self._bias[band] + self._step_bias[step_row])[..., None, None]
         told = {} if kinds is None else {f"told{pixels}": self._places_told(kinds, pixels) for pixels in (COARSE, FINE)}
-        image = self._picture(known, kinds, self._factors(partition))
+        image = self._image(known, kinds, self._factors(partition))
         painted, *pooled = self._run(image=image, bias=bias, **told)
         scales = self._pool(library(known).concatenate(pooled), BANDS[band])
         return self._coefficients(painted, band, kinds, self._factors(partition)), cast(scales, "int32")
@@ -133,7 +133,7 @@ class ExactForecast:
         factors = whole_factors(partition)
         return None if factors is None else placed(factors.astype(np.float64), self._place)
 
-    def _picture(self, known: Array, kinds: Array | None, factors: Array | None) -> Array:
+    def _image(self, known: Array, kinds: Array | None, factors: Array | None) -> Array:
         """The inverse DCT of the symbols of the first channels (n, h, w), in 1/16 of IMAGE_GAIN steps: (3, 32 h, 32 w). `kinds`:
         the partition; `factors`: of the tiles' steps, (h, w)."""
         count, h, w = known.shape
@@ -176,7 +176,7 @@ class ExactForecast:
 
     def _coefficients(self, painted: Array, band: int, kinds: Array | None, factors: Array | None) -> Array:
         """The DCT of what is painted, (3, 32 h, 32 w): a band's channels, in 1/16 symbols, int32 (n, h, w). `kinds` and `factors`:
-        as for `_picture`."""
+        as for `_image`."""
         h, w = (length // TILE for length in painted.shape[1:])
         if kinds is None:
             chosen = joined([self._whole_coefficients(painted[:, scaled(rows, TILE)], band) for rows in self._pieces(h, w)])

@@ -47,7 +47,7 @@ class Forecasts(NamedTuple):
     """Forecasts of n samples of a batch: which they are, their images and bands, int64 (n,), and what `Forecast` gives."""
 
     rows: Tensor
-    pictures: Tensor
+    images: Tensor
     bands: Tensor
     painted: Tensor
     pooled: Tensor

@@ -153,10 +153,10 @@ class PriorNetwork(nn.Module):
         rows = (bands >= FIRST_BAND).nonzero()[:, 0]
         if self.forecast is None or len(rows) == 0:
             return None
-        pictures = rows.to(symbols.device) // reveals.shape[1]
-        known = known_before(symbols[pictures], bands[rows])
-        told = None if partition is None else partition[pictures]
-        return Forecasts(rows, pictures, bands[rows], *self.forecast(known, log_step[pictures], bands[rows], told))
+        images = rows.to(symbols.device) // reveals.shape[1]
+        known = known_before(symbols[images], bands[rows])
+        told = None if partition is None else partition[images]
+        return Forecasts(rows, images, bands[rows], *self.forecast(known, log_step[images], bands[rows], told))
 
     def _heads(self, features: Tensor, magnitudes: Tensor, reveal: Tensor, partition: Tensor | None) -> list[tuple[Tensor, Tensor]]:
         """Mean in 1/16 symbols and scale index of each sample's channels. `magnitudes`: of all symbols, known or not."""

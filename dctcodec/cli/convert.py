@@ -102,7 +102,7 @@ def workers_for(files: int, device: str) -> int:
 
 def _here(work: Work, pairs: Sequence[Pair]) -> Generator[list[Line], None, None]:
     for source, destination in pairs:
-        with _picture_bar() as tick:
+        with _image_bar() as tick:
             yield _attempt(work, source, destination, tick)
 
 
@@ -142,12 +142,12 @@ def _bar(files: int) -> Iterator[Callable[[float], object]]:
         return
     from tqdm import tqdm
 
-    with tqdm(total=files, unit="picture", file=sys.stderr) as bar:
+    with tqdm(total=files, unit="image", file=sys.stderr) as bar:
         yield bar.update
 
 
 @contextmanager
-def _picture_bar() -> Iterator[Tick]:
+def _image_bar() -> Iterator[Tick]:
     """A bar for one image that appears where it takes over two seconds and stderr is a terminal."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield no_tick

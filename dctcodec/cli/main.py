@@ -120,7 +120,6 @@ def encode(inputs: tuple[str, ...], output: str | None, encoding: Encoding, devi
 @click.option("--partial", is_flag=True, help="Decode a truncated file to a coarser image.")
 @click.option("--upto", type=click.IntRange(min=1), metavar="BYTES", help="Decode only the first BYTES of the file.")
 @decode_options
-@click.option("--latents", "old_bands", type=click.IntRange(min=1), hidden=True)
 @device_option
 def decode(
     inputs: tuple[str, ...],
@@ -129,7 +128,6 @@ def decode(
     partial: bool,
     upto: int | None,
     bands: int | None,
-    old_bands: int | None,
     model: str | None,
     device: str,
     max_pixels: int | None,
@@ -140,7 +138,7 @@ def decode(
 
     for _, destination in pairs:
         check_ending(destination)
-    work = DecodeFile(device, model, temperature, partial, upto, bands or old_bands, max_pixels)
+    work = DecodeFile(device, model, temperature, partial, upto, bands, max_pixels)
     _run(work, pairs, workers_for(len(pairs), device))
 
 

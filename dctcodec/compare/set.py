@@ -15,7 +15,7 @@ from dctcodec.compare.run import made, report, shown
 from dctcodec.compare.version import as_json
 from dctcodec.evaluate.baselines import AVIF_PSNR
 from dctcodec.evaluate.bdrate import INTERVAL, bd_rate
-from dctcodec.evaluate.kodak import Pictures
+from dctcodec.evaluate.kodak import ImageSet
 from dctcodec.evaluate.measure import Row, means
 from dctcodec.evaluate.plot import MAX_BPP
 from dctcodec.evaluate.published import COLUMNS, Published
@@ -35,22 +35,22 @@ CURVES_NOTE = "Means over the images. Dotted: curves that others published, of o
 
 
 def write(
-    path: Path, results: Sequence[Result], pictures: Pictures, curves: Sequence[Published], codec: Codec, settings: Settings
+    path: Path, results: Sequence[Result], images: ImageSet, curves: Sequence[Published], codec: Codec, settings: Settings
 ) -> None:
     """Write the page of a run, and into a folder beside it a page of each image, at equal size. `settings`: of dctcodec's version
     there; the curves are those of the run. Raises OutputError, ImageError."""
     rivals = contenders() if len(results) > 1 else ()
     folder = path.with_name(f"{path.stem}-images")
     make_folder(folder)
-    for source in _with_bar(pictures.paths):
+    for source in _with_bar(images.paths):
         image = normalise(read_image(source))
         comparison = with_curves(compare(source.name, image, codec, rivals, settings), results, rivals)
         write_output(folder / f"{source.name}.html", report([shown(comparison)], settings, rivals).encode("utf-8", "replace"))
     data = {
-        "set": document_of(results, pictures, curves, lambda name: f"{quote(folder.name)}/{quote(name)}.html"),
+        "set": document_of(results, images, curves, lambda name: f"{quote(folder.name)}/{quote(name)}.html"),
         "made": made(rivals),
     }
-    write_output(path, page(f"{pictures.description} – dctcodec bench", data).encode("utf-8", "replace"))
+    write_output(path, page(f"{images.description} – dctcodec bench", data).encode("utf-8", "replace"))
 
 
 def with_curves(comparison: Comparison, results: Sequence[Result], rivals: Sequence[Contender]) -> Comparison:
@@ -70,15 +70,15 @@ def _rows_of(result: Result, image: str) -> list[Row]:
 
 
 def document_of(
-    results: Sequence[Result], pictures: Pictures, published: Sequence[Published], link: Callable[[str], str]
+    results: Sequence[Result], images: ImageSet, published: Sequence[Published], link: Callable[[str], str]
 ) -> dict[str, Any]:
     """What the page of a set shows, as JSON. `link`: the address of an image's page, by its name."""
     first, *others = results
     low, high = INTERVAL
     by, key = _sorted_by(results)
     return {
-        "title": pictures.description,
-        "lead": f"{len(pictures.paths)} images. dctcodec: {first.description}.",
+        "title": images.description,
+        "lead": f"{len(images.paths)} images. dctcodec: {first.description}.",
         "rates": _rates(results, published),
         "rates_note": f"{RATES_NOTE} Between {low} and {high} bits per pixel.",
         "curves": [*_mean_curves(results), *_published_curves(published)],
@@ -91,9 +91,7 @@ def document_of(
             *({"key": f"rate {other.name}", "title": f"against {other.name}", "percent": True} for other in others),
         ],
         "sorted_by": key,
-        "images": [
-            {"name": path.name, "link": link(path.name), "figures": _figures(results, path.name)} for path in pictures.paths
-        ],
+        "images": [{"name": path.name, "link": link(path.name), "figures": _figures(results, path.name)} for path in images.paths],
         "images_note": f"{by} {IMAGES_NOTE}",
     }
 

@@ -26,50 +26,50 @@ def drawings(count: int, side: int, seed: int = 0) -> list[np.ndarray]:
 
 
 def _drawing(random: np.random.Generator, side: int) -> np.ndarray:
-    picture = Image.new("RGB", (side, side), _colour(random, low=200) if random.random() < 0.6 else _colour(random))
+    image = Image.new("RGB", (side, side), _colour(random, low=200) if random.random() < 0.6 else _colour(random))
     for _ in range(random.integers(2, 11)):
         kind = random.choice(4, p=[0.5, 0.2, 0.15, 0.15])
-        (_area, _line, _gradient, _pattern)[kind](random, picture, _box(random, side))
+        (_area, _line, _gradient, _pattern)[kind](random, image, _box(random, side))
     for _ in range(random.integers(1, 6)):
-        _text(random, picture)
-    return np.asarray(picture)
+        _text(random, image)
+    return np.asarray(image)
 
 
-def _area(random: np.random.Generator, picture: Image.Image, box: Box) -> None:
-    draw = ImageDraw.Draw(picture)
+def _area(random: np.random.Generator, image: Image.Image, box: Box) -> None:
+    draw = ImageDraw.Draw(image)
     shape = draw.rectangle if random.random() < 0.7 else draw.ellipse
     shape(box, fill=_colour(random), outline=_colour(random), width=int(random.integers(0, 4)))
 
 
-def _line(random: np.random.Generator, picture: Image.Image, box: Box) -> None:
-    ImageDraw.Draw(picture).line(box, fill=_colour(random), width=int(random.integers(1, 5)))
+def _line(random: np.random.Generator, image: Image.Image, box: Box) -> None:
+    ImageDraw.Draw(image).line(box, fill=_colour(random), width=int(random.integers(1, 5)))
 
 
-def _gradient(random: np.random.Generator, picture: Image.Image, box: Box) -> None:
+def _gradient(random: np.random.Generator, image: Image.Image, box: Box) -> None:
     rows, columns = _grid(box)
     share = (rows * random.uniform(0, 1) / len(rows) + columns * random.uniform(0, 1) / columns.shape[1]) / 2
-    _blend(random, picture, box, share)
+    _blend(random, image, box, share)
 
 
-def _pattern(random: np.random.Generator, picture: Image.Image, box: Box) -> None:
+def _pattern(random: np.random.Generator, image: Image.Image, box: Box) -> None:
     rows, columns = (place // random.choice(PERIODS) for place in _grid(box))
     noise = random.integers(0, 2, rows.shape)
     shares = (rows % 2, columns % 2, (rows + columns) % 2, noise)
-    _blend(random, picture, box, shares[random.integers(len(shares))])
+    _blend(random, image, box, shares[random.integers(len(shares))])
 
 
-def _text(random: np.random.Generator, picture: Image.Image) -> None:
+def _text(random: np.random.Generator, image: Image.Image) -> None:
     size, colour = int(random.choice(SIZES)), _colour(random)
-    left, top = int(random.integers(-20, picture.width * 2 // 3)), int(random.integers(0, picture.height))
+    left, top = int(random.integers(-20, image.width * 2 // 3)), int(random.integers(0, image.height))
     lines = ("".join(random.choice(list(LETTERS), random.integers(5, 60))) for _ in range(random.integers(1, 13)))
-    ImageDraw.Draw(picture).multiline_text((left, top), "\n".join(lines), fill=colour, font=ImageFont.load_default(size))
+    ImageDraw.Draw(image).multiline_text((left, top), "\n".join(lines), fill=colour, font=ImageFont.load_default(size))
 
 
-def _blend(random: np.random.Generator, picture: Image.Image, box: Box, share: np.ndarray) -> None:
+def _blend(random: np.random.Generator, image: Image.Image, box: Box, share: np.ndarray) -> None:
     """Fill a box between two colours, of which each pixel has a share in [0, 1]."""
     first, second = (np.array(_colour(random), float) for _ in range(2))
     pixels = first + (second - first) * share[..., None]
-    picture.paste(Image.fromarray(pixels.round().astype(np.uint8)), box[:2])
+    image.paste(Image.fromarray(pixels.round().astype(np.uint8)), box[:2])
 
 
 def _grid(box: Box) -> tuple[np.ndarray, np.ndarray]:

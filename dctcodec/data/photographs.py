@@ -106,7 +106,7 @@ def held_out_sets(files: list[Path]) -> dict[str, Tensor]:
 
 def figures_of_sets(figures: Callable[[Tensor], dict[str, float]], sets: dict[str, Tensor]) -> dict[str, float]:
     """What `figures` gives of each set's images, the set's name before that of the figure."""
-    return {f"{name} {figure}": value for name, pictures in sets.items() for figure, value in figures(pictures).items()}
+    return {f"{name} {figure}": value for name, images in sets.items() for figure, value in figures(images).items()}
 
 
 def centre_crops(files: list[Path], height: int = 320, width: int = 480) -> Tensor:

@@ -23,7 +23,7 @@ from dctcodec.codec import Codec
 from dctcodec.errors import ModelError
 from dctcodec.evaluate import machine
 from dctcodec.evaluate.baselines import JPEG
-from dctcodec.evaluate.kodak import Pictures
+from dctcodec.evaluate.kodak import ImageSet
 from dctcodec.files import write_output
 from dctcodec.image import normalise, read_image
 from dctcodec.installed import installed
@@ -107,7 +107,7 @@ class Models:
 
 
 def run_paper(
-    pictures: Pictures, codec: Codec, baseline: str, temperature: float | None, json_path: Path | None, plot_path: Path | None
+    images: ImageSet, codec: Codec, baseline: str, temperature: float | None, json_path: Path | None, plot_path: Path | None
 ) -> None:
     """What `dctcodec bench kodak --paper` does; `temperature` is the codec's by default. Raises ModelError, ImageError,
     OutputError."""
@@ -117,15 +117,15 @@ def run_paper(
     models = Models(codec, load_model(baseline, codec.device)[1].vae, _for_the_bound(codec), temperature)
     rows: list[Row] = []
     shown: list[tuple[Row, Versions]] = []
-    for path in tqdm(pictures.paths, unit="picture", disable=None):
+    for path in tqdm(images.paths, unit="image", disable=None):
         row, versions = measure(models, normalise(read_image(path)).convert("RGB"), path.name)
         rows.append(row)
         shown = [*shown, (row, versions)][:GRID_ROWS]
-    click.echo(f"{pictures.description}; VAE: {baseline}, {TOP_LATENTS} top latents, KL; DCT-VAE: {codec.model.name}, file")
+    click.echo(f"{images.description}; VAE: {baseline}, {TOP_LATENTS} top latents, KL; DCT-VAE: {codec.model.name}, file")
     click.echo("JPEG: the smallest of at least DCT-VAE's PSNR; bits / JPEG: interpolated to equal PSNR")
     click.echo(table(rows))
     if json_path:
-        facts: dict[str, Any] = {"pictures": pictures.description, "model": codec.model.name, "baseline": baseline}
+        facts: dict[str, Any] = {"set": images.description, "model": codec.model.name, "baseline": baseline}
         facts |= {"temperature": temperature, "machine": machine.describe()}
         document = facts | {"means": means(rows), "images": [asdict(row) | {"ratio": row.ratio} for row in rows]}
         write_output(json_path, json.dumps(document, indent=1).encode() + b"\n")
@@ -134,26 +134,26 @@ def run_paper(
 
 
 @torch.no_grad()
-def measure(models: Models, picture: Image.Image, name: str) -> tuple[Row, Versions]:
+def measure(models: Models, image: Image.Image, name: str) -> tuple[Row, Versions]:
     """All versions of an RGB image. Times are wall-clock, from pixels in memory to bytes in memory and back."""
-    codec, pixels = models.codec, picture.width * picture.height
+    codec, pixels = models.codec, image.width * image.height
     start = time.perf_counter()
-    data = codec.encode(picture, seed=SEED)
+    data = codec.encode(image, seed=SEED)
     encoded = time.perf_counter()
     ours = codec.decode(data, models.temperature)
     decoded = time.perf_counter()
     family, symbols = _family(codec), codec.symbols(data)[1]
     coded = family.prior.code(symbols, SEED, measure=True)
-    bare = _cropped(torch.from_numpy(family.bare(symbols, picture.size)), picture)
-    others = _of_bound(models.bound, picture, models) if models.bound else {}
-    top, nats = _top(picture, models)
-    psnr = metrics.psnr(picture, ours)
-    jpeg, jpeg_data, equal = jpeg_of_equal_psnr(picture, psnr)
+    bare = _cropped(torch.from_numpy(family.bare(symbols, image.size)), image)
+    others = _of_bound(models.bound, image, models) if models.bound else {}
+    top, nats = _top(image, models)
+    psnr = metrics.psnr(image, ours)
+    jpeg, jpeg_data, equal = jpeg_of_equal_psnr(image, psnr)
     row = Row(
         name,
-        vae=_point(picture, top, nats / np.log(2)),
-        dct_vae=_point(picture, ours, 8 * len(data)),
-        jpeg=_point(picture, jpeg, 8 * len(jpeg_data)),
+        vae=_point(image, top, nats / np.log(2)),
+        dct_vae=_point(image, ours, 8 * len(data)),
+        jpeg=_point(image, jpeg, 8 * len(jpeg_data)),
         jpeg_equal_bpp=8 * equal / pixels,
         payload_bpp=8 * len(container.parse(data).payload) / pixels,
         bound_bpp=coded.bound_bits / pixels,
@@ -161,20 +161,20 @@ def measure(models: Models, picture: Image.Image, name: str) -> tuple[Row, Versi
         plain_tiles=coded.plain,
         encode_seconds=encoded - start,
         decode_seconds=decoded - encoded,
-        bare=_point(picture, bare, 8 * len(data)),
+        bare=_point(image, bare, 8 * len(data)),
         **others,
     )
-    return row, Versions(picture, top, bare, ours, jpeg)
+    return row, Versions(image, top, bare, ours, jpeg)
 
 
-def jpeg_of_equal_psnr(picture: Image.Image, psnr: float) -> tuple[Image.Image, bytes, float]:
+def jpeg_of_equal_psnr(image: Image.Image, psnr: float) -> tuple[Image.Image, bytes, float]:
     """The smallest JPEG of at least `psnr` dB, its bytes, and their number interpolated to exactly that PSNR between it and the
     quality before (its own where there is none before)."""
     before = None
     for quality in range(1, 96):
-        data = JPEG.encode(picture, quality)
+        data = JPEG.encode(image, quality)
         decoded = JPEG.decode(data)
-        here = metrics.psnr(picture, decoded), len(data)
+        here = metrics.psnr(image, decoded), len(data)
         if here[0] >= psnr:
             break
         before = here
@@ -204,7 +204,7 @@ def table(rows: Sequence[Row]) -> str:
     """A line an image, and their means."""
     names = _measured(rows[0])
     head = f"{'':14}" + "".join(f"{_TITLES[name]:>24}" for name in names) + f"{'bits':>9}{'payload':>9}{'':>7}"
-    units = f"{'picture':14}" + f"{'PSNR dB MS-SSIM   bpp':>24}" * len(names) + f"{'/ JPEG':>9}{'/ -Lvlb':>9}{'s':>7}"
+    units = f"{'image':14}" + f"{'PSNR dB MS-SSIM   bpp':>24}" * len(names) + f"{'/ JPEG':>9}{'/ -Lvlb':>9}{'s':>7}"
     lines = [head, units, *(_line(row.image, row, names) for row in rows)]
     mean = means(rows)
     points = "".join(_figures(Point(**mean[name])) for name in names)
@@ -233,9 +233,9 @@ def grid(shown: Sequence[tuple[Row, Versions]]) -> bytes:
     for line, (row, versions) in zip(cells, shown, strict=True):
         points = {"original": None, "VAE, 2 latents": row.vae, "bare context": row.bare, "DCT-VAE, context": row.dct_vae}
         points |= {"JPEG": row.jpeg}
-        for axes, (title, point), picture in zip(line, points.items(), vars(versions).values(), strict=True):
+        for axes, (title, point), image in zip(line, points.items(), vars(versions).values(), strict=True):
             figures = f"\n{point.psnr:.1f} dB, MS-SSIM {point.ms_ssim or 0:.2f}, {point.bpp:.2f} bpp" if point else ""
-            axes.imshow(np.asarray(picture))
+            axes.imshow(np.asarray(image))
             axes.set_title(title + figures, fontsize=11)
             axes.axis("off")
     buffer = io.BytesIO()
@@ -255,23 +255,23 @@ def _for_the_bound(codec: Codec) -> PaperModel | None:
     return load_model(name, codec.device)[1].eval() if name in {info.name for info in installed()} else None
 
 
-def _top(picture: Image.Image, models: Models) -> tuple[Image.Image, float]:
-    painted, nats = reconstruct_top(models.vae, _planes(picture, models), TOP_LATENTS, models.temperature, SEED)
-    return _cropped(painted, picture), nats
+def _top(image: Image.Image, models: Models) -> tuple[Image.Image, float]:
+    painted, nats = reconstruct_top(models.vae, _planes(image, models), TOP_LATENTS, models.temperature, SEED)
+    return _cropped(painted, image), nats
 
 
-def _of_bound(bound: PaperModel, picture: Image.Image, models: Models) -> dict[str, Point]:
-    painted, bare, nats = reconstruct_context(bound, _planes(picture, models), models.temperature, SEED)
+def _of_bound(bound: PaperModel, image: Image.Image, models: Models) -> dict[str, Point]:
+    painted, bare, nats = reconstruct_context(bound, _planes(image, models), models.temperature, SEED)
     versions = {"bound": painted, "bound_bare": bare}
-    return {name: _point(picture, _cropped(planes, picture), nats / np.log(2)) for name, planes in versions.items()}
+    return {name: _point(image, _cropped(planes, image), nats / np.log(2)) for name, planes in versions.items()}
 
 
-def _planes(picture: Image.Image, models: Models) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().to(models.codec.device)
+def _planes(image: Image.Image, models: Models) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().to(models.codec.device)
 
 
-def _cropped(planes: Tensor, picture: Image.Image) -> Image.Image:
-    pixels = planes[:, : picture.height, : picture.width].clamp(0, 255).round().to(torch.uint8)
+def _cropped(planes: Tensor, image: Image.Image) -> Image.Image:
+    pixels = planes[:, : image.height, : image.width].clamp(0, 255).round().to(torch.uint8)
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 

@@ -43,14 +43,14 @@ TIMEOUT = 30  # seconds without an answer
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageSet:
     """Test images and what to call them in a report."""
 
     description: str
     paths: tuple[Path, ...]
 
 
-def find(data: Path | None = None) -> Pictures:
+def find(data: Path | None = None) -> ImageSet:
     """The images to test on: those in the folder `data`, else Kodak from the cache, downloaded where needed.
 
     A folder may hold any images; the description says whether they are Kodak's. The cache is
@@ -59,13 +59,13 @@ def find(data: Path | None = None) -> Pictures:
     OutputError: the cache cannot be written.
     """
     if data is None:
-        return Pictures("Kodak", _cached())
+        return ImageSet("Kodak", _cached())
     if not data.is_dir():
         raise DataError(f"{data} is not a folder of images")
     paths = tuple(sorted(path for path in data.iterdir() if path.suffix.lower() in _extensions()))
     if not paths:
         raise DataError(f"{data} contains no images")
-    return Pictures("Kodak" if _is_kodak(paths) else f"{data} (not the Kodak set)", paths)
+    return ImageSet("Kodak" if _is_kodak(paths) else f"{data} (not the Kodak set)", paths)
 
 
 def _extensions() -> set[str]:

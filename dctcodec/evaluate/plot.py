@@ -9,7 +9,7 @@ PANELS = (("psnr", "PSNR, dB"), ("ms_ssim", "MS-SSIM, dB: -10 log10(1 - MS-SSIM)
 MAX_BPP = 0.9  # a larger range would leave too little room for low rates
 
 
-def draw(results: Sequence[Curve], pictures: str, published: Sequence[Curve] = ()) -> bytes:
+def draw(results: Sequence[Curve], images: str, published: Sequence[Curve] = ()) -> bytes:
     """A PNG with the mean curves of all codecs; the first one stands out, published ones are dotted."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ def draw(results: Sequence[Curve], pictures: str, published: Sequence[Curve] = (
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(loc="lower right", fontsize="small")
-    figure.suptitle(f"Mean over the images: {pictures}")
+    figure.suptitle(f"Mean over the images: {images}")
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=130, format="png")
     return buffer.getvalue()

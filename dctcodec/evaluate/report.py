@@ -10,7 +10,7 @@ from typing import Protocol
 import click
 
 from dctcodec.evaluate.bdrate import INTERVAL, MeanRate, bd_rate, mean_bd_rate
-from dctcodec.evaluate.kodak import Pictures
+from dctcodec.evaluate.kodak import ImageSet
 from dctcodec.evaluate.measure import Row, means
 from dctcodec.evaluate.reuse import MEASURES, sums
 from dctcodec.files import write_output
@@ -144,7 +144,7 @@ def emit(figures: dict[str, object], path: Path | None) -> None:
 def document(
     results: Sequence[Result],
     model_id: int,
-    pictures: Pictures,
+    images: ImageSet,
     machine: dict[str, object],
     published: Sequence[Curve] = (),
 ) -> dict[str, object]:
@@ -157,7 +157,7 @@ def document(
     }
     return {
         "model_id": f"{model_id:08x}",
-        "pictures": pictures.description,
+        "set": images.description,
         "machine": machine,
         "times": TIMES,
         "measures": MEASURES,
@@ -165,7 +165,7 @@ def document(
         "bd_rate_interval_bpp": INTERVAL,
         "bd_rate_percent": percents | published_rates(results[0], published),
         "bd_rate_images": counts,
-        "sha256": sums(pictures),
+        "sha256": sums(images),
         "codecs": [_compressai_form(result) | {"images": _rows(result)} for result in results],
     }
 

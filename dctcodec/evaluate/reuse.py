@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dctcodec.errors import DataError
-from dctcodec.evaluate.kodak import Pictures
+from dctcodec.evaluate.kodak import ImageSet
 from dctcodec.evaluate.machine import package_version
 from dctcodec.evaluate.measure import Known, Row, stored_row
 from dctcodec.files import reason
@@ -28,18 +28,18 @@ class Earlier:
     codecs: Mapping[str, dict[str, Any]]
     sha256: Mapping[str, str]
 
-    def rows(self, name: str, encoder: dict[str, Any], pictures: Pictures) -> list[Row]:
+    def rows(self, name: str, encoder: dict[str, Any], images: ImageSet) -> list[Row]:
         """Rows of the codec `name` with the same encoder on the same images."""
         codec = self.codecs.get(name, {})
         if codec.get("encoder") != encoder:
             return []
-        same = {name for name, digest in sums(pictures).items() if self.sha256.get(name) == digest}
+        same = {name for name, digest in sums(images).items() if self.sha256.get(name) == digest}
         return [stored_row(row) for row in codec["images"] if row["image"] in same]
 
 
-def rows(earlier: Sequence[Earlier], name: str, encoder: dict[str, Any], pictures: Pictures) -> Known:
+def rows(earlier: Sequence[Earlier], name: str, encoder: dict[str, Any], images: ImageSet) -> Known:
     """What earlier runs measured of a codec on these images. `encoder`: what its rows depend on, see `Result`."""
-    return {(row.image, row.quality): row for run in earlier for row in run.rows(name, encoder, pictures)}
+    return {(row.image, row.quality): row for run in earlier for row in run.rows(name, encoder, images)}
 
 
 def read(path: Path) -> Earlier:
@@ -55,6 +55,6 @@ def read(path: Path) -> Earlier:
         raise DataError(f"{path} is not the JSON of an earlier run: give what `dctcodec bench kodak --json` wrote") from error
 
 
-def sums(pictures: Pictures) -> dict[str, str]:
+def sums(images: ImageSet) -> dict[str, str]:
     """The SHA-256 of each image's file by its name."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures.paths}
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in images.paths}

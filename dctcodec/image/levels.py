@@ -55,7 +55,7 @@ def _of_whole_numbers(values: NDArray[Any], white: int) -> NDArray[np.uint8]:
     if values.size and (values.min() < 0 or values.max() > 65535):
         raise ImageError("the image has values outside 0 to 65535: scale them first")
     if values.max(initial=0) > white:
-        raise ImageError(f"the image has values above {white}")
+        raise ImageError(f"the image has values above {white}: scale them first")
     return ((values.astype(np.int32) * 255 + white // 2) // white).astype(np.uint8)
 
 

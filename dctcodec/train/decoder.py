@@ -55,15 +55,15 @@ def distortion(
 
 @torch.no_grad()
 def gains(
-    model: Decoder, pictures: Tensor, tuned: bool = False, moved: bool = False, steps: tuple[float, ...] = VALIDATION_STEPS
+    model: Decoder, images: Tensor, tuned: bool = False, moved: bool = False, steps: tuple[float, ...] = VALIDATION_STEPS
 ) -> dict[str, float]:
     """PSNR in dB of uint8 (n, 3, H, W) images at each step, and its gain over the plain inverse DCT; for a model `tuned` for
     it MS-SSIM in dB. `moved`: of symbols of the default effort, not of effort 0."""
     figures = {}
     for step in steps:
         total = plain = similarity = 0.0
-        for picture in pictures:
-            original = picture[None].float()
+        for image in images:
+            original = image[None].float()
             steps_of = torch.full((1,), step, device=original.device)
             symbols, partition = symbols_of(original, steps_of, model.kinds, model if moved else None, tuned)
             painted = model(symbols, steps_of, partition=partition)
@@ -71,10 +71,10 @@ def gains(
             if tuned:
                 similarity += ms_ssim_db(1 - log_dissimilarity(painted.clamp(0, 255).round(), original).exp().item())
             plain += _psnr(ycbcr_to_rgb(synthesise(dequantise(symbols, step, partition), partition)), original)
-        figures[f"psnr@{step:g}"] = total / len(pictures)
-        figures[f"gain@{step:g}"] = (total - plain) / len(pictures)
+        figures[f"psnr@{step:g}"] = total / len(images)
+        figures[f"gain@{step:g}"] = (total - plain) / len(images)
         if tuned:
-            figures[f"ms-ssim@{step:g}"] = similarity / len(pictures)
+            figures[f"ms-ssim@{step:g}"] = similarity / len(images)
     return figures
 
 
@@ -126,6 +126,6 @@ def train_decoder(config: BandsConfig, photos: Path, settings: Settings, tune: s
     optimiser, chosen = optimiser_of(model, settings.learning_rate), config.training.chosen
 
     def validate(average: Decoder) -> dict[str, float]:
-        return figures_of_sets(lambda pictures: gains(average, pictures, tuned, chosen > 0), validation)
+        return figures_of_sets(lambda images: gains(average, images, tuned, chosen > 0), validation)
 
     return train(model, optimiser, lambda m, b, _: loss(m, b, tune, chosen), validate, crops.batch, settings)

@@ -88,11 +88,11 @@ def loss(model: LatentTraining, batch: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def figures(model: LatentTraining, pictures: Tensor) -> dict[str, float]:
+def figures(model: LatentTraining, images: Tensor) -> dict[str, float]:
     """Bound and divergence of uint8 (n, 3, H, W) images at the validation steps, nats a subpixel."""
     rows: dict[str, float] = {}
     for step in VALIDATION_STEPS:
-        pairs = [bound(model, p[None], torch.full((1,), step, device=p.device)) for p in pictures]
+        pairs = [bound(model, p[None], torch.full((1,), step, device=p.device)) for p in images]
         bounds, divergences = (torch.cat(column).mean().item() for column in zip(*pairs, strict=True))
         rows |= {f"bound@{step:g}": bounds, f"divergence@{step:g}": divergences}
     return rows
@@ -109,6 +109,6 @@ def train_latents(config: BandsConfig, photos: Path, settings: Settings) -> Late
     optimiser = Optimiser(model, settings.learning_rate)
 
     def validate(average: LatentTraining) -> dict[str, float]:
-        return figures_of_sets(lambda pictures: figures(average, pictures), validation)
+        return figures_of_sets(lambda images: figures(average, images), validation)
 
     return train(model, optimiser, lambda m, b, _: loss(m, b), validate, crops.batch, settings)

@@ -48,11 +48,11 @@ def random_steps(count: int) -> Tensor:
     return torch.exp(low + (high - low) * (torch.randperm(count) + torch.rand(count)) / count)
 
 
-def random_reveals(pictures: int, each: int) -> Tensor:
+def random_reveals(images: int, each: int) -> Tensor:
     """int64 (images, each): every reveal about equally often."""
-    rounds = -(-pictures * each // len(REVEALS))
-    drawn = torch.cat([torch.randperm(len(REVEALS)) for _ in range(rounds)])[: pictures * each]
-    return drawn[torch.randperm(len(drawn))].reshape(pictures, each)
+    rounds = -(-images * each // len(REVEALS))
+    drawn = torch.cat([torch.randperm(len(REVEALS)) for _ in range(rounds)])[: images * each]
+    return drawn[torch.randperm(len(drawn))].reshape(images, each)
 
 
 def reveal_bits(symbols: Tensor, reveal: int, mean: Tensor, scale: Tensor) -> Tensor:
@@ -153,8 +153,8 @@ def objective(model: PriorNetwork, symbols: Tensor, steps: Tensor, each: int, pa
         outputs = model(symbols, torch.log(steps), reveals, forecasts, partition)
     total = symbols.new_zeros(())
     for number, (output, reveal) in enumerate(zip(outputs, reveals.flatten().tolist(), strict=True)):
-        picture = number // each
-        total = total + reveal_bits(symbols[picture], reveal, *output) * steps[picture] / 50
+        image = number // each
+        total = total + reveal_bits(symbols[image], reveal, *output) * steps[image] / 50
     if forecasts:
         total = total + forecast_error(forecasts, symbols, steps)
     pixels = symbols.shape[0] * symbols.shape[2] * symbols.shape[3] * TILE**2
@@ -167,30 +167,30 @@ def objective(model: PriorNetwork, symbols: Tensor, steps: Tensor, each: int, pa
 def forecast_error(forecasts: Forecasts, symbols: Tensor, steps: Tensor) -> Tensor:
     """Squared error of all that is painted and not yet known, less that of painting nothing, in the scale of bits: each channel's
     over its mean square, times step / 50."""
-    known = known_before(torch.ones_like(symbols[forecasts.pictures]), forecasts.bands)
-    truth = symbols[forecasts.pictures]
-    weight = steps[forecasts.pictures, None, None, None] / 50 / (truth.square().mean((2, 3), keepdim=True) + ENERGY_FLOOR)
+    known = known_before(torch.ones_like(symbols[forecasts.images]), forecasts.bands)
+    truth = symbols[forecasts.images]
+    weight = steps[forecasts.images, None, None, None] / 50 / (truth.square().mean((2, 3), keepdim=True) + ENERGY_FLOOR)
     return (forecasts.painted * (forecasts.painted - 2 * truth) * weight * (1 - known)).sum() / len(BANDS)
 
 
 @torch.no_grad()
 def code_lengths(
-    model: PriorNetwork, pictures: Tensor, painter: Decoder | None = None, steps: tuple[float, ...] = VALIDATION_STEPS
+    model: PriorNetwork, images: Tensor, painter: Decoder | None = None, steps: tuple[float, ...] = VALIDATION_STEPS
 ) -> dict[str, float]:
     """Bits a pixel of uint8 (n, 3, H, W) images under the float model at each step; `painter`: as for `symbols_of`."""
     figures = {}
     for step in steps:
         total = side = 0.0
-        for picture in pictures:
-            steps_of = torch.full((1,), step, device=picture.device)
-            symbols, partition = symbols_of(picture[None].float(), steps_of, model.kinds, painter)
+        for image in images:
+            steps_of = torch.full((1,), step, device=image.device)
+            symbols, partition = symbols_of(image[None].float(), steps_of, model.kinds, painter)
             outputs = model(symbols, torch.log(steps_of), torch.arange(len(REVEALS))[None], partition=partition)
             total += sum(reveal_bits(symbols[0], r, *output).item() for r, output in enumerate(outputs))
             if model.partition and partition is not None:
                 side += model.partition.code.bits(partition, steps_of).item()
-        figures[f"bpp@{step:g}"] = (total + side) / (pictures.numel() / 3)
+        figures[f"bpp@{step:g}"] = (total + side) / (images.numel() / 3)
         if model.partition:
-            figures[f"partition@{step:g}"] = side / (pictures.numel() / 3)
+            figures[f"partition@{step:g}"] = side / (images.numel() / 3)
     return figures
 
 

@@ -46,7 +46,9 @@ def train_vae(config: Config, data: Path, settings: Settings, part: str = "all")
     torch.manual_seed(settings.seed)
     images = load(config.data, data, config.inputs == "grey")
     if (step := config.training.batch * config.training.prior_images) > len(images.training):
-        raise ConfigError(f"[training] a step of {step} images is more than the {len(images.training)} there are to train on")
+        raise ConfigError(
+            f"[training] a step of {step} images is more than the {len(images.training)} to train on: give a smaller batch"
+        )
     model = PaperModel(config.shape)
     _begin(model, settings.start, images)
     if part == "prior" and model.context and model.prior:  # which may begin with a model of other images
