@@ -9,11 +9,11 @@ A model's family does the work of each arrow (`family.py`): `dct-bands` codes wh
 `dct-vae` is the paper's model, whose decoder is float at every temperature. DESIGN.md explains the design.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, wraps
 from importlib import import_module
+from operator import index
 from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
@@ -32,6 +32,7 @@ from dctcodec.progress import Tick, no_tick, share_of
 from dctcodec.target import Target, meet
 from dctcodec.tiles import luma
 
+MAX_TEMPERATURE = 10
 CODING_SHARE = 0.9
 """Share of the time of decoding that entropy coding takes."""
 
@@ -104,7 +105,7 @@ class Codec:
         twice and moves symbols (`bands/rounding.py`), 2 and more search (`bands/rdo.py`); of dct-vae models 0 is the default, and
         more is a search; `tune`: the measure, "psnr" or "ms-ssim", for which the image is painted and searched. Raises TypeError
         for anything that is not an image, ValueError for a value out of range, ImageError, FormatError."""
-        if not 0 <= seed < 2**32:
+        if not 0 <= index(seed) < 2**32:
             raise ValueError(f"seed {seed} is outside 0..{2**32 - 1}")
         effort = self.effort(effort)
         if not 0 <= effort <= self.family.most_effort:
@@ -156,15 +157,15 @@ class Codec:
     ) -> Image.Image:
         """The image of a .dct file, of mode RGB, L, RGBA or LA; profile, EXIF, XMP and dots per inch are in its `info`.
 
-        `temperature` >= 0 scales the noise of the latents that the file does not hold: 0 is the best estimate, above it texture is
-        synthesised, the same for the same file; None is the model's default. `partial`: `data` may be a truncated file; what is
-        there is decoded, and the checksum of its last chunk cannot be checked. `bands`: decode only so many bands of frequencies,
-        coarse to fine (dct-bands has 8, dct-vae 1), None for all. `max_pixels`: larger images are refused; None is 2^27, or what
-        there is memory for. Raises FormatError, ModelError, ImageError for an image that is too large, and ValueError for a
-        temperature that is negative or not finite and a number of bands that the model does not have."""
+        `temperature`, 0 to 10, scales the noise of the latents that the file does not hold: 0 is the best estimate, above it
+        texture is synthesised, the same for the same file; None is the model's default. `partial`: `data` may be a truncated
+        file; what is there is decoded, and the checksum of its last chunk cannot be checked. `bands`: decode only so many bands
+        of frequencies, coarse to fine (dct-bands has 8, dct-vae 1), None for all. `max_pixels`: larger images are refused; None
+        is 2^27, or what there is memory for. Raises FormatError, ModelError, ImageError for an image that is too large, and
+        ValueError for a temperature or a number of bands out of range."""
         temperature = self.family.temperature if temperature is None else temperature
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"temperature {temperature} is not a finite number from 0 up")
+        if not 0 <= temperature <= MAX_TEMPERATURE:
+            raise ValueError(f"temperature {temperature} is outside 0..{MAX_TEMPERATURE}")
         bands = self.family.bands if bands is None else bands
         if not 1 <= bands <= self.family.bands:
             raise ValueError(f"the model {self.model.name} has bands 1..{self.family.bands}, not {bands}")

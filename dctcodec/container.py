@@ -1,6 +1,5 @@
 """The .dct file, version 2: a header and typed chunks. `FORMAT.md` describes it."""
 
-import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from dctcodec.limits import MAX_PIXELS
 
 MAGIC = b"DCT\x89"
 VERSION = 2
+MAX_DPI = 1e6
+"""Dots per inch are below this."""
 MAX_METADATA = 2**24
 """Bytes that a profile, EXIF, XMP or a text has at most."""
 _HEADER = struct.Struct("<4sBBIHHH")
@@ -247,8 +248,8 @@ def _extra(found: dict[str, bytes]) -> Extra:
     inflated = {name: _inflated(name, found[name]) for name in ("profile", "exif", "xmp", "text") if name in found}
     text = inflated.pop("text").decode("utf-8", "replace") if "text" in inflated else None
     dpi = _unpacked(_DPI, "dpi", found)
-    if dpi and not all(math.isfinite(number) and number > 0 for number in dpi):
-        raise FormatError("the dpi chunk holds no numbers above 0: the file is damaged")
+    if dpi and not all(0 < number < MAX_DPI for number in dpi):
+        raise FormatError(f"the dpi chunk holds no numbers between 0 and {MAX_DPI:g}: the file is damaged")
     return Extra(alpha=found.get("alpha"), dpi=dpi, text=text, patch=found.get("patch"), **inflated)
 
 

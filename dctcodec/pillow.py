@@ -25,10 +25,12 @@ class DctImageFile(ImageFile.ImageFile):
 
     format = FORMAT
     format_description = "dctcodec"
+    _data: bytes | None = None
+    """The file, until it is decoded; none in a copy."""
 
     def _open(self) -> None:
         assert self.fp is not None
-        self._data: bytes | None = self.fp.read(MAX_INPUT_BYTES)
+        self._data = self.fp.read(MAX_INPUT_BYTES)
         self._scale = 1
         try:
             file = container.parse(self._data, partial=ImageFile.LOAD_TRUNCATED_IMAGES)

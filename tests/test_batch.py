@@ -201,7 +201,7 @@ def test_shards_become_shards(source: Path, expected: dict[str, bytes], tmp_path
     again = batch("encode", tmp_path / "in", tmp_path / "in/out", "--workers", 1)
     assert "0 images encoded, 1 files skipped (their output exists), 1 errors" in again.stdout
     checked = batch("verify", tmp_path / "in", tmp_path / "in/out", "--workers", 1, "--delete-source")
-    assert checked.exit_code == 1 and "2 errors" in checked.stdout
+    assert checked.exit_code == 1 and "5 images verified" in checked.stdout and "2 errors" in checked.stdout
     assert len(list((tmp_path / "in").glob("*.tar"))) == 2
     assert batch("decode", tmp_path / "in/out", tmp_path / "back", "--workers", 1).exit_code == 0
     images = in_shards(tmp_path / "back")
@@ -225,7 +225,119 @@ def test_files_are_grouped_into_shards_that_stay(source: Path, expected: dict[st
     assert more.pop("shard-000003.tar") and more == first and in_shards(out).keys() == {*expected, "a/00.dct"}
     (own / "a/03.png").write_bytes(png(97))
     result = batch("verify", own, out, "--delete-source", "--workers", 1)
-    assert result.exit_code == 1 and {path.name for path in own.rglob("*.png")} == {f"{n:02}.png" for n in (1, 3, 5, 7, 9)}
+    assert result.exit_code == 1 and {path.name for path in own.rglob("*.png")} == {"03.png"}
+
+
+def tar_of(path: Path, *entries: tarfile.TarInfo, data: bytes = b"") -> None:
+    """A tar file of entries that all have the same bytes."""
+    with tarfile.open(path, "w") as archive:
+        for entry in entries:
+            entry.size = len(data) if entry.isfile() else 0
+            archive.addfile(entry, io.BytesIO(data) if entry.isfile() else None)
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, target
+    return made
+
+
+def test_links_in_a_tar_file_are_the_files_that_they_name(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    links = (entry("x/hard.png", tarfile.LNKTYPE, "x/a.png"), entry("x/soft.png", tarfile.SYMTYPE, "a.png"))
+    tar_of(tmp_path / "in/a.tar", entry("x", tarfile.DIRTYPE), entry("x/a.png"), *links, data=png(1))
+    assert batch("encode", tmp_path / "in", tmp_path / "out", "--workers", 1).exit_code == 0
+    files = in_shards(tmp_path / "out")
+    assert files.keys() == {"x/a.dct", "x/hard.dct", "x/soft.dct"} and len(set(files.values())) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "target"),
+    [("../a.png", tarfile.REGTYPE, ""), ("/a.png", tarfile.REGTYPE, ""), ("a.png", tarfile.SYMTYPE, "b.png")],
+)
+def test_tar_files_that_lead_outside_are_errors(name: str, kind: bytes, target: str, tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    tar_of(tmp_path / "in/bad.tar", entry(name, kind, target), data=png(1))
+    tar_of(tmp_path / "in/good.tar", entry("a.png"), data=png(1))
+    result = batch("encode", tmp_path / "in", tmp_path / "out", "--workers", 1)
+    assert result.exit_code == 1 and "1 images encoded, 1 errors" in result.stdout
+    assert "bad.tar" in "".join(row["error"] or "" for row in rows(tmp_path / "out"))
+    assert str(tmp_path / "out/_manifest") in result.stderr
+
+
+@pytest.mark.parametrize("claim", ["GNU.sparse.map", "GNU.sparse.size"])
+def test_sparse_members_are_errors(claim: str, tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    with tarfile.open(tmp_path / "in/bad.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        sparse = entry("a.png")
+        sparse.pax_headers = {"GNU.sparse.size": "99999999999", claim: "0,1" if claim.endswith("map") else "x"}
+        sparse.size = 1
+        archive.addfile(sparse, io.BytesIO(b"x"))
+    result = batch("encode", tmp_path / "in", tmp_path / "out", "--workers", 1)
+    assert result.exit_code == 1 and "1 errors" in result.stdout and not (tmp_path / "out/bad.tar").exists()
+
+
+def test_sources_of_which_something_was_not_kept_stay(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(png(1))
+    drawn(2).save(tmp_path / "in/b.gif", save_all=True, append_images=[drawn(3)])
+    assert batch("encode", tmp_path / "in", tmp_path / "out", "--workers", 1).exit_code == 0
+    result = batch("verify", tmp_path / "in", tmp_path / "out", "--delete-source", "--workers", 1)
+    assert result.exit_code == 0 and [path.name for path in (tmp_path / "in").iterdir()] == ["b.gif"]
+
+
+def test_other_files_of_a_destination_stay(tmp_path: Path):
+    out, old = tmp_path / "out", time.time() - 9999
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(png(1))
+    out.mkdir()
+    for name in (".notes-2024-01-01.tmp", ".0123456789abcdef.tmp"):
+        (out / name).write_text("text")
+        os.utime(out / name, (old, old))
+    (out / ".0123456789abcde0.tmp").symlink_to("nowhere")
+    (out / ".0123456789abcde1.tmp").mkdir()
+    assert batch("encode", tmp_path / "in", out, "--workers", 1).exit_code == 0
+    assert {path.name for path in out.glob(".*.tmp")} == {".notes-2024-01-01.tmp", ".0123456789abcde0.tmp", ".0123456789abcde1.tmp"}
+
+
+def test_a_plan_that_names_other_files_is_refused(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(png(1))
+    for plan in ('{"../evil.tar": ["a.png"]}', "[" * 99999):
+        (tmp_path / "out/_manifest/plan").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out/_manifest/plan/0000.json").write_text(plan)
+        result = batch("encode", tmp_path / "in", tmp_path / "out", "--workers", 1)
+        assert result.exit_code == 1 and "is damaged: use another destination" in result.stderr
+    assert not (tmp_path / "evil.tar").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_named_pipe_is_no_input(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(png(1))
+    os.mkfifo(tmp_path / "in/b.png")
+    assert "1 images encoded, 0 errors" in batch("encode", tmp_path / "in", tmp_path / "out", "--workers", 1).stdout
+
+
+def test_too_many_bands_are_told_and_no_shard_is_written(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(png(1))
+    batch("encode", tmp_path / "in", tmp_path / "coded", "--shards", 1, "--workers", 1)
+    result = batch("decode", tmp_path / "coded", tmp_path / "back", "--bands", 9, "--workers", 1)
+    assert result.exit_code == 1 and "8 bands, not 9" in rows(tmp_path / "back")[0]["error"]
+    assert batch("decode", tmp_path / "coded", tmp_path / "back", "--bands", 2, "--workers", 1).exit_code == 0
+    assert in_shards(tmp_path / "back").keys() == {"a.png"}
+
+
+def test_an_output_that_is_no_image_is_an_error_of_its_own(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / f"in/{name}.png").write_bytes(png(1))
+    batch("encode", tmp_path / "in", tmp_path / "coded", "--workers", 1)
+    (tmp_path / "back").mkdir()
+    (tmp_path / "back/a.png").write_text("no image")
+    result = batch("decode", tmp_path / "coded", tmp_path / "back", "--workers", 1)
+    assert result.exit_code == 1 and "1 images decoded, 1 errors" in result.stdout
 
 
 def test_images_in_memory_are_encoded_in_this_process(expected: dict[str, bytes]):

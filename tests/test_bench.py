@@ -370,7 +370,7 @@ def test_a_file_that_is_no_picture(tmp_path: Path):
 def test_means_are_those_of_the_per_image_values():
     first, second = means([row(1, 0.2, 20), row(1, 0.4, 30), row(2, 1, 50, None), row(2, 2, 60)])
     assert (first.bpp, first.psnr) == (pytest.approx(0.3), 25)
-    assert (second.bpp, second.psnr, second.ms_ssim, second.ssimulacra2, second.ideal_bpp) == (1.5, 55, None, 60, None)
+    assert (second.bpp, second.psnr, second.ms_ssim, second.ssimulacra2, second.code_length_bpp) == (1.5, 55, None, 60, None)
 
 
 def test_an_image_too_large_for_a_format_is_said():
@@ -422,7 +422,7 @@ def test_json_has_compressai_s_form_and_no_infinity():
     assert codec["results"] == {
         "quality": [1, 2],
         "bpp": [0.1, 0.3],
-        "ideal-bpp": [None, None],
+        "code-length-bpp": [None, None],
         "psnr-rgb": [30, None],
         "ms-ssim-rgb": [0.9, 1.0],
         "ssimulacra2": [60, 60],
@@ -530,7 +530,7 @@ def test_a_run_prints_a_table_and_stores_json_and_plot(folder: Path, tmp_path: P
     assert [codec["name"] for codec in document["codecs"]] == ["dctcodec", "JPEG", "WebP", "AVIF-PSNR", "AVIF-IQ", "JPEG XL"]
     assert ours["results"]["quality"] == [20, 50, 80]
     assert sorted(ours["results"]["bpp"]) == ours["results"]["bpp"]
-    assert all(bpp > 0 for bpp in ours["results"]["ideal-bpp"])
+    assert all(bpp > 0 for bpp in ours["results"]["code-length-bpp"])
     assert len(ours["images"]) == 6
     assert {"cpu", "cores", "threads", "python", "versions", "command"} <= document["machine"].keys()
     counts = document["bd_rate_images"]["JPEG XL"]["psnr"]

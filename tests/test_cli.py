@@ -4,9 +4,12 @@ import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +17,11 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from dctcodec import ModelError, installed
+from dctcodec import Codec, ModelError, installed
 from dctcodec.cli.convert import workers_for
 from dctcodec.cli.main import main
 from dctcodec.environment import wait_asleep, without_amx
+from dctcodec.image import take_apart
 
 COMMAND = [sys.executable, "-m", "dctcodec"]
 SIZE = (41, 35)
@@ -212,6 +216,46 @@ def test_inputs_of_one_name_are_refused_before_any_work(png, tmp_path):
 def test_several_inputs_need_a_directory(output, png, monkeypatch):
     monkeypatch.chdir(png.parent)
     assert_one_error(dctcodec("encode", "a.png", "b.png", "-o", output), 2, "directory", output)
+
+
+@pytest.mark.parametrize("name", ["a.dct", "a.PNG", "a.tif"])
+def test_several_inputs_need_the_name_of_a_directory(name, png, tmp_path):
+    result = dctcodec("encode", png, png, "-o", tmp_path / name)
+    assert result.exit_code == 2 and "has the ending of a file" in result.stderr and not (tmp_path / name).exists()
+
+
+def test_a_dct_file_does_not_get_the_ending_of_an_image(png, tmp_path):
+    result = dctcodec("encode", png, "-o", tmp_path / "a.png")
+    assert result.exit_code == 2 and "Add -o FILE.dct" in result.stderr and names(tmp_path) == ["photo.png"]
+
+
+def test_a_report_does_not_get_the_ending_of_an_image(png):
+    before = png.read_bytes()
+    for words in (("compare", png, "-o", png), ("batch", "encode", png.parent, png.parent / "out", "--report", png)):
+        result = dctcodec(*words)
+        assert result.exit_code == 2 and ".html" in result.stderr and png.read_bytes() == before
+
+
+def test_an_image_that_makes_pillow_fail_does_not_stop_the_others(png, tmp_path):
+    image = Image.new("P", (9, 9))
+    image.save(tmp_path / "bad.png", transparency=bytes(256))
+    data = (tmp_path / "bad.png").read_bytes()
+    place = data.index(b"tRNS") - 4
+    chunk = b"tRNS" + bytes(300)
+    longer = struct.pack(">I", 300) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "bad.png").write_bytes(data[:place] + longer + data[place + 12 + 256 :])
+    result = dctcodec("encode", tmp_path / "bad.png", png, "-o", tmp_path / "out")
+    assert result.exit_code == 1 and len(result.stderr.splitlines()) == 1 and names(tmp_path / "out") == ["photo.dct"]
+
+
+def test_the_settings_in_a_file_are_one_line(png, tmp_path):
+    options = ("--note", "--to-srgb", "--quality", 40)
+    assert dctcodec("encode", png, "-o", tmp_path / "a.dct", *options).exit_code == 0
+    assert "dctcodec 0.1.0 --quality 40.0 --to-srgb\n" in dctcodec("info", tmp_path / "a.dct").stdout
+    parts = replace(take_apart(Image.open(png)), text="a\nmodel  other\x1b[2J" + "b" * 9999)
+    (tmp_path / "b.dct").write_bytes(Codec(device="cpu").encode(parts, 40))
+    shown = dctcodec("info", tmp_path / "b.dct").stdout
+    assert "a\\x0amodel  other\\x1b[2Jb" in shown and max(map(len, shown.splitlines())) < 1100
 
 
 def test_stdin_has_no_name_in_a_directory(tmp_path):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from dctcodec.errors import DctcodecWarning
-from dctcodec.image import icc, take_apart
+from dctcodec.errors import DctcodecWarning, ImageError
+from dctcodec.image import cicp, icc, read_image, take_apart
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 P3 = icc.profile(icc.DISPLAY_P3, icc.SRGB_CURVE)
@@ -97,6 +97,37 @@ def test_a_profile_that_does_not_fit_is_left_out_with_a_warning(mode, profile, w
     with pytest.warns(DctcodecWarning, match=words):
         parts = take_apart(image(mode, 0, profile))
     assert parts.profile is None and parts.pixels.mode == "RGB"
+
+
+def test_the_profile_of_an_avif_file_comes_before_its_code_points():
+    stream = io.BytesIO()
+    Image.new("RGB", (32, 32), RED).save(stream, "AVIF", icc_profile=P3, subsampling="4:4:4", quality=100)
+    assert b"colrnclx" in stream.getvalue()
+    parts = take_apart(read_image(stream))
+    assert parts.profile == P3
+    assert np.abs(np.asarray(take_apart(read_image(stream), to_srgb=True).pixels, int)[0, 0] - RED).max() > 10
+
+
+def test_code_points_of_a_heic_file_count():
+    heic = image()
+    heic.info["nclx"] = cicp.of_heif(image_with({"color_primaries": 12, "transfer_characteristics": 13}))
+    assert take_apart(heic).profile == P3
+    assert cicp.of_heif(image()) is None
+    heic.info["nclx"] = cicp.of_heif(image_with({"color_primaries": 9, "transfer_characteristics": 16}))
+    with pytest.raises(ImageError, match="PQ"):
+        take_apart(heic)
+
+
+def test_unspecified_code_points_say_nothing():
+    png = image(profile=P3)
+    png.info["nclx"] = (2, 2)
+    assert take_apart(png).profile == P3
+
+
+def image_with(nclx: dict) -> Image.Image:
+    made = image()
+    made.info["nclx_profile"] = nclx
+    return made
 
 
 def test_made_profiles_are_right():

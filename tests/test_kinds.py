@@ -215,6 +215,13 @@ def test_the_full_image_is_taken_instead_of_a_thumbnail(order, below):
     assert levels(tiff([THUMBNAIL, FULL], BLOCKS, below, order)) == [[[200, 0, 0], [0, 200, 0]]]
 
 
+def test_the_size_of_the_full_image_counts():
+    file = io.BytesIO(tiff([THUMBNAIL, FULL], BLOCKS))
+    with pytest.raises(ImageError, match="2x1"):
+        read_image(file, max_pixels=1)
+    assert read_image(file, max_pixels=2).size == (2, 1)
+
+
 def test_a_thumbnail_alone_is_refused():
     with pytest.raises(ImageError, match="nothing but a thumbnail"):
         parts_of(tiff([THUMBNAIL], BLOCKS))

@@ -13,8 +13,10 @@ from dctcodec.image import put_together, read_image, take_apart, write_image
 
 ORIENTATION, GPS = ExifTags.Base.Orientation, ExifTags.IFD.GPSInfo
 XMP = (
-    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description tiff:Orientation="6" xmp:Rating="5" '
-    b'exif:GPSLatitude="52,31N" exif:GPSLongitude="13,24E">'
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" '
+    b'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
+    b'xmlns:exif="http://ns.adobe.com/exif/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/">'
+    b'<rdf:Description tiff:Orientation="6" xmp:Rating="5" exif:GPSLatitude="52,31N" exif:GPSLongitude="13,24E">'
     b"<exif:GPSAltitude>34/1</exif:GPSAltitude><dc:title>Dom</dc:title></rdf:Description></rdf:RDF></x:xmpmeta>"
 )
 
@@ -66,7 +68,8 @@ def test_every_tag_but_orientation_is_kept(name, orientation):
 
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".webp", ".tif", ".avif"])
 def test_formats_that_have_a_place_for_metadata_carry_them(ending, tmp_path):
-    image = file("JPEG", exif=exif(6).tobytes(), xmp=XMP, dpi=(300, 200))
+    has_dpi = ending in (".jpg", ".png", ".tif")
+    image = file("JPEG", exif=exif(6).tobytes(), xmp=XMP, **({"dpi": (300, 200)} if has_dpi else {}))
     profile = Image.new("RGB", (1, 1)).info.get("icc_profile")
     whole = put_together(take_apart(image))
     write_image(whole, tmp_path / f"a{ending}")
@@ -76,7 +79,7 @@ def test_formats_that_have_a_place_for_metadata_carry_them(ending, tmp_path):
     assert found == flat(exif())
     assert back.info.get("xmp", back.getexif().get(700)) == XMP.replace(b'Orientation="6"', b'Orientation="1"')
     assert back.size == (16, 24) and profile is None
-    if ending in (".jpg", ".png", ".tif"):
+    if has_dpi:
         assert back.info["dpi"] == pytest.approx((200, 300), abs=0.02)
 
 
@@ -129,9 +132,72 @@ def test_strip_gps_removes_positions_alone(name):
     assert struct.pack("<II", 25, 2) not in parts.exif and struct.pack(">II", 25, 2) not in parts.exif  # 12.5 seconds
 
 
-def test_strip_gps_removes_positions_from_xmp():
-    xmp = take_apart(file("JPEG", xmp=XMP), strip="gps").xmp
-    assert b"GPS" not in xmp and b"Rating" in xmp and b"<dc:title>Dom</dc:title>" in xmp
+@pytest.mark.parametrize("change", [lambda xmp: xmp, lambda xmp: xmp.replace(b"exif:", b"e:").replace(b":exif=", b":e=")])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_strip_gps_removes_positions_from_xmp(change, encoding):
+    image = Image.new("RGB", (4, 4))
+    image.info["xmp"] = change(XMP).decode().encode(encoding)
+    xmp = take_apart(image, strip="gps").xmp
+    assert b"GPS" not in xmp and b'xmp:Rating="5"' in xmp and b"<dc:title>Dom</dc:title>" in xmp
+
+
+def test_xmp_without_positions_stays_as_it_is():
+    image = Image.new("RGB", (4, 4))
+    image.info["xmp"] = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">\n<!-- a -->  </x:xmpmeta>'
+    assert take_apart(image, strip="gps").xmp == image.info["xmp"]
+
+
+@pytest.mark.parametrize(
+    "xmp", [b"<exif:GPSa>" * 99999, b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>', b"<a>" * 9999 + b"</a>" * 9999]
+)
+def test_xmp_that_cannot_be_searched_for_positions_is_left_out(xmp):
+    image = Image.new("RGB", (4, 4))
+    image.info["xmp"] = xmp
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = take_apart(image, strip="gps").xmp
+    assert found in (None, xmp) and (found is None) == any("XMP cannot be read" in str(one.message) for one in caught)
+    assert found is None or b"GPS" not in found
+
+
+def test_strip_gps_removes_every_entry_of_positions():
+    tags = struct.pack("<HHHII", 3, *(0x0112, 4, 1, 6)) + 2 * struct.pack("<HHII", GPS, 4, 1, 50) + bytes(4)
+    data = b"II*\0" + struct.pack("<I", 8) + tags + struct.pack("<HHHI4sI", 1, 1, 2, 2, b"N\0", 0)
+    image = Image.new("RGB", (4, 4))
+    image.info["exif"] = b"Exif\0\0" + data
+    exif = take_apart(image, strip="gps").exif
+    assert struct.unpack_from("<HHHII", exif, 8) == (1, 0x0112, 4, 1, 1) and b"N" not in exif
+
+
+def test_an_orientation_of_32_bits_becomes_upright():
+    data = b"MM\0*" + struct.pack(">IHHHIII", 8, 1, ORIENTATION, 4, 1, 6, 0)
+    image = Image.new("RGB", (4, 2))
+    image.info["exif"] = b"Exif\0\0" + data
+    whole = put_together(take_apart(image))
+    assert whole.size == (2, 4) and whole.getexif()[ORIENTATION] == 1
+
+
+def test_tags_of_another_file_do_not_spoil_a_tiff_file(tmp_path):
+    tags = exif(6)
+    tags.update({256: 4000, 257: 5, 258: (5, 6, 5), 262: 6, 266: 2, 284: 2, 339: 3, 338: 1})
+    image = file("JPEG", exif=tags.tobytes())
+    whole = put_together(take_apart(image))
+    write_image(whole, tmp_path / "a.tif")
+    back = Image.open(tmp_path / "a.tif")
+    assert back.getexif()[ExifTags.Base.Artist] == "somebody" and back.getexif().get_ifd(GPS)[1] == "N"
+    assert np.array_equal(np.asarray(back), np.asarray(whole))
+
+
+@pytest.mark.parametrize("ending", [".tif", ".avif", ".jpg", ".png", ".webp"])
+def test_exif_that_a_format_cannot_hold_is_left_out_with_a_warning(ending, tmp_path):
+    tags = (ExifTags.Base.Artist, 5, 1, 0), (ExifTags.Base.Make, 12, 7, 9999), (ExifTags.IFD.Exif, 2, 3, 0x616161)
+    data = b"II*\0" + struct.pack("<IH", 8, 3) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    image = Image.new("RGB", (4, 2), (9, 99, 200))
+    image.info["exif"] = b"Exif\0\0" + data
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        write_image(image, tmp_path / f"a{ending}")
+    assert Image.open(tmp_path / f"a{ending}").size == (4, 2)
 
 
 def test_orientation_of_xmp_counts_where_exif_has_none():

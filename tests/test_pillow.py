@@ -1,6 +1,7 @@
 """The Pillow plug-in: lazy, exact, and small where a small image is asked for."""
 
 import io
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,13 @@ def test_files_of_the_papers_model_have_no_draft(make_picture):
     assert image.draft(None, (8, 8)) is None
     image.thumbnail((8, 8))
     assert image.size == (8, 8)
+
+
+def test_a_copy_by_pickle_has_the_pixels(path):
+    with Image.open(path) as image:
+        image.load()
+        copy = pickle.loads(pickle.dumps(image))
+    assert np.array_equal(np.asarray(copy), np.asarray(image)) and copy.convert("L").size == image.size
 
 
 def test_damage_is_an_os_error(path, monkeypatch):

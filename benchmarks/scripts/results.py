@@ -117,7 +117,7 @@ def everything() -> str:
 
 def _points() -> str:
     kodak = load("kodak")["codecs"][0]["results"]
-    columns = ("quality", "bpp", "ideal-bpp", "psnr-rgb", "ms-ssim-rgb", "ssimulacra2")
+    columns = ("quality", "bpp", "code-length-bpp", "psnr-rgb", "ms-ssim-rgb", "ssimulacra2")
     lines = [
         "The default model on the 24 Kodak images: real files, means of the values of each image.\n",
         "| quality | bpp (file) | bpp (code length) | PSNR, dB | MS-SSIM | SSIMULACRA2 |\n|---|---|---|---|---|---|",

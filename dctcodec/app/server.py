@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -87,6 +87,8 @@ class Service:
             return JSONResponse({"error": str(error)}, 413)
         except DctcodecError as error:
             return JSONResponse({"error": str(error)}, 400)
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody reads it
         except TimeoutError:
             return JSONResponse({"error": f"the upload took more than {PATIENCE:.0f} seconds"}, 408)
         lines = (json.dumps(event, allow_nan=False) + "\n" async for event in self._events(request, data, wishes))

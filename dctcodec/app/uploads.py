@@ -41,7 +41,7 @@ def decoded(data: bytes, max_pixels: int) -> Image.Image:
     check(data, max_pixels)
     file = io.BytesIO(data)
     file.name = "the file"
-    return normalise(read_image(file))
+    return normalise(read_image(file, max_pixels))
 
 
 def _header(data: bytes) -> tuple[int, int]:

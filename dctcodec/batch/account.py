@@ -57,7 +57,8 @@ class Account:
 
     def summary(self, verb: str) -> str:
         """Two lines for the end of a run."""
-        counts = f"{self.images} images {verb}, {self.skipped} files skipped (their output exists), {self.errors} errors"
+        skipped = f"{self.skipped} files skipped (their output exists), " if self.skipped else ""
+        counts = f"{self.images} images {verb}, {skipped}{self.errors} errors"
         sizes = f"{self.bytes_in / 1e6:.1f} MB in, {self.bytes_out / 1e6:.1f} MB out"
         return f"{counts}\n{sizes}, {self.seconds:.1f} s: {self.speed()}"
 

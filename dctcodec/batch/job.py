@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -130,7 +130,8 @@ class Job:
 
 @dataclass(frozen=True)
 class VerifyJob:
-    """Comparison of the outputs of `encode` with their sources. `delete_source`: remove the sources of a task that passes."""
+    """Comparison of the outputs of `encode` with their sources. `delete_source`: remove each source that passes, a tar file
+    where all that is in it does."""
 
     work: Verify
     destination: str
@@ -143,12 +144,11 @@ class VerifyJob:
             rows = list(self._rows(task, store))
         except (FormatError, InputError) as error:
             return Outcome([failed(task.name, task.output, str(error))])
-        if self.delete_source and all(row["error"] is None for row in rows):
-            for key in task.keys:
-                try:
-                    source.delete(key)
-                except DctcodecError as error:
-                    rows.append(failed(key, task.output, str(error)))
+        for key in _passed(task, rows) if self.delete_source else ():
+            try:
+                source.delete(key)
+            except DctcodecError as error:
+                rows.append(failed(key, task.output, str(error)))
         return Outcome(rows)
 
     def _rows(self, task: Task, store: Store) -> Iterator[Row]:
@@ -164,11 +164,11 @@ class VerifyJob:
         for entry in entries:
             name = output_of(entry.name, ENDING) if entry.input else entry.name
             if name not in outputs:
-                raise FormatError(f"{task.output} has no {name}, which is to be of {entry.source}")
-            if entry.input:
+                yield failed(entry.source, task.output, f"{task.output} has no {name}")
+            elif entry.input:
                 yield self._compared(entry, f"{task.output}/{name}", outputs[name])
             elif entry.read() != outputs[name]:
-                raise FormatError(f"{name} of {task.output} is not {entry.source}")
+                yield failed(entry.source, task.output, f"{name} of {task.output} differs from it")
 
     def _compared(self, entry: _Entry, output: str, encoded: bytes) -> Row:
         def compare() -> Row:
@@ -178,6 +178,15 @@ class VerifyJob:
             return _row(VERIFIED, entry.source, output, len(original), len(encoded), started) | facts
 
         return _attempt(entry.source, output, compare).row
+
+
+def _passed(task: Task, rows: Sequence[Row]) -> list[str]:
+    """The keys of a task all of whose images have passed, without a warning: one may tell of what was not kept."""
+    lost = [row for row in rows if row["error"] or row.get("warnings")]
+    if task.of_shard:
+        return [] if lost else list(task.keys)
+    good = {row["source"] for row in rows} - {row["source"] for row in lost}
+    return [key for key in task.keys if key in good]
 
 
 def failed(source: str, output: str, error: str) -> Row:

@@ -82,7 +82,7 @@ def from_lines(data: bytes) -> Iterator[Row]:
     for line in data.splitlines():
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict):
             yield row

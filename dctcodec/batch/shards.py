@@ -1,6 +1,7 @@
 """Single files grouped into shards. The groups are kept in the destination, so that they stay when the source changes."""
 
 import json
+import re
 from dataclasses import dataclass
 
 from dctcodec.batch.manifest import FOLDER, SHARD
@@ -10,6 +11,7 @@ from dctcodec.errors import FormatError
 
 _PLAN = f"{FOLDER}/plan"
 """Folder of the parts of a plan in the destination."""
+_NAMES = re.compile(rf"shard-[0-9]{{6,}}{re.escape(SHARD)}")
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,11 @@ class Plan:
         groups: dict[str, tuple[str, ...]] = {}
         for part in parts:
             try:
-                groups |= {name: tuple(map(str, keys)) for name, keys in json.loads(store.read(part)).items()}
-            except (ValueError, AttributeError, TypeError) as error:
+                found = {name: tuple(map(str, keys)) for name, keys in json.loads(store.read(part)).items()}
+                if not all(_NAMES.fullmatch(name) for name in found):
+                    raise ValueError("names of other files")
+                groups |= found
+            except (ValueError, AttributeError, TypeError, RecursionError) as error:
                 raise FormatError(f"{store.path(part)} is damaged: use another destination") from error
         return Plan(groups, len(parts))
 

@@ -3,12 +3,14 @@
 import errno
 import os
 import posixpath
+import re
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import fsspec
@@ -23,6 +25,8 @@ _ATOMIC = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "memory"}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _ABANDONED = 3600.0
 """Seconds after which no process still writes to a temporary file."""
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+"""Names of temporary files, as `files.write_output` gives them."""
 
 
 class FullError(OutputError):
@@ -74,7 +78,8 @@ class Store:
             except FileNotFoundError:
                 return {}
         start = len(self.root.rstrip("/")) + 1
-        return {path[start:]: int(entry.get("size") or 0) for path, entry in found.items() if len(path) >= start}
+        files = {path: entry for path, entry in found.items() if len(path) >= start and entry["type"] == "file"}
+        return {path[start:]: int(entry.get("size") or 0) for path, entry in files.items()}
 
     def glob(self, pattern: str) -> list[str]:
         """The keys of the files that match a pattern. Raises InputError."""
@@ -128,9 +133,11 @@ class Store:
         """Remove temporary files that a killed process left in a local folder more than an hour ago."""
         if not self.local:
             return
-        for path in Path(self.root).rglob(f".{'?' * 16}.tmp"):
-            if time.time() - path.stat().st_mtime > _ABANDONED:
-                path.unlink(missing_ok=True)
+        for path in Path(self.root).rglob(".*.tmp"):
+            with suppress(OSError):
+                status = path.lstat()
+                if _TEMPORARY.fullmatch(path.name) and S_ISREG(status.st_mode) and time.time() - status.st_mtime > _ABANDONED:
+                    path.unlink()
 
     def _located(self) -> tuple[Any, str]:
         try:

@@ -3,20 +3,33 @@
 import io
 import tarfile
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from dctcodec.errors import FormatError
 
 
 def members(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each file in a tar file; `name` is for messages. Raises FormatError for a damaged one."""
+    """Name and bytes of each file in a tar file, links to files in it included; `name` is for messages. Raises FormatError for a
+    damaged one, and one whose names lead outside or whose files are larger than it."""
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
             for entry in archive:
-                file = archive.extractfile(entry) if entry.isfile() else None
+                _check(entry, len(data))
+                file = archive.extractfile(entry)
                 if file:
                     yield entry.name, file.read()
-    except tarfile.TarError as error:
+    except KeyError as error:
+        raise FormatError(f"cannot read {name}: it has a link to what is not in it: put the file there") from error
+    except (tarfile.TarError, ValueError, OSError, RecursionError) as error:
         raise FormatError(f"cannot read {name}: it is not a whole tar file ({error})") from error
+
+
+def _check(entry: tarfile.TarInfo, most: int) -> None:
+    """Raise ValueError for a member that is not to be read."""
+    if ".." in PurePosixPath(entry.name).parts or entry.name.startswith("/"):
+        raise ValueError(f"the name {entry.name} leads outside")
+    if entry.size > most or entry.issparse():
+        raise ValueError(f"{entry.name} claims {entry.size} bytes")
 
 
 class Writer:

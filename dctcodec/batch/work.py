@@ -15,7 +15,7 @@ from PIL import Image
 
 from dctcodec.batch.manifest import DECODED, ENCODED
 from dctcodec.encoding import Encoding
-from dctcodec.errors import FormatError
+from dctcodec.errors import FormatError, ImageError
 from dctcodec.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -142,8 +142,11 @@ class Decode:
         return Result(image_bytes(image, f"output{self.ending}"), facts)
 
     def facts(self, data: bytes) -> dict[str, Any]:
-        with Image.open(BytesIO(data)) as image:
-            return {"width": image.width, "height": image.height}
+        try:
+            with Image.open(BytesIO(data)) as image:
+                return {"width": image.width, "height": image.height}
+        except Exception as error:  # Pillow's readers let through anything
+            raise ImageError("the output is there, but is no image: remove it, or use --overwrite") from error
 
     def check(self, data: bytes) -> None:
         _read(data, "the output")

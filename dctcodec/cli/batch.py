@@ -11,11 +11,10 @@ from dctcodec.batch.pool import default_workers
 from dctcodec.batch.run import Batch, Engine, convert
 from dctcodec.batch.run import verify as verify_batch
 from dctcodec.batch.work import Decode, Encode, Verify
-from dctcodec.cli.options import FiniteRange, check_colour, decode_options, encode_options, with_options
+from dctcodec.cli.options import FiniteRange, check_colour, check_page, decode_options, encode_options, with_options
 from dctcodec.encoding import Encoding
 from dctcodec.errors import DctcodecError
 from dctcodec.evaluate.extra import need
-from dctcodec.files import check_output
 from dctcodec.installed import find
 
 _batch_options = with_options(
@@ -68,7 +67,7 @@ def encode(
 ) -> None:
     """Encode images to .dct files."""
     if report:
-        check_output(report)
+        check_page(report)
         need("--report", "torch", "pytorch_msssim", extra="torch")
     work = Encode(encoding, _device(**engine), psnr)
     account = convert(Batch(source, destination, _engine(**engine), listed, max_errors), work, overwrite, verify, shards)

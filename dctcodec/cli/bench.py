@@ -98,6 +98,8 @@ def kodak(
         )
     if temperature is not None and not paper:
         raise click.UsageError("--temperature goes with --paper. `dctcodec decode --temperature` decodes at others.")
+    if report_path:
+        check_page(str(report_path))
     distinct: list[float | None] = [*sorted({quality for several in qualities for quality in several})]
     if FAMILIES[find(model).family].one_quality:
         if distinct:

@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from dctcodec.cli.options import FiniteRange, check_quality
+from dctcodec.cli.options import FiniteRange, check_page, check_quality
 from dctcodec.compare import MATCHES, Crop
 from dctcodec.family import TUNES
-from dctcodec.files import STANDARD_STREAM, check_output
+from dctcodec.files import STANDARD_STREAM
 from dctcodec.installed import DEFAULT
 
 
@@ -73,7 +73,7 @@ def compare(
     check_quality(model, quality, targets)
     if STANDARD_STREAM in images and len(images) > 1:
         raise click.UsageError("Input from stdin must be the only input.")
-    check_output(output)
+    check_page(output)
     from dctcodec.compare.comparison import Settings
     from dctcodec.compare.run import run
 

@@ -8,6 +8,8 @@ from dctcodec.errors import ModelError
 from dctcodec.family import TUNES
 from dctcodec.installed import find_by_id
 
+_LONGEST = 1000
+
 
 def facts(data: bytes) -> dict[str, Any]:
     """Size, model, quality and step, chunks, bytes. Raises FormatError for a damaged file or another format."""
@@ -26,7 +28,7 @@ def facts(data: bytes) -> dict[str, Any]:
         **_quality(header),
         "tune": TUNES[header.tuned],
         "seed": header.seed,
-        **({"settings": text} if text else {}),
+        **({"settings": _shown(text)} if text else {}),
         "bytes": len(data),
         "header_bytes": len(data) - there,
         "payload_bytes": sum(len(chunk.data) for chunk in chunks if chunk.name == "symbols"),
@@ -34,6 +36,12 @@ def facts(data: bytes) -> dict[str, Any]:
         "truncated": truncated,
         "bpp": round(8 * len(data) / (header.width * header.height), 4),
     }
+
+
+def _shown(text: str) -> str:
+    """A text that anyone may have written, as one line of at most 1,000 characters."""
+    line = "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text[:_LONGEST])
+    return line + "…" * (len(text) > _LONGEST)
 
 
 def _model(header: Header) -> str:
@@ -46,7 +54,7 @@ def _model(header: Header) -> str:
 def _quality(header: Header) -> dict[str, float]:
     if not header.step16:
         return {}
-    return {"quality": round(quality_of_step(header.step), 2), "step": round(header.step, 4)}
+    return {"quality": round(quality_of_step(header.step), 1), "step": round(header.step, 4)}
 
 
 def _size(chunk: Chunk) -> int | str:

@@ -1,5 +1,6 @@
 """The command line. Only click and the standard library are imported until a command needs more: --help is quick."""
 
+import io
 import json
 import os
 import sys
@@ -47,6 +48,8 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         kwargs |= {"prog_name": kwargs.get("prog_name") or self.name, "standalone_mode": False}
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names and texts may have letters that the terminal has not
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             code = super().main(*args, **kwargs)
             sys.exit(code if isinstance(code, int) else 0)
@@ -66,7 +69,10 @@ class Commands(click.Group):
                 raise
             _fail(missing_package(error))
         except (DctcodecError, MemoryError, RuntimeError) as error:
-            _fail(failure_message(error))
+            message = failure_message(error)
+            if message is None:
+                raise
+            _fail(message)
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -111,6 +117,9 @@ main.add_command(Deferred("eval", "dctcodec.cli.eval:evaluate", "Evaluate the pa
 def encode(inputs: tuple[str, ...], output: str | None, encoding: Encoding, device: str) -> None:
     """Encode images to .dct files. INPUT may be - for stdin."""
     pairs = _pairs(inputs, output, ".dct")
+    for _, destination in pairs:
+        if _is_image(destination):
+            raise click.UsageError(f"{destination} has the ending of an image. Add -o FILE.dct.")
     _run(EncodeFile(encoding, device), pairs, workers_for(len(pairs), device))
 
 
@@ -217,6 +226,8 @@ def _pairs_in_directory(inputs: tuple[str, ...], output: str, ending: str) -> li
         raise click.UsageError("Input from stdin has no name. Give -o a file, and no other input.")
     if output == STANDARD_STREAM or (os.path.exists(output) and not os.path.isdir(output)):
         raise click.UsageError(f"Several inputs need a directory; {output} is not one.")
+    if not os.path.isdir(output) and (output.endswith(".dct") or _is_image(output)):
+        raise click.UsageError(f"Several inputs need a directory; {output} has the ending of a file.")
     pairs: dict[str, str] = {}
     for source in inputs:
         destination = os.path.join(output, Path(source).stem + ending)
@@ -227,6 +238,12 @@ def _pairs_in_directory(inputs: tuple[str, ...], output: str, ending: str) -> li
     for destination in pairs:
         check_output(destination)
     return [(source, destination) for destination, source in pairs.items()]
+
+
+def _is_image(name: str) -> bool:
+    from dctcodec.image import has_image_ending
+
+    return has_image_ending(name)
 
 
 def _run(work: Work, pairs: list[Pair], workers: int = 1) -> None:

@@ -16,14 +16,17 @@ _collections: list[list[Line]] = []
 
 @contextmanager
 def about(source: str) -> Iterator[None]:
-    """Print warnings on one line, and raise every expected failure as a DctcodecError that names `source`."""
+    """Print warnings on one line, and raise every failure as a DctcodecError that names `source`."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", DctcodecWarning)
         warnings.showwarning = lambda message, *_: say("warning", named(source, str(message)))
         try:
             yield
-        except (DctcodecError, MemoryError, RuntimeError) as error:
-            raise DctcodecError(named(source, failure_message(error))) from error
+        except (ModuleNotFoundError, BrokenPipeError):
+            raise
+        except Exception as error:  # of a defect of ours, too: other inputs are still processed
+            defect = f"unexpected {type(error).__name__}: {error}. This is a defect of dctcodec: please report it"
+            raise DctcodecError(named(source, failure_message(error) or defect)) from error
 
 
 def named(source: str, message: str) -> str:
@@ -32,14 +35,14 @@ def named(source: str, message: str) -> str:
     return message if told else f"{source}: {message}"
 
 
-def failure_message(error: Exception) -> str:
-    """One line for an expected failure. An unexpected error is a bug and is raised again."""
+def failure_message(error: Exception) -> str | None:
+    """One line for an expected failure, None for any other."""
     if isinstance(error, DctcodecError):
         return str(error)
     # PyTorch raises RuntimeError for memory, with no class of its own on the CPU
     if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
         return "not enough memory; use a smaller image (in training, a smaller network or batch)"
-    raise error
+    return None
 
 
 @contextmanager

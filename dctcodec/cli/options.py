@@ -10,6 +10,7 @@ import click
 
 from dctcodec.encoding import Encoding
 from dctcodec.family import FAMILIES, TUNES
+from dctcodec.files import STANDARD_STREAM, check_output
 from dctcodec.installed import DEFAULT, find
 
 SEED = click.IntRange(0, 2**63 - 1)
@@ -64,7 +65,7 @@ _encode_options = with_options(
     click.option(
         "--effort",
         type=click.IntRange(0, 9),
-        help="0 (fastest) to 9. More effort searches longer and gives a better image.  [default: 1; 0 for dct-vae models]",
+        help="0 (fastest) to 9. More effort searches longer for fewer bits at equal quality.  [default: 1; 0 for dct-vae models]",
     ),
     click.option(
         "--tune",
@@ -92,12 +93,12 @@ _encode_options = with_options(
         flag_value="all",
         help="Drop EXIF and XMP; gps: drop only positions.",
     ),
-    click.option("--note", is_flag=True, help="Store the settings in the file; `dctcodec info` shows them."),
+    click.option("--note", is_flag=True, help="Store the options in the file; `dctcodec info` shows them."),
     max_pixels_option,
 )
 decode_options = with_options(
     click.option(
-        "--temperature", type=FiniteRange(0), help="0 is smooth, 1 synthesises texture.  [default: 0; 0.1 for dct-vae models]"
+        "--temperature", type=FiniteRange(0, 10), help="0 is smooth, 1 synthesises texture.  [default: 0; 0.1 for dct-vae models]"
     ),
     click.option("--bands", type=click.IntRange(min=1), metavar="N", help="Decode only the first N of 8 bands of frequencies."),
     click.option("--model", metavar="NAME", help="Another model with the same prior.  [default: the file's]"),
@@ -132,8 +133,15 @@ def _note(context: click.Context) -> str:
 
     options = [option for option in context.command.params if option.name in _ENCODING - {"note"}]
     given = [(p.opts[0], context.params[p.name]) for p in options if context.params[p.name] not in (None, p.get_default(context))]
-    words = [f"{option} {value}" for option, value in given]
+    words = [option if value is True else f"{option} {value}" for option, value in given]
     return " ".join([f"dctcodec {__version__}", *words])
+
+
+def check_page(output: str) -> None:
+    """Raise UsageError where a page would get the ending of another file, OutputError where it cannot be written."""
+    if output != STANDARD_STREAM and not output.lower().endswith((".html", ".htm")):
+        raise click.UsageError(f"{output} would be an HTML page. Give it the ending .html.")
+    check_output(output)
 
 
 def check_quality(model: str, quality: float | None, targets: dict[str, float]) -> None:

@@ -67,7 +67,7 @@ class Row:
     image: str
     quality: float | None  # None for a model that has one
     bpp: float  # 8 * bytes of the file / pixels
-    ideal_bpp: float | None  # the model's code length of the symbols, in bits / pixels
+    code_length_bpp: float | None  # the model's code length of the symbols, in bits / pixels
     psnr: float  # dB
     ms_ssim: float | None  # 0..1
     ssimulacra2: float | None  # at most 100
@@ -117,7 +117,7 @@ def measure_one(codec: Measurable, image: Image.Image, quality: float | None, na
         image=name,
         quality=quality,
         bpp=8 * len(data) / pixels,
-        ideal_bpp=None if bits is None else bits / pixels,
+        code_length_bpp=None if bits is None else bits / pixels,
         psnr=metrics.psnr(image, decoded),
         ms_ssim=metrics.ms_ssim(image, decoded),
         ssimulacra2=metrics.ssimulacra2(image, decoded),
@@ -137,7 +137,7 @@ def _mean(rows: Sequence[Row]) -> Row:
         image="mean",
         quality=rows[0].quality,
         bpp=_average([row.bpp for row in rows]),
-        ideal_bpp=_average_or_none([row.ideal_bpp for row in rows]),
+        code_length_bpp=_average_or_none([row.code_length_bpp for row in rows]),
         psnr=_average([row.psnr for row in rows]),
         ms_ssim=_average_or_none([row.ms_ssim for row in rows]),
         ssimulacra2=_average_or_none([row.ssimulacra2 for row in rows]),

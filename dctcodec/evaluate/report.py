@@ -71,7 +71,7 @@ def _points(rows: Sequence[Row], metric: str) -> list[tuple[float, float]]:
 
 def table(results: Sequence[Result]) -> str:
     """The mean of every codec and quality, one a line."""
-    head = ("codec", "quality", "bpp", "ideal bpp", "PSNR dB", "MS-SSIM", "SSIMULACRA2", "encode s", "decode s")
+    head = ("codec", "quality", "bpp", "code length", "PSNR dB", "MS-SSIM", "SSIMULACRA2", "encode s", "decode s")
     lines = [f"{head[0]:10}" + "".join(f"{title:>12}" for title in head[1:])]
     for result in results:
         lines += [f"{result.name:10}{_quality(row):>12}{_figures(row)}" for row in means(result.rows)]
@@ -85,7 +85,7 @@ def _quality(row: Row) -> str:
 def _figures(row: Row) -> str:
     figures = (
         (row.bpp, 4),
-        (row.ideal_bpp, 4),
+        (row.code_length_bpp, 4),
         (row.psnr, 2),
         (row.ms_ssim, 4),
         (row.ssimulacra2, 2),
@@ -175,7 +175,7 @@ def _compressai_form(result: Result) -> dict[str, object]:
     columns = {
         "quality": "quality",
         "bpp": "bpp",
-        "ideal-bpp": "ideal_bpp",
+        "code-length-bpp": "code_length_bpp",
         "psnr-rgb": "psnr",
         "ms-ssim-rgb": "ms_ssim",
         "ssimulacra2": "ssimulacra2",

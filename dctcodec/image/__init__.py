@@ -2,13 +2,14 @@
 
 from dctcodec.image.parts import ImageParts, Source, as_parts, normalise, put_together, take_apart
 from dctcodec.image.reading import read_image
-from dctcodec.image.writing import check_ending, image_bytes, write_image
+from dctcodec.image.writing import check_ending, has_image_ending, image_bytes, write_image
 
 __all__ = [
     "ImageParts",
     "Source",
     "as_parts",
     "check_ending",
+    "has_image_ending",
     "image_bytes",
     "normalise",
     "put_together",

@@ -5,7 +5,8 @@ from PIL import Image
 from dctcodec.errors import ImageError
 from dctcodec.image import icc
 
-_PRIMARIES = {1: icc.SRGB, 2: icc.SRGB, 9: icc.BT2020, 12: icc.DISPLAY_P3}
+_UNSPECIFIED = 2
+_PRIMARIES = {1: icc.SRGB, _UNSPECIFIED: icc.SRGB, 9: icc.BT2020, 12: icc.DISPLAY_P3}
 _CURVES_OF_SRGB = (1, 2, 6, 13, 14, 15)
 """Transfer functions that are shown as sRGB's."""
 _REFUSED = {16: "PQ", 18: "HLG"}
@@ -13,7 +14,9 @@ _REFUSED = {16: "PQ", 18: "HLG"}
 
 def apply(image: Image.Image, primaries: int, transfer: int) -> None:
     """Give an image the profile that code points stand for, none where that is sRGB. They come before a profile of the file's
-    own. Raises ImageError for those that have none."""
+    own, unless they say nothing. Raises ImageError for those that have none."""
+    if primaries == transfer == _UNSPECIFIED:
+        return
     if transfer in _REFUSED:
         kind = f"{_REFUSED[transfer]} (high dynamic range)"
         raise ImageError(f"its colours are {kind}, which 8 bits cannot hold: convert it to sRGB or Display P3 first")
@@ -29,3 +32,9 @@ def of_avif(head: bytes) -> tuple[int, int] | None:
     if position < 0 or len(head) < position + 12:
         return None
     return int.from_bytes(head[position + 8 : position + 10], "big"), int.from_bytes(head[position + 10 : position + 12], "big")
+
+
+def of_heif(image: Image.Image) -> tuple[int, int] | None:
+    """The same of an image that pillow-heif has opened."""
+    found = image.info.get("nclx_profile")
+    return (int(found["color_primaries"]), int(found["transfer_characteristics"])) if isinstance(found, dict) else None

@@ -37,6 +37,7 @@ def to_8_bits(image: Image.Image) -> Image.Image:
 def from_array(array: NDArray[Any]) -> Image.Image:
     """An image of a NumPy array (H, W), (H, W, 3) or (H, W, 4), of uint8, of uint16, or of floats in [0, 1]. Raises TypeError for
     other shapes and dtypes, ImageError for values outside."""
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     channels = array.shape[2] if array.ndim == 3 else 2
     if array.ndim not in (2, 3) or channels not in _MODES_OF_ARRAYS or (array.ndim == 3 and channels == 2):
         raise TypeError(f"an array of shape {array.shape} is no image: give (H, W), (H, W, 3) or (H, W, 4)")

@@ -3,6 +3,9 @@
 import math
 import re
 import struct
+from contextlib import suppress
+from io import BytesIO
+from xml.etree import ElementTree
 
 from PIL import ExifTags, Image
 
@@ -11,16 +14,17 @@ from dctcodec.errors import warn
 ORIENTATION = 0x0112
 _GPS = 0x8825
 _EXIF_START = b"Exif\0\0"
-_OF_TIFF = (
+DESCRIBING_TAGS = (
     *(0x010D, 0x010E, 0x010F, 0x0110, 0x011D, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749),
     *(0x8298, 0x8769, 0x8825, 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F),
 )
 """Of a TIFF file's own tags those that describe the image, not how it is stored."""
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))[0-9]")
-_XMP_POSITIONS = re.compile(
-    rb"\s(?:exif|exifEX):GPS\w+\s*=\s*(?:\"[^\"]*\"|'[^']*')|<((?:exif|exifEX):GPS\w+)\b[^>]*?(?:/>|>.*?</\1\s*>)", re.DOTALL
-)
+_EXIF_IN_XMP = ("{http://ns.adobe.com/exif/1.0/}GPS", "{http://cipa.jp/exif/1.0/}GPS")
+"""How the names of positions begin in XMP."""
+_XMP_PACKET = (b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>', b'<?xpacket end="w"?>')
 
+_LONG = 4
 _SIZES: dict[int, int] = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 """Bytes of a value of each type."""
 
@@ -65,8 +69,37 @@ def exif_without_positions(exif: bytes) -> bytes | None:
         return None
 
 
-def xmp_without_positions(xmp: bytes) -> bytes:
-    return _XMP_POSITIONS.sub(b"", xmp)
+def xmp_without_positions(xmp: bytes) -> bytes | None:
+    """An XMP packet without GPS properties; none where it is no XML, or declares entities."""
+    packet = xmp if b"\0" in xmp[:4] else xmp.rstrip(b"\0")  # UTF-16 has zeros of its own
+    try:
+        if b"<!" in packet.replace(b"<!--", b""):
+            raise ValueError("XMP has no declarations")
+        spaces = [space for _, space in ElementTree.iterparse(BytesIO(packet), ("start-ns",))]
+        root = ElementTree.fromstring(packet)
+        if not _without_positions(root):
+            return xmp
+        for prefix, address in spaces:
+            with suppress(ValueError):  # ElementTree's own prefixes
+                ElementTree.register_namespace(prefix, address)
+        edited: bytes = ElementTree.tostring(root, "utf-8")
+        return _XMP_PACKET[0] + edited + _XMP_PACKET[1]
+    except (ElementTree.ParseError, ValueError, LookupError, RecursionError):
+        warn("the XMP cannot be read; it is left out")
+        return None
+
+
+def _without_positions(root: ElementTree.Element) -> int:
+    """Take GPS properties out of a tree; returns their number."""
+    count = 0
+    for element in root.iter():
+        for name in [name for name in element.attrib if name.startswith(_EXIF_IN_XMP)]:
+            del element.attrib[name]
+            count += 1
+        kept = [child for child in element if not child.tag.startswith(_EXIF_IN_XMP)]
+        count += len(element) - len(kept)
+        element[:] = kept
+    return count
 
 
 def for_pillow(exif: bytes) -> bytes:
@@ -86,7 +119,7 @@ def _exif_bytes(image: Image.Image) -> bytes | None:
 
 def _of_tiff(image: Image.Image) -> bytes | None:
     found, kept = image.getexif(), Image.Exif()
-    for tag in _OF_TIFF:
+    for tag in DESCRIBING_TAGS:
         if tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
             if below := found.get_ifd(tag):
                 kept[tag] = dict(below)
@@ -105,11 +138,11 @@ def _edited(data: bytes, without_positions: bool = False) -> bytes:
     for entry in edited.entries(first):
         tag = edited.number("H", entry)
         if tag == ORIENTATION:
-            edited.put("H", entry + 8, 1)
+            edited.put("I" if edited.number("H", entry + 2) == _LONG else "H", entry + 8, 1)
         elif tag == _GPS and without_positions:
             edited.erase_directory(edited.number("I", entry + 8))
-            edited.erase_entry(first, entry)
-            break  # orientation has a smaller number
+    if without_positions:
+        edited.erase_entries(first, _GPS)
     return bytes(edited.data)
 
 
@@ -141,12 +174,13 @@ class _Structure:
             self._erase(entry, 12)
         self.put("H", directory, 0)
 
-    def erase_entry(self, directory: int, entry: int) -> None:
-        """Take an entry out; those behind it and the position of the next directory move up."""
-        end = self.entries(directory).stop + 4
-        self.data[entry : end - 12] = self.data[entry + 12 : end]
-        self.data[end - 12 : end] = bytes(12)
-        self.put("H", directory, self.number("H", directory) - 1)
+    def erase_entries(self, directory: int, tag: int) -> None:
+        """Take all entries of a tag out; those behind them and the position of the next directory move up."""
+        entries = self.entries(directory)
+        kept = [self.data[entry : entry + 12] for entry in entries if self.number("H", entry) != tag]
+        moved = b"".join(kept) + self.data[entries.stop : entries.stop + 4]
+        self.data[entries.start : entries.stop + 4] = moved.ljust(12 * len(entries) + 4, b"\0")
+        self.put("H", directory, len(kept))
 
     def _erase(self, position: int, size: int) -> None:
         size = max(0, min(size, len(self.data) - position))

@@ -6,9 +6,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 
-from dctcodec.errors import ImageError, warn
+from dctcodec.errors import DctcodecError, DctcodecWarning, ImageError, warn
 from dctcodec.image import alpha as transparency
 from dctcodec.image import colour, metadata
 from dctcodec.image.levels import DEEP_MODES, from_array, to_8_bits
@@ -73,7 +73,18 @@ def take_apart(image: Image.Image, background: str | None = None, to_srgb: bool 
         raise ImageError("the image has no pixels")
     if strip not in (None, *STRIPS):
         raise ValueError(f"strip is {strip!r}: use one of {', '.join(STRIPS)}")
+    if background:
+        ImageColor.getrgb(background)
     image = load(image)
+    try:
+        return _taken_apart(image, background, to_srgb, strip)
+    except (DctcodecError, DctcodecWarning, MemoryError):
+        raise
+    except Exception as error:  # Pillow's conversions let through anything
+        raise ImageError(f"the image is damaged ({error})") from error
+
+
+def _taken_apart(image: Image.Image, background: str | None, to_srgb: bool, strip: str | None) -> ImageParts:
     profile = colour.profile_of(image)
     turn = _orientation(image)
     parts = _metadata(image, strip if turn is not None else "all")

@@ -56,15 +56,15 @@ def read_image(source: str | Path | BinaryIO, max_pixels: int | None = None) -> 
         raise ImageError(f"cannot read {source}: {reason(error)}") from error
 
 
-def load(image: Image.Image, name: str = "the image") -> Image.Image:
-    """An opened image loaded, with what Pillow reads wrong mended. Raises ImageError."""
+def load(image: Image.Image, name: str = "the image", max_pixels: int | None = None) -> Image.Image:
+    """An opened image loaded, with what Pillow reads wrong mended. `max_pixels`: see `limits.check_pixels`. Raises ImageError."""
     try:
         if not getattr(image, "tile", None):  # loaded already, or made in memory
             image.load()
         elif isinstance(image, PngImageFile):
             image = png.load(image)
         elif isinstance(image, TiffImageFile):
-            image = tiff.load(image)
+            image = tiff.load(image, max_pixels)
         elif isinstance(image, JpegImageFile):
             image = jpeg.load(image)
         else:
@@ -89,7 +89,7 @@ def _read_stream(stream: BinaryIO, name: str, max_pixels: int | None) -> Image.I
         image = _open(stream)
         check_pixels(*image.size, max_pixels)
         more = _has_more_frames(image)
-        image = load(image, name)
+        image = load(image, name, max_pixels)
         if isinstance(image, TiffImageFile):  # perhaps another than the first, which was a thumbnail
             more = image.is_animated
     except ImageError as error:
@@ -115,7 +115,7 @@ def _open(stream: BinaryIO) -> Image.Image:
         raise
     except Exception as error:  # Pillow's readers let through anything
         raise _explained(error) from error
-    if image.format == "AVIF" and (points := cicp.of_avif(head)):
+    if "icc_profile" not in image.info and (points := cicp.of_avif(head) if image.format == "AVIF" else cicp.of_heif(image)):
         image.info["nclx"] = points
     return image
 

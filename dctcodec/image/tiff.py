@@ -9,6 +9,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from dctcodec.errors import ImageError
+from dctcodec.limits import check_pixels
 
 _SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _PLANAR, _SUB_DIRECTORIES = 254, 258, 262, 284, 330
 _REDUCED, _MASK = 1, 4
@@ -16,11 +17,12 @@ _REDUCED, _MASK = 1, 4
 _MAX_DIRECTORIES = 256
 
 
-def load(image: TiffImageFile) -> TiffImageFile:
-    """A TIFF file that Pillow has opened, loaded: of several images the first that is no thumbnail. Raises ImageError where
-    Pillow would read it wrongly, or cannot read it."""
+def load(image: TiffImageFile, max_pixels: int | None = None) -> TiffImageFile:
+    """A TIFF file that Pillow has opened, loaded: of several images the first that is no thumbnail. `max_pixels`: see
+    `limits.check_pixels`. Raises ImageError where it is too large, Pillow would read it wrongly, or cannot read it."""
     if _tag(image, _SUBFILE_TYPE, 0) & (_REDUCED | _MASK):
         image = _full_image(image)
+        check_pixels(*image.size, max_pixels)
     if _tag(image, _PLANAR, 1) == 2 and 16 in bits(image) and any(tile[0] == "raw" for tile in image.tile):
         _take_planes_of_16_bits(image)
     image.load()

@@ -7,9 +7,10 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from dctcodec.errors import OutputError, warn
+from dctcodec.errors import DctcodecWarning, OutputError, warn
 from dctcodec.files import STANDARD_STREAM, write_output
 from dctcodec.image.alpha import flatten
+from dctcodec.image.metadata import DESCRIBING_TAGS
 
 _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
@@ -39,6 +40,11 @@ _XMP_IN_TIFF = 700
 _NAMES = {"icc_profile": "colour profile", "exif": "EXIF", "xmp": "XMP"}
 
 
+def has_image_ending(name: str) -> bool:
+    """Whether a name has the ending of an image format."""
+    return Path(name).suffix.lower() in _FORMATS
+
+
 def check_ending(destination: str | Path) -> None:
     """Raise OutputError where the ending of `destination` names no image format; `-` is PNG."""
     _format(destination)
@@ -62,16 +68,41 @@ def image_bytes(image: Image.Image, destination: str | Path) -> bytes:
         info, opaque = image.info, image.mode.removesuffix("A")
         image = flatten(image.convert(opaque), image.getchannel("A"), "white")
         image.info = info
-    encoded = BytesIO()
+    if name not in Image.SAVE:
+        Image.init()
+    if name not in Image.SAVE:
+        raise OutputError(f"cannot write {destination}: Pillow was built without {name} here; use another ending")
     plain = image.copy()
     plain.info = {}
     try:
-        plain.save(encoded, name, **(options | _metadata(image.info, name)))
-    except KeyError as error:
-        raise OutputError(f"cannot write {destination}: Pillow was built without {name} here; use another ending") from error
-    except (OSError, ValueError, RuntimeError, SyntaxError) as error:
+        return _saved(plain, name, options | _metadata(image.info, name))
+    except DctcodecWarning:
+        raise
+    except Exception as error:  # Pillow lets through anything of damaged EXIF data
+        encoded = _without_exif(image, name, options)
+        if encoded:
+            warn(f"{name} cannot hold these EXIF data: they are left out")
+            return encoded
         width, height = image.size
         raise OutputError(f"cannot write {destination}: {name} cannot hold an image of {width}x{height}") from error
+
+
+def _without_exif(image: Image.Image, name: str, options: dict[str, Any]) -> bytes | None:
+    """An image as a file without its EXIF data, None where that cannot be written either."""
+    if "exif" not in image.info:
+        return None
+    plain = image.copy()
+    plain.info = {}
+    kept = {key: image.info[key] for key in _KEPT[name] if key in image.info and key != "exif"}
+    try:
+        return _saved(plain, name, options | _metadata(kept, name))
+    except Exception:
+        return None
+
+
+def _saved(image: Image.Image, name: str, options: dict[str, Any]) -> bytes:
+    encoded = BytesIO()
+    image.save(encoded, name, **options)
     return encoded.getvalue()
 
 
@@ -95,10 +126,13 @@ def _metadata(info: dict[Any, Any], name: str) -> dict[str, Any]:
 
 
 def _tags_of_tiff(exif: bytes | None, xmp: bytes | None) -> dict[str, Any]:
-    """EXIF and XMP are tags of the file itself, which Pillow writes without compression alone."""
+    """EXIF and XMP are tags of the file itself, which Pillow writes without compression alone. Tags that say how an image is stored
+    are those of another file, and stay out."""
     tags = Image.Exif()
     if exif:
         tags.load(exif)
+        for tag in set(tags) - set(DESCRIBING_TAGS):
+            del tags[tag]
     if xmp:
         tags[_XMP_IN_TIFF] = xmp
     return {"exif": tags, "compression": None}
