@@ -203,7 +203,9 @@ def check_size(width: int, height: int) -> None:
 
 
 def read_header(data: bytes) -> Header:
-    """The header alone, without the seed. Raises FormatError."""
+    """The header alone, without the seed. Raises FormatError, TypeError for what is no bytes."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"the bytes of a .dct file are wanted, not {type(data).__name__}: give Path(name).read_bytes()")
     if not data:
         raise FormatError("the file is empty")
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
@@ -249,7 +251,7 @@ def _extra(found: dict[str, bytes]) -> Extra:
     text = inflated.pop("text").decode("utf-8", "replace") if "text" in inflated else None
     dpi = _unpacked(_DPI, "dpi", found)
     if dpi and not all(0 < number < MAX_DPI for number in dpi):
-        raise FormatError(f"the dpi chunk holds no numbers between 0 and {MAX_DPI:g}: the file is damaged")
+        raise FormatError(f"the dpi chunk holds no numbers between 0 and {MAX_DPI:,.0f}: the file is damaged")
     return Extra(alpha=found.get("alpha"), dpi=dpi, text=text, patch=found.get("patch"), **inflated)
 
 

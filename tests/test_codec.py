@@ -1,6 +1,7 @@
 """Images to bytes and back: sizes and modes kept, symbols exact, the same bytes every time."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,6 +165,13 @@ def test_a_quality_out_of_range_is_refused(codec, make_picture, quality: float):
 def test_a_seed_out_of_range_is_refused(codec, make_picture, seed: int):
     with pytest.raises(ValueError, match="seed"):
         codec.encode(make_picture(8, 8), seed=seed)
+
+
+@pytest.mark.parametrize("path", ["photo.dct", Path("photo.dct")])
+def test_a_path_is_not_the_bytes_of_a_file(codec, path):
+    for decode in (dctcodec.decode, codec.decode):
+        with pytest.raises(TypeError, match="read_bytes"):
+            decode(path)
 
 
 @pytest.mark.parametrize("temperature", [-0.1, 10.1, float("inf"), float("nan")])

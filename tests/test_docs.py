@@ -189,7 +189,7 @@ def test_the_readmes_python_runs(block: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(block, names)
-    assert names["image"].size == names["preview"].size == (192, 176)
+    assert names["image"].size == names["coarse"].size == (192, 176)
 
 
 def test_the_readme_has_python():

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from dctcodec.cli.options import check_page
 from dctcodec.family import FAMILIES, TUNES
 from dctcodec.installed import DEFAULT, find
 

@@ -143,7 +143,7 @@ def _shape(info: ModelInfo) -> ModelShape:
         raise ModelError(f"the model {info.name} has no context to code")
     network = shape.network
     if (network.channels, network.side) != (3, TILE):
-        raise ModelError(f"the model {info.name} is of {network.side}x{network.side} images, not of {TILE}x{TILE} in colour")
+        raise ModelError(f"the model {info.name} codes no colour images of {TILE}x{TILE}: use it with `dctcodec eval`")
     return shape
 
 
