@@ -34,9 +34,10 @@ else:
     AnsCoder = constriction.stream.stack.AnsCoder
     Categorical, Uniform = constriction.stream.model.Categorical, constriction.stream.model.Uniform
 
-__all__ = ["CODER", "AnsCoder", "Categorical", "Uniform", "pop_rows", "push_rows"]
+__all__ = ["CODER", "DISTRIBUTIONS", "AnsCoder", "Categorical", "Uniform", "chunks", "pop_rows", "push_rows"]
 
-_FAMILY = Categorical(perfect=False)
+DISTRIBUTIONS = Categorical(perfect=False)
+"""Distributions whose tables are given with each symbol."""
 
 
 def push_rows(stack: AnsCoder, entries: np.ndarray, rows: np.ndarray, keys: np.ndarray) -> None:
@@ -44,17 +45,18 @@ def push_rows(stack: AnsCoder, entries: np.ndarray, rows: np.ndarray, keys: np.n
     if CODER == "numpy":
         stack.push_rows(entries, rows, keys)
         return
-    for part in reversed(_chunks(len(entries))):
-        stack.encode_reverse(entries[part], _FAMILY, rows[keys[part]])
+    for part in reversed(chunks(len(entries))):
+        stack.encode_reverse(entries[part], DISTRIBUTIONS, rows[keys[part]])
 
 
 def pop_rows(stack: AnsCoder, rows: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Pop entries int64 (n,), each of the table of its key."""
     if CODER == "numpy":
         return stack.pop_rows(rows, keys).astype(np.int64)
-    parts = [stack.decode(_FAMILY, rows[keys[part]]) for part in _chunks(len(keys))]
+    parts = [stack.decode(DISTRIBUTIONS, rows[keys[part]]) for part in chunks(len(keys))]
     return np.concatenate([np.empty(0, np.int64), *parts])
 
 
-def _chunks(count: int) -> list[slice]:
+def chunks(count: int) -> list[slice]:
+    """Parts of so many symbols, whose tables are gathered at a time."""
     return [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from dctcodec.vae.diffusion import SCALES, ContextPrior, Schedule, features, gaussian_divergence
+from dctcodec.vae.diffusion import SCALES, ContextPrior, Schedule, features
+from dctcodec.vae.likelihood import gaussian_divergence
 from dctcodec.vae.shapes import DiffusionShape
 from dctcodec.vae.unet import layer_sides, scale_sides
 
@@ -130,7 +131,8 @@ def test_the_divergence_is_the_integral():
     log_q = torch.distributions.Normal(0.3, 0.5).log_prob(x)
     log_p = torch.distributions.Normal(-0.2, 0.9).log_prob(x)
     integral = (log_q.exp() * (log_q - log_p)).sum() * (x[1] - x[0])
-    got = gaussian_divergence(*(torch.tensor(v) for v in (0.3, math.log(0.5), -0.2, math.log(0.9))))
+    mean, log_std, other_mean, other_log_std = (torch.tensor(v) for v in (0.3, math.log(0.5), -0.2, math.log(0.9)))
+    got = gaussian_divergence((mean, log_std), (other_mean, other_log_std))
     assert got.item() == pytest.approx(integral.item(), rel=1e-5)
 
 

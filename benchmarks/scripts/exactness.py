@@ -53,7 +53,7 @@ def arithmetics() -> dict[str, Arithmetic]:
 
 def agree(priors: list[MaskedPrior], symbols: np.ndarray, step16: int) -> bool:
     """Whether all priors give every symbol the same distribution."""
-    first, *others = (np.stack(prior.parameters(symbols, step16)) for prior in priors)
+    first, *others = (np.stack(prior.distributions(symbols, step16)) for prior in priors)
     return all(np.array_equal(first, other) for other in others)
 
 

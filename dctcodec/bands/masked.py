@@ -158,7 +158,7 @@ class MaskedPrior:
         symbols[implied] = reader.take(centre, self.tables.half(coded.keys[implied], parities))
         return symbols
 
-    def parameters(self, symbols: np.ndarray, step16: int, grey: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    def distributions(self, symbols: np.ndarray, step16: int, grey: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Mean (in 1/16) and scale index that each symbol is coded with, int32 (CHANNELS, h, w) each; 0 where it is not sent."""
         symbols, partition = blocks.unpacked(symbols)
         parameters = np.zeros((2, *symbols.shape), np.int32)

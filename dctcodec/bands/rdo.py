@@ -98,8 +98,8 @@ class SymbolOptimiser:
         return None if self.partition is None else torch.from_numpy(self.partition)[None]
 
     def _state(self, symbols: Tensor) -> State:
-        parameters = self.prior.parameters(packed(symbols.int().numpy(), self.partition), self.step16, self.grey)
-        mean, scale = map(torch.from_numpy, parameters)
+        distributions = self.prior.distributions(packed(symbols.int().numpy(), self.partition), self.step16, self.grey)
+        mean, scale = map(torch.from_numpy, distributions)
         bits = code_bits(symbols, mean, scale)
         if self.grey:
             bits = bits * _luma()

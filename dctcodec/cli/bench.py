@@ -91,7 +91,7 @@ def kodak(
     temperature: float | None,
 ) -> None:
     """Rate, distortion and time on the 24 Kodak images, and BD-rates against JPEG, WebP, AVIF and JPEG XL."""
-    from dctcodec.evaluate.run import run
+    from dctcodec.evaluate.run import Bench, Outputs, run, run_paper
 
     if paper and (effort or tune != TUNES[0] or published or reused or report_path or not baselines):
         raise click.UsageError(
@@ -108,23 +108,12 @@ def kodak(
         distinct = [None]
     elif paper:
         raise click.UsageError(f"--paper is for codecs of the family dct-vae, and {model} is not one.")
-    run(
-        data,
-        distinct or QUALITIES,
-        model,
-        device,
-        json_path,
-        plot_path,
-        baselines,
-        reused,
-        paper,
-        limit,
-        published,
-        effort,
-        tune,
-        report_path,
-        temperature,
-    )
+    outputs = Outputs(json_path, plot_path, report_path)
+    if paper:
+        run_paper(data, limit, model, device, temperature, outputs)
+        return
+    wanted = distinct or QUALITIES
+    run(Bench(data, limit, model, device, wanted, effort, tune, baselines, reused, published), outputs)
 
 
 @bench.command()

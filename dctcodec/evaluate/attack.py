@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from dctcodec.metrics import ms_ssim_that_fits
+from dctcodec.vae.likelihood import gaussian_divergence
 from dctcodec.vae.model import PaperModel
-from dctcodec.vae.network import Latent, Noise, gaussian_divergence
+from dctcodec.vae.network import Latent, Noise
 
 BATCH = 50
 """Images that are attacked at once."""

@@ -106,7 +106,7 @@ class Models:
     temperature: float
 
 
-def run_paper(
+def run(
     images: ImageSet, codec: Codec, baseline: str, temperature: float | None, json_path: Path | None, plot_path: Path | None
 ) -> None:
     """What `dctcodec bench kodak --paper` does; `temperature` is the codec's by default. Raises ModelError, ImageError,

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,9 @@ from dctcodec.evaluate.report import Result
 from dctcodec.evaluate.reuse import Earlier
 from dctcodec.files import check_output, write_output
 
+if TYPE_CHECKING:
+    from dctcodec.codec import Codec
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -30,67 +34,95 @@ class Subject:
     encoder: dict[str, object]
 
 
-def run(
-    data: Path | None,
-    qualities: Sequence[float | None],
-    model: str,
-    device: str,
-    json_path: Path | None,
-    plot_path: Path | None,
-    with_baselines: bool,
-    reused: Sequence[Path],
-    paper: bool,
-    limit: int | None,
-    published: Path | None,
-    effort: int | None,
-    tune: str,
-    report_path: Path | None = None,
-    temperature: float | None = None,
-) -> None:
-    """What `dctcodec bench kodak` does; the arguments are its options.
+@dataclass(frozen=True)
+class Bench:
+    """The options of `dctcodec bench kodak` that say what is measured."""
+
+    data: Path | None
+    limit: int | None
+    model: str
+    device: str
+    qualities: Sequence[float | None]
+    effort: int | None
+    tune: str
+    with_baselines: bool
+    reused: Sequence[Path]
+    published: Path | None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files that are written, where they are wanted."""
+
+    json: Path | None
+    plot: Path | None
+    report: Path | None = None
+
+    def check(self) -> None:
+        """Raises OutputError where one cannot be written."""
+        for path in filter(None, (self.json, self.plot, self.report)):
+            check_output(path)
+
+
+def run(bench: Bench, outputs: Outputs) -> None:
+    """Measure, tell and write.
 
     Raises DataError, ImageError, ModelError and OutputError, and DctcodecError where the bench extra is missing.
     """
     from dctcodec.codec import Codec
 
-    need("bench", "bjontegaard", "matplotlib", "scipy")
-    for path in filter(None, (json_path, plot_path, report_path)):
-        check_output(path)
-    images = _first(find(data), limit)
-    curves = _published(published, images)
-    earlier = [reuse.read(path) for path in reused]
-    if paper:
-        from dctcodec.evaluate.figure9 import run_paper
-
-        baseline = f"vae-{model.removeprefix('dct-vae-')}"
-        run_paper(images, Codec(model, device), baseline, temperature, json_path, plot_path)
-        return
-    codec = Codec(model, device)
-    codec.check(effort, tune)
-    ours = Setting(codec, codec.effort(effort), tune)
-    description = f"model {model}, device {device}, effort {ours.effort}, tune {tune}"
-    subjects = [Subject("dctcodec", description, ours, qualities, ours.identity)]
-    if with_baselines:
-        subjects += [Subject(one.name, one.description, one, one.qualities, one.encoder) for one in _available()]
-    results = _measure_all(subjects, images, earlier)
-
+    images = _images(bench.data, bench.limit, outputs)
+    curves = _published(bench.published, images)
+    earlier = [reuse.read(path) for path in bench.reused]
+    codec = Codec(bench.model, bench.device)
+    codec.check(bench.effort, bench.tune)
+    results = _measure_all(_subjects(bench, codec), images, earlier)
     click.echo(f"Mean over {len(images.paths)} images: {images.description}")
     click.echo(report.table(results))
-    if with_baselines or curves:
+    if bench.with_baselines or curves:
         click.echo(f"\n{report.bd_lines(results, curves)}")
-    if json_path:
+    if outputs.json:
         document = report.document(results, codec.model_id, images, machine.describe(), curves)
-        write_output(json_path, json.dumps(document, indent=1).encode() + b"\n")
-    if plot_path:
+        write_output(outputs.json, json.dumps(document, indent=1).encode() + b"\n")
+    if outputs.plot:
         from dctcodec.evaluate.plot import draw
 
-        write_output(plot_path, draw(results, images.description, curves))
-    if report_path:
+        write_output(outputs.plot, draw(results, images.description, curves))
+    if outputs.report:
         from dctcodec.compare import set as pages
         from dctcodec.compare.comparison import Settings
 
-        middle = qualities[len(qualities) // 2]
-        pages.write(report_path, results, images, curves, codec, Settings(middle, effort=ours.effort, tunes=(tune,), curves=False))
+        middle = bench.qualities[len(bench.qualities) // 2]
+        settings = Settings(middle, effort=codec.effort(bench.effort), tunes=(bench.tune,), curves=False)
+        pages.write(outputs.report, results, images, curves, codec, settings)
+
+
+def run_paper(data: Path | None, limit: int | None, model: str, device: str, temperature: float | None, outputs: Outputs) -> None:
+    """Figure 9 of the paper, by a model of the family dct-vae and the VAE of its data set. Raises what `run` raises."""
+    from dctcodec.codec import Codec
+    from dctcodec.evaluate import figure9
+
+    images = _images(data, limit, outputs)
+    baseline = f"vae-{model.removeprefix('dct-vae-')}"
+    figure9.run(images, Codec(model, device), baseline, temperature, outputs.json, outputs.plot)
+
+
+def _images(data: Path | None, limit: int | None, outputs: Outputs) -> ImageSet:
+    """The images, once all is there that a run needs."""
+    need("bench", "bjontegaard", "matplotlib", "scipy")
+    outputs.check()
+    return _first(find(data), limit)
+
+
+def _subjects(bench: Bench, codec: "Codec") -> list[Subject]:
+    """Our codec, and the others where they are wanted."""
+    ours = Setting(codec, codec.effort(bench.effort), bench.tune)
+    description = f"model {bench.model}, device {bench.device}, effort {ours.effort}, tune {bench.tune}"
+    others = _available() if bench.with_baselines else ()
+    return [
+        Subject("dctcodec", description, ours, bench.qualities, ours.identity),
+        *(Subject(one.name, one.description, one, one.qualities, one.encoder) for one in others),
+    ]
 
 
 def _published(folder: Path | None, images: ImageSet) -> list[Published]:

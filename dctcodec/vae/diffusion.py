@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX
 from dctcodec.exact.quantised import nearest
+from dctcodec.vae.likelihood import gaussian_divergence
 from dctcodec.vae.shapes import DiffusionShape
 from dctcodec.vae.unet import UNet
 
@@ -222,7 +223,7 @@ class ContextPrior(nn.Module):
         from_first, from_next, spread = self._posterior[t - 1, :, None, None, None].unbind(1)
         target = from_first * self.centres(symbols.float()) + from_next * y
         # both of every sample, so that nothing depends on which steps they are at; the spread of t = 1, which is none, is not used
-        divergence = gaussian_divergence(target, 0.5 * torch.log(spread.clamp_min(1e-12)), mean, log)
+        divergence = gaussian_divergence((target, 0.5 * torch.log(spread.clamp_min(1e-12))), (mean, log))
         return torch.where((t == 1)[:, None, None, None], -self.log_bins(symbols, mean, log), divergence).flatten(1).sum(1)
 
     def last_term(self, values: Tensor) -> Tensor:
@@ -231,7 +232,7 @@ class ContextPrior(nn.Module):
         mean = self.schedule.signal(steps) * values
         zero = torch.zeros((), device=values.device)
         log = zero + 0.5 * math.log(self.schedule.variance(steps))
-        return gaussian_divergence(mean, log, zero, zero).flatten(1).sum(1)
+        return gaussian_divergence((mean, log), (zero, zero)).flatten(1).sum(1)
 
     def log_bins(self, symbols: Tensor, mean: Tensor, log: Tensor) -> Tensor:
         """Equation 14: ln of the mass of N(mean, e^(2 log)) in each symbol's bin; the outer bins are open (equation 15)."""
@@ -272,12 +273,6 @@ def features(standard: Tensor) -> Tensor:
     fine = (whole - coarse * step).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
     far = torch.floor(whole / (8 * step) + 0.5).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
     return torch.cat([coarse, fine, far], 1) / 2**ACTIVATION_BITS
-
-
-def gaussian_divergence(mean: Tensor, log: Tensor, other_mean: Tensor, other_log: Tensor) -> Tensor:
-    """KL(N(mean, e^(2 log)) || N(other_mean, e^(2 other_log))), nats."""
-    ratio = torch.exp(2 * (log - other_log))
-    return other_log - log + 0.5 * (ratio - 1 + ((mean - other_mean) * torch.exp(-other_log)) ** 2)
 
 
 def _log_density(x: Tensor) -> Tensor:

@@ -48,13 +48,13 @@ class DctVae(Family):
     effort = 0
     tunes = TUNES[:1]
 
-    def __init__(self, info: ModelInfo, place: Place):
-        self.place, self.info = place, info
-        self.temperature: float = info.config["temperature"]
-        self.shape = _shape(info)
-        with told_as_damage(info):
-            self.transform = _transform(self.shape, _weights(info, "context."), place)
-            integers = load_file(info.path / PRIOR)
+    def __init__(self, model: ModelInfo, place: Place):
+        self.place, self.model = place, model
+        self.temperature: float = model.config["temperature"]
+        self.shape = _shape(model)
+        with told_as_damage(model):
+            self.transform = _transform(self.shape, _weights(model, "context."), place)
+            integers = load_file(model.path / PRIOR)
             self.prior = BitsBackPrior(ExactDiffusion(integers, arithmetic_for(place)), GaussianTables(integers))
         self.most_effort = len(ROUNDS) - 1 if self.transform.choice else 0
         self._painter: Painter | None = None
@@ -116,8 +116,8 @@ class DctVae(Family):
 
     def _paint(self, symbols: np.ndarray, first: int, temperature: float, seed: int) -> np.ndarray:
         if self._painter is None:
-            with told_as_damage(self.info):
-                self._painter = Painter(self.shape.network, _weights(self.info, "vae."))
+            with told_as_damage(self.model):
+                self._painter = Painter(self.shape.network, _weights(self.model, "vae."))
         return self._painter.paint(self._shown(symbols), temperature, tile_noise(range(first, first + len(symbols)), seed))
 
     def _paint_by_torch(self, symbols: np.ndarray, first: int, temperature: float, seed: int) -> np.ndarray:
@@ -132,24 +132,24 @@ class DctVae(Family):
         from dctcodec.vae.files import load_model
 
         if self._torch_model is None:
-            self._torch_model = load_model(self.info.name, self.place or "cpu")[1]
+            self._torch_model = load_model(self.model.name, self.place or "cpu")[1]
         return self._torch_model
 
 
-def _shape(info: ModelInfo) -> ModelShape:
+def _shape(model: ModelInfo) -> ModelShape:
     """Of a model that codes tiles. Raises ModelError for others."""
-    shape = from_table(info.config["config"]).shape
+    shape = from_table(model.config["config"]).shape
     if shape.context is None:
-        raise ModelError(f"the model {info.name} has no context to code")
+        raise ModelError(f"the model {model.name} has no context to code")
     network = shape.network
     if (network.channels, network.side) != (3, TILE):
-        raise ModelError(f"the model {info.name} codes no colour images of {TILE}x{TILE}: use it with `dctcodec eval`")
+        raise ModelError(f"the model {model.name} codes no colour images of {TILE}x{TILE}: use it with `dctcodec eval`")
     return shape
 
 
-def _weights(info: ModelInfo, start: str) -> dict[str, np.ndarray]:
+def _weights(model: ModelInfo, start: str) -> dict[str, np.ndarray]:
     """The weights whose names begin so, without that."""
-    with safe_open(info.path / VAE, "numpy") as file:
+    with safe_open(model.path / VAE, "numpy") as file:
         return {name.removeprefix(start): file.get_tensor(name) for name in file.keys() if name.startswith(start)}
 
 

@@ -1,4 +1,5 @@
-"""p(x | z): Bernoulli for binary images, a mixture of discretised logistics for colours (Salimans et al. 2017, PixelCNN++)."""
+"""p(x | z): Bernoulli for binary images, a mixture of discretised logistics for colours (Salimans et al. 2017, PixelCNN++); and the
+divergence of Gaussians."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -104,3 +105,11 @@ def _log_mass(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
 
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {"bernoulli": Bernoulli, "logistic-mixture": LogisticMixture}
+
+
+def gaussian_divergence(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
+    """KL(first, second) in nats, of each unit, of Gaussians given by mean and log standard deviation."""
+    (mean, log_std), (other_mean, other_log_std) = first, second
+    ratio = torch.exp(2 * (log_std - other_log_std))
+    distance = (mean - other_mean) ** 2 * torch.exp(-2 * other_log_std)
+    return (ratio + distance - 1) / 2 + other_log_std - log_std

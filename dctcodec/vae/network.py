@@ -18,7 +18,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from dctcodec.modules import ModuleList
-from dctcodec.vae.likelihood import LIKELIHOODS
+from dctcodec.vae.likelihood import LIKELIHOODS, gaussian_divergence
 from dctcodec.vae.shapes import LOG_VARIANCE, SOFTPLUS_BETA, NetworkShape, Scale
 
 Noise = Callable[[tuple[int, ...]], Tensor]
@@ -228,14 +228,6 @@ class HierarchicalVae(nn.Module):
                 features, latent = block(features, encoded[-1 - number] if encoded and known else None, temperature, noise, value)
                 drawn += 1
                 yield features, latent
-
-
-def gaussian_divergence(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
-    """KL(first, second) in nats, of each unit, of Gaussians given by mean and log standard deviation."""
-    (mean, log_std), (other_mean, other_log_std) = first, second
-    ratio = torch.exp(2 * (log_std - other_log_std))
-    distance = (mean - other_mean) ** 2 * torch.exp(-2 * other_log_std)
-    return (ratio + distance - 1) / 2 + other_log_std - log_std
 
 
 def _pooled(image: Tensor, side: int) -> Tensor:

@@ -22,8 +22,6 @@ ESCAPE_BITS = 16
 """A cell outside its table is sent as the table's last entry, then plainly in this many bits, from -2^15."""
 _ESCAPE_MODEL = rans.Uniform(2**ESCAPE_BITS)
 _ESCAPE_ZERO = 2 ** (ESCAPE_BITS - 1)
-_FAMILY = rans.Categorical(perfect=False)
-_CHUNK = 4096
 """Rows that are computed at a time: they stay in the processor's cache."""
 
 
@@ -161,12 +159,12 @@ class GaussianTables:
 
     def push_bins(self, stack: Stack, symbols: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> None:
         """Code symbols onto the stack."""
-        for part in reversed(_chunks(len(symbols))):
-            stack.encode_reverse(symbols[part].astype(np.int32), _FAMILY, self.bin_rows(mean[part], scale[part]))
+        for part in reversed(rans.chunks(len(symbols))):
+            stack.encode_reverse(symbols[part].astype(np.int32), rans.DISTRIBUTIONS, self.bin_rows(mean[part], scale[part]))
 
     def pop_bins(self, stack: Stack, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Take symbols, int64 (n,), off the stack."""
-        parts = [stack.decode(_FAMILY, self.bin_rows(mean[part], scale[part])) for part in _chunks(len(mean))]
+        parts = [stack.decode(rans.DISTRIBUTIONS, self.bin_rows(mean[part], scale[part])) for part in rans.chunks(len(mean))]
         return np.concatenate(parts).astype(np.int64)
 
     def bin_bits(self, symbols: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> float:
@@ -185,10 +183,6 @@ def split(mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Nearest whole numbers to means in 1/64, and how far the means lie above them, plus PHASES / 2: 0 .. PHASES - 1."""
     raised = mean + PHASES // 2
     return raised >> PHASE_BITS, raised & (PHASES - 1)
-
-
-def _chunks(count: int) -> list[slice]:
-    return [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]
 
 
 def _bits(rows: np.ndarray, keys: np.ndarray, entries: np.ndarray) -> float:
