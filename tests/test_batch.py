@@ -262,7 +262,7 @@ def test_tar_files_that_lead_outside_are_errors(name: str, kind: bytes, target: 
     result = batch("encode", tmp_path / "in", tmp_path / "out", "--workers", 1)
     assert result.exit_code == 1 and "1 images encoded, 1 errors" in result.stdout
     assert "bad.tar" in "".join(row["error"] or "" for row in rows(tmp_path / "out"))
-    assert str(tmp_path / "out/_manifest") in result.stderr
+    assert str(tmp_path / "out/_manifest") in result.stderr and "error: bad.tar: cannot read bad.tar" in result.stderr
 
 
 @pytest.mark.parametrize("claim", ["GNU.sparse.map", "GNU.sparse.size"])

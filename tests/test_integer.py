@@ -125,7 +125,7 @@ def of_bytes(seed: int, arithmetic: Arithmetic):
         added = operations.byted(layers[1], operations.looked_up(tables[1], hidden), 128)
         stream = stream + operations.lifted(added, 3)
         found = operations.looked_up(tables[0], operations.rounded(stream, 4, tables[0].zero))
-        return added, stream, operations.squares(layers[2], found, 2)
+        return added, stream, operations.scaled_shuffled(layers[2], found, 2)
 
     shapes = {"stream": (CHANNELS, "h", "w"), "scale": (1, 8, 1, 1), "offset": (1, 8, 1, 1)}
     return arithmetic.program(run, shapes)

@@ -111,7 +111,7 @@ class ExactForecast:
         for number in range(self._coarse_blocks):
             stream = self._block(run, number, stream, bias)
         coarse = run.activation(stream, bias[len(self._blocks)])
-        stream = run.raised(self._up, coarse, COARSE // FINE) + self._received(run, image, told, FINE)
+        stream = run.shuffled(self._up, coarse, COARSE // FINE) + self._received(run, image, told, FINE)
         stream = run.clamp(stream, STREAM_LIMIT)
         for number in range(self._coarse_blocks, len(self._blocks)):
             stream = self._block(run, number, stream, bias)
@@ -121,7 +121,7 @@ class ExactForecast:
 
     def _received(self, run: Operations, image: Any, told: dict[str, Any], pixels: int) -> Any:
         """What the image, and the blocks, add to the stream of a scale of so many pixels a feature."""
-        stream = run.celled(self._coarse if pixels == COARSE else self._fine, image, pixels)
+        stream = run.unshuffled(self._coarse if pixels == COARSE else self._fine, image, pixels)
         return stream + run.chosen(self._told[pixels], told[f"told{pixels}"]) if told else stream
 
     def _block(self, run: Operations, number: int, stream: Any, bias: Any) -> Any:

@@ -118,7 +118,7 @@ class Painter:
         """The residual, (3, 32 h, 32 w)."""
         stream = self._scales[-1](run, image, above, inputs)
         found = run.looked_up(self._table, run.rounded(stream, self._bits, self._table.zero, self._table.size))
-        return (run.squares(self._paint, found, PAINTED_SCALES[-1]),)
+        return (run.scaled_shuffled(self._paint, found, PAINTED_SCALES[-1]),)
 
 
 class _Block:
@@ -182,11 +182,11 @@ class _Scale:
 
     def __call__(self, run: Operations, image: Any, above: Any, inputs: Arrays) -> Any:
         number = self.number
-        stream = run.celled(self._context, image, self.pixels)
+        stream = run.unshuffled(self._context, image, self.pixels)
         for place in range(self._places if self._kinds else 0):
             stream = stream + run.chosen(self._told, inputs[f"told{number}.{place}"])
         if self._up is not None:
-            stream = stream + run.raised(self._up, above, 2)
+            stream = stream + run.shuffled(self._up, above, 2)
         stream = run.clamp(stream, STREAM_LIMIT)
         for block, layers in enumerate(self.blocks):
             if f"noise{number}" in inputs and block == len(self.blocks) - 1:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from dctcodec.batch.manifest import FAILED, FOUND, SHARD, Row
 
-_TOLD, _HARDEST = 100, 8
+_TOLD, _HARDEST = 10, 8
 """Rows that are kept: of the last failures, and of the images with most bits per pixel."""
 
 
@@ -54,6 +54,10 @@ class Account:
         """Images and megabytes a second, the ratio and the errors."""
         rates = f"{self.images / self.seconds:.2f} images/s, {self.bytes_in / 1e6 / self.seconds:.2f} MB/s"
         return f"{rates}, ratio {self.ratio}, errors {self.errors}"
+
+    def last_errors(self) -> list[str]:
+        """The last failures, a line each."""
+        return [f"{row['source']}: {row['error']}" for row in self.failures]
 
     def summary(self, verb: str) -> str:
         """Two lines for the end of a run."""

@@ -10,16 +10,12 @@ from dctcodec.batch.store import Store
 from dctcodec.batch.work import Encode
 from dctcodec.files import write_output
 
-ERRORS = 10
-"""Failures that the page tells of."""
-
 
 def write(path: Path, account: Account, work: Encode) -> None:
     """Write the page of a batch that was encoded. Raises InputError, OutputError, FormatError."""
     from dctcodec.compare.page import page
     from dctcodec.compare.run import made
 
-    told = [f"{row['source']}: {row['error']}" for row in account.failures[-ERRORS:]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they are in the manifest; of large images the page shows a part
         images = [_document(row, account, work) for row in account.hardest]
@@ -27,7 +23,7 @@ def write(path: Path, account: Account, work: Encode) -> None:
         "images": images,
         "match": "size",
         "made": [pair for pair in made(()) if pair[1]],
-        "note": "\n".join([account.summary(work.verb), "The images are those of most bits per pixel.", *told]),
+        "note": "\n".join([account.summary(work.verb), "The images are those of most bits per pixel.", *account.last_errors()]),
     }
     write_output(path, page("Archive – dctcodec batch", data).encode("utf-8", "replace"))
 

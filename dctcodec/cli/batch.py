@@ -11,6 +11,7 @@ from dctcodec.batch.pool import default_workers
 from dctcodec.batch.run import Batch, Engine, convert
 from dctcodec.batch.run import verify as verify_batch
 from dctcodec.batch.work import Decode, Encode, Verify
+from dctcodec.cli.messages import say
 from dctcodec.cli.options import FiniteRange, check_colour, check_page, decode_options, encode_options, with_options
 from dctcodec.encoding import Encoding
 from dctcodec.errors import DctcodecError
@@ -149,5 +150,7 @@ def _engine(engine: str, workers: int | None, address: str | None, gpus: float) 
 
 def _end(account: Account, verb: str) -> None:
     click.echo(account.summary(verb))
+    for line in account.last_errors():
+        say("error", line)
     if account.errors:
         raise DctcodecError(f"{account.errors} errors: see the rows of {account.destination}/_manifest whose status is failed")

@@ -13,8 +13,8 @@ class Eager:
     def layer(self, layer: Layer, activations: Array) -> Array:
         return layer(activations)
 
-    def raised(self, layer: Layer, activations: Array, side: int) -> Array:
-        return spread(layer(activations), side)
+    def shuffled(self, layer: Layer, activations: Array, side: int) -> Array:
+        return pixel_shuffle(layer(activations), side)
 
     def convolved(self, layer: Layer, planes: Array) -> Array:
         return layer(_patches(planes))
@@ -22,11 +22,11 @@ class Eager:
     def strided(self, layer: Layer, activations: Array) -> Array:
         return layer(_patches(activations, 2))
 
-    def doubled(self, planes: Array, side: int) -> Array:
+    def upsampled(self, planes: Array, side: int) -> Array:
         positions = np.arange(side) // 2
         return planes[..., positions, :][..., positions]
 
-    def celled(self, layer: Layer, planes: Array, side: int) -> Array:
+    def unshuffled(self, layer: Layer, planes: Array, side: int) -> Array:
         count, height, width = planes.shape
         cells = permuted(planes.reshape(count, height // side, side, width // side, side), 0, 2, 4, 1, 3)
         return layer(cells.reshape(-1, height // side, width // side))
@@ -45,7 +45,7 @@ class Eager:
         return layer.nearest(_patches(activations), BRANCH_MIN) * 2.0**bits
 
     def painted(self, layer: Layer, activations: Array, side: int) -> Array:
-        return spread(self.branch(layer, activations), side)
+        return pixel_shuffle(self.branch(layer, activations), side)
 
     def clamp(self, planes: Array, limit: int) -> Array:
         return planes.clip(-limit, limit)
@@ -66,8 +66,8 @@ class Eager:
         chosen = layer.scale if scale is None else scale[..., 0], layer.offset if offset is None else offset[..., 0]
         return layer.of(_patches(found), *chosen).clip(-zero, 2**size - 1 - zero)
 
-    def squares(self, layer: Scaled, found: Array, side: int) -> Array:
-        return spread(layer(_patches(found)), side)
+    def scaled_shuffled(self, layer: Scaled, found: Array, side: int) -> Array:
+        return pixel_shuffle(layer(_patches(found)), side)
 
     def lifted(self, values: Array, bits: int) -> Array:
         return values * 2.0**bits
@@ -81,7 +81,7 @@ class Eager:
         return cast(added, str(stream.dtype).removeprefix("torch.")).reshape(-1, height, width)
 
 
-def spread(planes: Array, side: int) -> Array:
+def pixel_shuffle(planes: Array, side: int) -> Array:
     """Each `side`^2 channels as a square: channel (k * side + row) * side + column is row and column of channel k."""
     _, height, width = planes.shape
     squares = permuted(planes.reshape(-1, side, side, height, width), 0, 3, 1, 4, 2)

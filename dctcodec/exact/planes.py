@@ -24,14 +24,14 @@ from dctcodec.exact.traced import Traced
 
 class Operations(Protocol):
     """What networks are made of. Planes are arrays (channels, height, width), or values of a graph. Planes of several images,
-    (channels, images, height, width), take all of it but `celled`, `chosen`, `raised`, `painted` and `pooled`. *Activations* are
-    planes of 0..127. *Bytes* are planes of -`zero`..255 - `zero`; of them are the methods from `rounded` on."""
+    (channels, images, height, width), take all of it but `unshuffled`, `chosen`, `shuffled`, `painted` and `pooled`. *Activations*
+    are planes of 0..127. *Bytes* are planes of -`zero`..255 - `zero`; of them are the methods from `rounded` on."""
 
     def layer(self, layer: Layer, activations: Any) -> Any:
         """A 1x1 layer."""
 
-    def raised(self, layer: Layer, activations: Any, side: int) -> Any:
-        """A 1x1 layer whose outputs are squares: `eager.spread` of it."""
+    def shuffled(self, layer: Layer, activations: Any, side: int) -> Any:
+        """A 1x1 layer, then `eager.pixel_shuffle`."""
 
     def convolved(self, layer: Layer, planes: Any) -> Any:
         """A 3x3 layer, zeros outside."""
@@ -39,11 +39,11 @@ class Operations(Protocol):
     def strided(self, layer: Layer, activations: Any) -> Any:
         """A 3x3 layer at every second position in both directions, from the first, zeros outside."""
 
-    def doubled(self, planes: Any, side: int) -> Any:
+    def upsampled(self, planes: Any, side: int) -> Any:
         """Every position twice in both directions, cut to `side` x `side`."""
 
-    def celled(self, layer: Layer, planes: Any, side: int) -> Any:
-        """A layer of cells of `side` x `side`, whose terms are ordered by (plane, row, column)."""
+    def unshuffled(self, layer: Layer, planes: Any, side: int) -> Any:
+        """A pixel unshuffle: cells of `side` x `side`, ordered by (plane, row, column), become planes. Then a 1x1 layer."""
 
     def chosen(self, rows: Array, index: Any) -> Any:
         """A row (channels,) of an array at each position, by its number, (height, width)."""
@@ -58,7 +58,7 @@ class Operations(Protocol):
         """A 3x3 layer, zeros outside, rounded to the nearest, limited to -128..127, and times 2^`bits`."""
 
     def painted(self, layer: Layer, activations: Any, side: int) -> Any:
-        """`branch` of a layer whose outputs are squares: `eager.spread` of it."""
+        """`branch` of a layer, then `eager.pixel_shuffle`."""
 
     def clamp(self, planes: Any, limit: int) -> Any:
         """Limited to +- `limit`."""
@@ -76,8 +76,8 @@ class Operations(Protocol):
         """Bytes: a 3x3 layer of what a table gave, zeros outside, rounded and limited. `scale`, `offset`: (outputs, 1, 1), for the
         layer's own."""
 
-    def squares(self, layer: Scaled, found: Any, side: int) -> Any:
-        """A 3x3 layer of what a table gave, zeros outside, whose outputs are squares: `eager.spread` of it."""
+    def scaled_shuffled(self, layer: Scaled, found: Any, side: int) -> Any:
+        """A 3x3 layer of what a table gave, zeros outside, then `eager.pixel_shuffle`."""
 
     def lifted(self, values: Any, bits: int) -> Any:
         """Bytes times 2^`bits`."""

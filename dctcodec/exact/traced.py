@@ -47,8 +47,8 @@ class Traced:
     def layer(self, layer: Layer, activations: Value) -> Value:
         return self._product(layer, layer.weight, activations)
 
-    def raised(self, layer: Layer, activations: Value, side: int) -> Value:
-        return self._spread(self._product(layer, layer.weight, activations, _by_place(layer, side)), layer, side)
+    def shuffled(self, layer: Layer, activations: Value, side: int) -> Value:
+        return self._pixel_shuffled(self._product(layer, layer.weight, activations, _by_place(layer, side)), layer, side)
 
     def convolved(self, layer: Layer, planes: Value) -> Value:
         return self._convolution(layer, planes, 1)
@@ -56,11 +56,11 @@ class Traced:
     def strided(self, layer: Layer, activations: Value) -> Value:
         return self._convolution(layer, activations, 2)
 
-    def doubled(self, planes: Value, side: int) -> Value:
+    def upsampled(self, planes: Value, side: int) -> Value:
         positions = np.arange(side) // 2
         return self.graph.node("Gather", self.graph.node("Gather", planes, positions, axis=1), positions, axis=2)
 
-    def celled(self, layer: Layer, planes: Value, side: int) -> Value:
+    def unshuffled(self, layer: Layer, planes: Value, side: int) -> Value:
         # (1, H, W, c) as (1, H, W / side, side c), (H / side, side, W / side, side c), (1, H / side, W / side, side side c)
         wide = self._reshaped(planes, 0, 0, -1, layer.weight.shape[1] // side)
         rows = _like(planes, self.graph.node("Transpose", self._reshaped(wide, -1, side, 0, 0), perm=(0, 2, 1, 3)))
@@ -86,7 +86,7 @@ class Traced:
         return sums * 2.0**bits
 
     def painted(self, layer: Layer, activations: Value, side: int) -> Value:
-        return self._spread(self._bytes(layer, activations, BRANCH_MIN, _by_place(layer, side)), layer, side)
+        return self._pixel_shuffled(self._bytes(layer, activations, BRANCH_MIN, _by_place(layer, side)), layer, side)
 
     def clamp(self, planes: Value, limit: int) -> Value:
         return self.graph.node("Clip", planes, float(-limit), float(limit))
@@ -117,10 +117,10 @@ class Traced:
         values = self._sums(_kernel(layer), found, offsets) * scales
         return self._whole(values, zero, size) if size > 8 else self._quantised(values, np.float32(1), zero)
 
-    def squares(self, layer: Scaled, found: Value, side: int) -> Value:
+    def scaled_shuffled(self, layer: Scaled, found: Value, side: int) -> Value:
         order = _by_place(layer, side)
         sums = self._sums(_kernel(layer)[order], found, layer.offset[order, 0])
-        return self._spread(self.graph.node("Round", sums * layer.scale[order, 0]), layer, side)
+        return self._pixel_shuffled(self.graph.node("Round", sums * layer.scale[order, 0]), layer, side)
 
     def lifted(self, values: Value, bits: int) -> Value:
         if not isinstance(values, Raised):
@@ -178,8 +178,8 @@ class Traced:
     def _nearest(self, values: Value, least: int) -> Value:
         return self.graph.node("Clip", self.graph.node("Round", values), float(least), float(ACTIVATION_MAX))
 
-    def _spread(self, planes: Value, layer: Layer, side: int) -> Value:
-        """As `spread`, of a layer's outputs in the order of `_by_place`."""
+    def _pixel_shuffled(self, planes: Value, layer: Layer, side: int) -> Value:
+        """As `pixel_shuffle`, of a layer's outputs in the order of `_by_place`."""
         # (1, h, w, side side c) as (h, w, side, side c), (h side, 1, w, side c), (h side, 1, w side, c), (1, h side, w side, c)
         squares = self._reshaped(_like(planes, self.graph.node("Squeeze", planes, np.array([0]))), 0, 0, side, -1)
         rows = self._reshaped(_like(planes, self.graph.node("Transpose", squares, perm=(0, 2, 1, 3))), -1, 1, 0, 0)

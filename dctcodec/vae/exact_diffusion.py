@@ -125,7 +125,7 @@ class ExactUNet:
                 stream = run.strided(self._layers[f"down.{scale - 1}"], run.activation(stream, next(bias)))
             stream = self._stack(run, f"enter.{scale}", stream, bias)
         for number, side in enumerate(reversed(self._sides[:-1])):
-            stream = run.clamp(skips.pop() + run.doubled(stream, side), STREAM_LIMIT)
+            stream = run.clamp(skips.pop() + run.upsampled(stream, side), STREAM_LIMIT)
             stream = self._stack(run, f"leave.{number}", stream, bias)
         return (run.layer(self._layers["head"], run.activation(stream, next(bias))),)
 
