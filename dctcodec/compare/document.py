@@ -6,7 +6,7 @@ import numpy as np
 
 from dctcodec.compare.comparison import Comparison
 from dctcodec.compare.embed import METHOD, Region, embedded
-from dctcodec.compare.version import Version, as_json
+from dctcodec.compare.version import Version, row_as_json
 from dctcodec.tiles import TILE
 
 
@@ -29,8 +29,8 @@ def _version_document(version: Version, url: str) -> dict[str, Any]:
         "name": version.name,
         "settings": version.settings,
         "note": version.note,
-        "figures": as_json(version.figures),
-        "points": [as_json(point) for point in version.points],
+        "figures": row_as_json(version.figures),
+        "points": [row_as_json(point) for point in version.points],
         "maps": [] if version.tile_bits is None else [tile_map("Bits per tile", "bits", version.tile_bits)],
         "url": url,
     }

@@ -1,6 +1,5 @@
 """A bench run as pages: one of the whole set, and one of each image beside it."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,10 @@ from dctcodec.compare.comparison import Comparison, Settings, compare
 from dctcodec.compare.contenders import Contender, contenders
 from dctcodec.compare.page import page
 from dctcodec.compare.run import made, report, shown
-from dctcodec.compare.version import as_json
+from dctcodec.compare.version import row_as_json
 from dctcodec.evaluate.baselines import AVIF_PSNR
 from dctcodec.evaluate.bdrate import INTERVAL, bd_rate
+from dctcodec.evaluate.figures import as_json
 from dctcodec.evaluate.kodak import ImageSet
 from dctcodec.evaluate.measure import Row, means
 from dctcodec.evaluate.plot import MAX_BPP
@@ -118,7 +118,7 @@ def _rates(results: Sequence[Result], published: Sequence[Published]) -> list[di
 
 def _mean_curves(results: Sequence[Result]) -> list[dict[str, Any]]:
     return [
-        {"name": result.name, "points": [as_json(row) for row in means(result.rows) if row.bpp <= MAX_BPP], "style": ""}
+        {"name": result.name, "points": [row_as_json(row) for row in means(result.rows) if row.bpp <= MAX_BPP], "style": ""}
         for result in results
     ]
 
@@ -144,7 +144,7 @@ def _figures(results: Sequence[Result], image: str) -> dict[str, float | None]:
     figures = {"bpp": row.bpp} | {metric: getattr(row, metric) for metric in METRICS}
     ours = first.curves("psnr")[image]
     figures |= {f"rate {other.name}": bd_rate(other.curves("psnr")[image], ours) for other in others}
-    return {key: None if value is None or math.isinf(value) else value for key, value in figures.items()}
+    return {key: as_json(value) for key, value in figures.items()}
 
 
 def _with_bar(paths: Sequence[Path]) -> Sequence[Path]:

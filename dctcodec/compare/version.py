@@ -1,6 +1,5 @@
 """What a codec makes of an image, with what was measured of it."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from dctcodec import metrics
+from dctcodec.evaluate.figures import as_json
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,6 @@ def measured(
     )
 
 
-def as_json(figures: object) -> dict[str, float | None]:
-    """Figures, or a row of a bench run, as JSON holds them: it has no infinity, so the PSNR of equal images becomes None."""
-    return {key: None if isinstance(value, float) and math.isinf(value) else value for key, value in vars(figures).items()}
+def row_as_json(figures: object) -> dict[str, float | None]:
+    """Figures, or a row of a bench run, as JSON holds them."""
+    return {key: as_json(value) for key, value in vars(figures).items()}

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dctcodec.evaluate.figures import standard_error
 from dctcodec.metrics import ms_ssim_that_fits
 from dctcodec.vae.likelihood import gaussian_divergence
 from dctcodec.vae.model import PaperModel
@@ -200,4 +201,4 @@ def _noise(model: PaperModel, batch: int, device: torch.device) -> list[Tensor]:
 
 
 def _mean(values: Tensor) -> Mean:
-    return Mean(values.double().mean().item(), (values.double().std() / len(values) ** 0.5).item())
+    return Mean(values.double().mean().item(), standard_error(values))

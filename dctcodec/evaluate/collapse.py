@@ -9,7 +9,6 @@ A latent z_l is non-identifiable where p(x | z) does not depend on it given all 
 drawn from the posterior, z_l alone is drawn anew from its prior, and ln p(x | z) falls by `redrawn_nats`.
 """
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from dctcodec.data.sets import Images
 from dctcodec.errors import DataError
 from dctcodec.evaluate import machine
 from dctcodec.evaluate.extra import need
+from dctcodec.evaluate.figures import png, standard_error
 from dctcodec.evaluate.source import fingerprint, prepared, test_images
 from dctcodec.files import check_output, write_output
 from dctcodec.vae.config import Config
@@ -124,7 +124,7 @@ def measure(model: PaperModel, images: Images, deep: int = 0) -> Result:
     some = images[:deep]
     changes = redrawn(model, some)
     rows = [
-        Row(**asdict(row) | {"redrawn_nats": change.mean().item(), "redrawn_error": _error(change)})
+        Row(**asdict(row) | {"redrawn_nats": change.mean().item(), "redrawn_error": standard_error(change)})
         for row, change in zip(rows, changes, strict=True)
     ]
     return Result(rows, gaps(model, some))
@@ -198,7 +198,7 @@ def gaps(model: PaperModel, images: Images) -> Gap:
         elbo=elbo.mean().item(),
         log_p=log_p.mean().item(),
         gap=(log_p - elbo).mean().item(),
-        gap_error=_error(log_p - elbo),
+        gap_error=standard_error(log_p - elbo),
         prior_log_likelihood=prior.mean().item(),
         collapsed_gap=(log_p - prior).mean().item(),
     )
@@ -258,9 +258,7 @@ def plot(results: Sequence[tuple[str, Result]]) -> bytes:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=130, format="png")
-    return buffer.getvalue()
+    return png(figure, 130)
 
 
 def _sum(rows: Sequence[Row]) -> Row:
@@ -287,8 +285,3 @@ def _figures(row: Row) -> str:
     shares = ("-", "-") if row.active is None else (str(row.active), f"{row.active / row.units:.1%}")
     figures = f"{row.kl_nats:>10.3f}{shares[0]:>8}{row.active_one_draw:>8}{row.units:>8}{shares[1]:>8}"
     return figures if row.redrawn_nats is None else f"{figures}{f'{row.redrawn_nats:.3f} ± {row.redrawn_error:.3f}':>18}"
-
-
-def _error(values: Tensor) -> float:
-    """Standard error of a mean."""
-    return (values.double().std() / len(values) ** 0.5).item()

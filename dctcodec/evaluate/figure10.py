@@ -1,6 +1,5 @@
 """Figure 10 of the paper: similarity of the reconstructions of an image and of the attacked image, against the layers attacked."""
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,13 +17,14 @@ from dctcodec.errors import ConfigError, DataError
 from dctcodec.evaluate import machine
 from dctcodec.evaluate.attack import BATCH, PATIENCE, Example, Mean, Row, Settings, measure
 from dctcodec.evaluate.extra import need
+from dctcodec.evaluate.figures import png
 from dctcodec.evaluate.source import fingerprint, prepared, test_images
 from dctcodec.files import check_output, write_output
 from dctcodec.vae.config import Config
 from dctcodec.vae.model import PaperModel
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 MOST_LAYERS = 10
 """Layers that are attacked where it is not said how many: as many as in the paper's figure."""
@@ -130,7 +130,7 @@ def plot(documents: Sequence[dict[str, Any]]) -> bytes:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.grid(alpha=0.3)
             axes.legend(fontsize="small")
-    return _png(figure)
+    return png(figure, 110)
 
 
 def examples(results: Sequence[tuple[str, Sequence[tuple[Row, Example]]]]) -> bytes:
@@ -147,7 +147,7 @@ def examples(results: Sequence[tuple[str, Sequence[tuple[Row, Example]]]]) -> by
         axes.set_title(f"{name}\n{row.layers} layer{'s' * (row.layers > 1)} attacked", fontsize=11)
         axes.set_xticks([])
         axes.set_yticks([height * (line + 0.5) for line in range(len(lines))], ["" if number else word for word in _LINES])
-    return _png(figure)
+    return png(figure, 110)
 
 
 def _strip(images: Tensor) -> np.ndarray:
@@ -158,9 +158,3 @@ def _strip(images: Tensor) -> np.ndarray:
 
 def _cell(value: Mean, digits: int) -> str:
     return f"{value.mean:.{digits}f} ± {value.error:.{digits}f}"
-
-
-def _png(figure: "Figure") -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110, format="png")
-    return buffer.getvalue()

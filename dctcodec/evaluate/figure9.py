@@ -4,7 +4,6 @@ Beside them the bare context, its inverse DCT without the VAE, and a DCT-VAE tha
 has no files, so its rate is -L_vlb.
 """
 
-import io
 import json
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from dctcodec.codec import Codec
 from dctcodec.errors import ModelError
 from dctcodec.evaluate import machine
 from dctcodec.evaluate.baselines import JPEG
+from dctcodec.evaluate.figures import png
 from dctcodec.evaluate.kodak import ImageSet
 from dctcodec.files import write_output
 from dctcodec.image import normalise, read_image
@@ -238,9 +238,7 @@ def grid(shown: Sequence[tuple[Row, Versions]]) -> bytes:
             axes.imshow(np.asarray(image))
             axes.set_title(title + figures, fontsize=11)
             axes.axis("off")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=90, format="png")
-    return buffer.getvalue()
+    return png(figure, 90)
 
 
 def _family(codec: Codec) -> DctVae:

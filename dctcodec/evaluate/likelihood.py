@@ -20,6 +20,7 @@ from dctcodec.data.sets import Images
 from dctcodec.device import training_precision
 from dctcodec.errors import ConfigError
 from dctcodec.evaluate import machine
+from dctcodec.evaluate.figures import standard_error
 from dctcodec.evaluate.source import fingerprint, prepared, test_images
 from dctcodec.vae.config import Config
 from dctcodec.vae.model import PaperModel, bits_per_dim, importance_bound
@@ -56,7 +57,7 @@ def measure(
     parts = bound(model, tests, batch)
     elbo = sum(parts.values(), torch.zeros(()))
     figures = whole_set(model, tests, images, samples, pilot, batch) if pilot else first_images(model, tests, samples, batch)
-    figures |= {"elbo_nats": _mean(elbo), "elbo_nats_standard_error": _error(elbo)}
+    figures |= {"elbo_nats": _mean(elbo), "elbo_nats_standard_error": standard_error(elbo)}
     if shape.likelihood == "logistic-mixture":
         bits = {key.replace("nats", "bits_per_dim"): bits_per_dim(value, shape) for key, value in figures.items() if "_nats" in key}
         figures |= bits
@@ -70,7 +71,7 @@ def measure(
 def first_images(model: PaperModel, images: Images, samples: int, batch: int) -> dict[str, float]:
     """The bound of images, and its standard error as one of more images."""
     nats = importance(model, images, samples, batch)
-    return {"nll_nats": _mean(nats), "nll_nats_standard_error": _error(nats)}
+    return {"nll_nats": _mean(nats), "nll_nats_standard_error": standard_error(nats)}
 
 
 def whole_set(model: PaperModel, images: Images, chosen: int, samples: int, pilot: int, batch: int) -> dict[str, float]:
@@ -87,8 +88,8 @@ def whole_set(model: PaperModel, images: Images, chosen: int, samples: int, pilo
         "pilot": pilot,
         "images_with_all_samples": len(spread),
         "nll_nats": _mean(everywhere) - _mean(gain),
-        "nll_nats_estimation_error": _error(gain) * math.sqrt(1 - len(spread) / len(images)),
-        "nll_nats_standard_error": _error(everywhere),
+        "nll_nats_estimation_error": standard_error(gain) * math.sqrt(1 - len(spread) / len(images)),
+        "nll_nats_standard_error": standard_error(everywhere),
     }
 
 
@@ -127,8 +128,3 @@ def _latents(config: Config) -> int:
 
 def _mean(values: Tensor) -> float:
     return values.double().mean().item()
-
-
-def _error(values: Tensor) -> float:
-    """Standard error of the mean over images."""
-    return values.double().std().item() / math.sqrt(len(values))

@@ -1,8 +1,8 @@
 """Rate-distortion curves: PSNR, MS-SSIM and SSIMULACRA2 against bits per pixel, side by side."""
 
-import io
 from collections.abc import Sequence
 
+from dctcodec.evaluate.figures import png
 from dctcodec.evaluate.report import Curve
 
 PANELS = (("psnr", "PSNR, dB"), ("ms_ssim", "MS-SSIM, dB: -10 log10(1 - MS-SSIM)"), ("ssimulacra2", "SSIMULACRA2"))
@@ -27,6 +27,4 @@ def draw(results: Sequence[Curve], images: str, published: Sequence[Curve] = ())
         if axes.lines:
             axes.legend(loc="lower right", fontsize="small")
     figure.suptitle(f"Mean over the images: {images}")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=130, format="png")
-    return buffer.getvalue()
+    return png(figure, 130)

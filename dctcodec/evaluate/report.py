@@ -1,7 +1,6 @@
 """The report of a bench run: a table and BD-rates as text, and JSON in CompressAI's form."""
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Protocol
 import click
 
 from dctcodec.evaluate.bdrate import INTERVAL, MeanRate, bd_rate, mean_bd_rate
+from dctcodec.evaluate.figures import as_json
 from dctcodec.evaluate.kodak import ImageSet
 from dctcodec.evaluate.measure import Row, means
 from dctcodec.evaluate.reuse import MEASURES, sums
@@ -187,14 +187,9 @@ def _compressai_form(result: Result) -> dict[str, object]:
         "name": result.name,
         "description": result.description,
         **facts,
-        "results": {key: [_json(getattr(row, figure)) for row in rows] for key, figure in columns.items()},
+        "results": {key: [as_json(getattr(row, figure)) for row in rows] for key, figure in columns.items()},
     }
 
 
 def _rows(result: Result) -> list[dict[str, object]]:
-    return [{key: _json(value) for key, value in asdict(row).items()} for row in result.rows]
-
-
-def _json(value: object) -> object:
-    """JSON has no infinity: the PSNR of equal images becomes null."""
-    return None if isinstance(value, float) and math.isinf(value) else value
+    return [{key: as_json(value) for key, value in asdict(row).items()} for row in result.rows]
