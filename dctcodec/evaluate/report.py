@@ -119,7 +119,7 @@ def bd_lines(results: Sequence[Result], published: Sequence[Curve] = ()) -> str:
     names = [curve.name for curve in (*results[1:], *published)]
     width = 2 + max(map(len, names))
     lines = [f"BD-rate of {results[0].name} over {low}-{high} bpp (negative: fewer bits), mean over the images, against"]
-    lines.append(" " * width + "".join(f"{title:>16}" for title in METRICS.values()) + "   images over the whole interval")
+    lines.append(" " * width + "".join(f"{title:>16}" for title in METRICS.values()) + "   images whose curves reach both ends")
     for name, rates in mean_rates(results).items():
         counts = "/".join(f"{rate.whole_interval}" for rate in rates.values())
         lines.append(_bd_line(name, width, [rate.percent for rate in rates.values()]) + f"   {counts}")

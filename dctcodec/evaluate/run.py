@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from dctcodec.codec import Codec
 
 
+_FEW = 4
+"""Qualities that a BD-rate needs to be of use."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """A codec, what to call it, and the qualities to measure it at. `encoder`: what its rows depend on, see `Result`."""
@@ -81,6 +85,8 @@ def run(bench: Bench, outputs: Outputs) -> None:
     click.echo(report.table(results))
     if bench.with_baselines or curves:
         click.echo(f"\n{report.bd_lines(results, curves)}")
+        if len(bench.qualities) < _FEW:
+            click.echo(f"These BD-rates are rough: give {_FEW} qualities or more.", err=True)
     if outputs.json:
         document = report.document(results, codec.model_id, images, machine.describe(), curves)
         write_output(outputs.json, json.dumps(document, indent=1).encode() + b"\n")
