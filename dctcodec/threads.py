@@ -14,6 +14,8 @@ Result = TypeVar("Result")
 
 AT_ONCE = 2
 """Parts of an image that are computed at once, at most: each takes memory."""
+MOST = 256
+"""Threads that OMP_NUM_THREADS may ask for."""
 
 _chosen: int | None = None
 _own = threading.local()
@@ -29,7 +31,7 @@ def count() -> int:
         wanted = int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0])
     except ValueError:
         wanted = 0
-    return wanted if wanted > 0 else processors()
+    return min(wanted, MOST) if wanted > 0 else processors()
 
 
 def chosen() -> int | None:

@@ -242,6 +242,11 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile
     return made
 
 
+def test_a_destination_that_is_not_there_is_not_verified(source: Path, tmp_path: Path):
+    result = batch("verify", source, tmp_path / "out", "--workers", 1)
+    assert result.exit_code == 1 and "give the destination" in result.stderr and not (tmp_path / "out").exists()
+
+
 def test_links_in_a_tar_file_are_the_files_that_they_name(tmp_path: Path):
     (tmp_path / "in").mkdir()
     links = (entry("x/hard.png", tarfile.LNKTYPE, "x/a.png"), entry("x/soft.png", tarfile.SYMTYPE, "a.png"))

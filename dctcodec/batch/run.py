@@ -14,7 +14,7 @@ from dctcodec.batch.shards import Plan
 from dctcodec.batch.store import Store, absolute
 from dctcodec.batch.tasks import Task, check_outputs, tasks_of
 from dctcodec.batch.work import ENDING, Verify, Work, is_image
-from dctcodec.errors import DctcodecError
+from dctcodec.errors import DataError, DctcodecError
 
 Engine = Callable[[list[Task], Action], Generator[Outcome, None, None]]
 
@@ -54,8 +54,10 @@ def convert(batch: Batch, work: Work, overwrite: bool = False, check: bool = Fal
 
 
 def verify(batch: Batch, work: Verify, delete_source: bool = False) -> Account:
-    """Compare encoded files with their sources. Raises DctcodecError as `convert` does."""
+    """Compare encoded files with their sources. Raises DctcodecError as `convert` does, and where there is no destination."""
     store = batch.store
+    if not store.exists():
+        raise DataError(f"there is no {store.address}: give the destination of `dctcodec batch encode`")
     tasks = Plan.read(store).applied(tasks_of(batch.source, ENDING, is_image, store.address, batch.listed))
     return _run(batch, tasks, VerifyJob(work, store.address, delete_source), Manifest(store), Account(destination=store.address))
 

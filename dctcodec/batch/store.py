@@ -88,6 +88,11 @@ class Store:
         start = len(self.root.rstrip("/")) + 1
         return [path[start:] for path, entry in found.items() if entry["type"] == "file"]
 
+    def exists(self) -> bool:
+        """Whether there is anything at the address. Raises InputError."""
+        with _told(f"cannot read {self.root}", InputError):
+            return bool(self.filesystem.exists(self.root))
+
     def is_file(self, key: str = "") -> bool:
         """Whether a key, or the address itself, names a file. Raises InputError."""
         with _told(f"cannot read {self.path(key)}", InputError):
