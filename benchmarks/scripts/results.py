@@ -90,8 +90,8 @@ def _tuned() -> str:
     """What `--tune ms-ssim` makes of it."""
     of = {metric: percent(rates(codecs("kodak")[name], ours("tuned"))[metric].percent) for metric, name in TUNED_FOR.items()}
     return (
-        f"With `--tune ms-ssim` dctcodec has {of['ms_ssim']} (MS-SSIM) and {of['ssimulacra2']} (SSIMULACRA2) against AVIF-IQ, "
-        f"{of['psnr']} (PSNR) against AVIF-PSNR."
+        f"With `--tune ms-ssim`: {of['ms_ssim']} by MS-SSIM and {of['ssimulacra2']} by SSIMULACRA2 against AVIF-IQ, "
+        f"{of['psnr']} by PSNR against AVIF-PSNR."
     )
 
 

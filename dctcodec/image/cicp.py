@@ -37,4 +37,7 @@ def of_avif(head: bytes) -> tuple[int, int] | None:
 def of_heif(image: Image.Image) -> tuple[int, int] | None:
     """The same of an image that pillow-heif has opened."""
     found = image.info.get("nclx_profile")
-    return (int(found["color_primaries"]), int(found["transfer_characteristics"])) if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    primaries, transfer = (int(found.get(key, _UNSPECIFIED)) for key in ("color_primaries", "transfer_characteristics"))
+    return primaries, transfer
