@@ -11,7 +11,7 @@ from test_bench import photo
 from dctcodec import metrics
 from dctcodec.evaluate import report
 from dctcodec.evaluate.baselines import JPEG
-from dctcodec.evaluate.kodak import Pictures
+from dctcodec.evaluate.kodak import ImageSet
 from dctcodec.evaluate.measure import measure
 
 pytest.importorskip("compressai", reason="compressai is not installed: pip install -e .[compressai], or run bin/test")
@@ -48,7 +48,7 @@ def test_compressai_s_plot_reads_a_codec_of_our_json(tmp_path: Path, metric: str
     path = tmp_path / "a.png"
     photo(192, 176).save(path)
     result = report.Result("JPEG", "", measure(JPEG, [path], [10, 50]))
-    (codec,) = report.document([result], 1, Pictures("one", (path,)), {})["codecs"]
+    (codec,) = report.document([result], 1, ImageSet("one", (path,)), {})["codecs"]
     (tmp_path / "jpeg.json").write_text(json.dumps(codec))
     parsed = parse_json_file(tmp_path / "jpeg.json", metric)
     bpp, values = zip(*result.curve(metric.replace("-", "_")), strict=True)
