@@ -245,7 +245,7 @@ def report_of_a_set(tmp_path_factory) -> str:
     """The address of a page of two images, where dctcodec needs half the bits, and of the second image nearly all."""
     from dctcodec.compare.page import page as html
     from dctcodec.compare.set import document_of
-    from dctcodec.evaluate.kodak import Pictures
+    from dctcodec.evaluate.kodak import ImageSet
     from dctcodec.evaluate.measure import Row
     from dctcodec.evaluate.report import Result
 
@@ -258,7 +258,7 @@ def report_of_a_set(tmp_path_factory) -> str:
         Result("AVIF-PSNR", "speed 1", rows({"a.png": 1.0, "b.png": 1.0})),
     ]
     folder = tmp_path_factory.mktemp("set")
-    pictures = Pictures("two images", (folder / "a.png", folder / "b.png"))
+    pictures = ImageSet("two images", (folder / "a.png", folder / "b.png"))
     (folder / "a.png.html").write_text("<title>page of a</title>")
     document = document_of(results, pictures, [], lambda name: f"{name}.html")
     (folder / "set.html").write_text(html("set", {"set": document, "made": []}), encoding="utf-8")
