@@ -9,7 +9,7 @@ from PIL import Image
 
 from dctcodec import device
 from dctcodec.bands import blocks
-from dctcodec.bands.decoder import Decoder, DecoderShape, reconstruct
+from dctcodec.bands.decoder import RETURN, Decoder, DecoderShape, Returning, reconstruct
 from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.transform import coefficients, dequantise, relative_step, synthesise
 from dctcodec.device import fast_convolutions
@@ -82,6 +82,33 @@ def test_what_is_painted_contradicts_no_symbol(decoder, temperature: float):
     painted = coefficients(rgb_to_ycbcr(reconstruct(wild, values, step, temperature, 0)[None]))
     distance = (painted / (step * relative_step(painted.device)) - values).abs()
     assert 0.01 < distance.max() <= 0.501
+
+
+def test_a_network_that_wants_too_much_learns_to_want_less():
+    torch.manual_seed(0)
+    added = torch.randn(2, 3, 2 * TILE, 3 * TILE)
+    for factor, pulled in ((1.0, False), (1e3, True)):
+        wanted = (factor * added).requires_grad_()
+        told = Returning.apply(added if factor == 1 else 1e-3 * added, wanted)
+        told.sum().backward()
+        down = (wanted.grad * wanted).detach().unfold(2, TILE, TILE).unfold(3, TILE, TILE).sum((1, 4, 5))
+        # the slope of ln |wanted| of a tile along wanted is 1; the mean is over 12 tiles; of 1e3 a 1e-6th part was added
+        expected = RETURN * (1 - 1e-6**0.2) / 12 if pulled else 0.0
+        assert torch.allclose(down, torch.full_like(down, expected), atol=1e-5)
+
+
+def test_only_training_pulls_back():
+    torch.manual_seed(0)
+    made = Decoder(SMALL)
+    with torch.no_grad():
+        made.paint.weight.normal_(std=30)
+    values, gradients = symbols(1, 2)[None].float(), []
+    for training in (True, False):
+        made.train(training).zero_grad()
+        (0 * made(values, torch.tensor([50.0]))).sum().backward()
+        gradients.append(made.paint.weight.grad.clone())
+    assert gradients[0].abs().max() > 0 and not gradients[1].any()
+    assert torch.equal(made.train()(values, torch.tensor([50.0])), made.eval()(values, torch.tensor([50.0])))
 
 
 def test_no_temperature_is_no_draw_and_ignores_the_seed(decoder):

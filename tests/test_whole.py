@@ -260,7 +260,7 @@ RED = Image.new("RGB", (20, 10), (200, 40, 40))
 LAB = ImageCms.profileToProfile(RED, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB")
 HOLDS = {
     "kept": {
-        "RGB and grey colour profiles": lambda: parts(RED, icc_profile=P3).profile == P3,
+        "RGB and grey colour profiles other than sRGB": lambda: parts(RED, icc_profile=P3).profile == P3,
         "transparency": lambda: parts(Image.new("RGBA", (9, 9), (9, 9, 9, 77))).alpha.getextrema() == (77, 77),
         "EXIF": lambda: b"Kamera" in parts(RED, exif=exif().tobytes()).exif,
         "XMP": lambda: b"Rating" in parts(RED, "JPEG", xmp=XMP).xmp,

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,8 @@ from dctcodec.exact.byte_layers import Activation, ByteConv, Bytes, as_floats, o
 from dctcodec.modules import ModuleList, built_alike, channels_last, start_at_zero
 from dctcodec.tiles import TILE, scaled, strips_of, ycbcr_to_rgb
 
+RETURN = 0.1
+"""Weight of `Returning`, beside ln of the squared error."""
 Draw = Callable[..., Tensor]
 """The latent of a scale, from its features."""
 
@@ -135,6 +138,25 @@ class Scale(nn.Module):
         return self.blocks[-1](features, log_step)
 
 
+class Returning(torch.autograd.Function):
+    """What is added to an image, of what the network wanted to add. In tiles where it wanted too much it also learns to want less:
+    by the gradient of RETURN times the mean over tiles of ln |wanted|, times the share of it that was refused. (Nearly nothing is
+    added there, so without this it would never learn again.)"""
+
+    @staticmethod
+    def forward(context: Any, added: Tensor, wanted: Tensor) -> Tensor:
+        context.save_for_backward(added, wanted)
+        return added
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        added, wanted = context.saved_tensors
+        energies = [F.avg_pool2d(planes.square().mean(1, keepdim=True), TILE) + 1e-12 for planes in (added, wanted)]
+        refused = 1 - (energies[0] / energies[1]).clamp_max(1) ** (1 / 10)  # `consistent` leaves the fifth power of a share
+        pull = RETURN * refused / energies[1] / wanted.numel()
+        return gradient, wanted * F.interpolate(pull, scale_factor=TILE, mode="nearest")
+
+
 class Decoder(nn.Module):
     """Symbols (B, CHANNELS, h, w) to an image. `kinds`: numbers of the kinds of blocks that a tile may have, none where all are
     32x32."""
@@ -205,6 +227,8 @@ class Decoder(nn.Module):
             # the residual grows with the quantisation error; the root keeps its scale near one for all steps
             wanted = residual * (4 * step[:, None, None, None].sqrt())
             added = consistent(wanted, step, None if blocks is None else blocks[:, :, inner])
+            if self.training:
+                added = Returning.apply(added, wanted)
             return ycbcr_to_rgb(part[:, :, rows] / INPUT_GAIN + added)
 
 
