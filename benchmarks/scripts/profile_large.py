@@ -22,10 +22,11 @@ from dctcodec.evaluate import machine
 PARTS = {
     "networks (onnxruntime)": ("onnxruntime",),
     "DCTs of the forecast": ("exact_forecast.py",),
-    "narrow layers": ("planes.py", "exact_prior.py"),
+    "narrow layers": ("planes.py", "layers.py", "eager.py", "exact_prior.py"),
     "DCTs and colours of the image": ("transform.py", "exact_transform.py", "tiles.py", "painter.py"),
     "DCTs of blocks": ("blocks.py",),
-    "choice of blocks and of symbols": ("choice.py", "rounding.py"),
+    "choice of blocks and of symbols": ("choice.py", "rounding.py", "masked.py"),
+    "implied parities": ("parity.py", "trellis.py"),
     "entropy coding": ("coder.py", "AnsCoder"),
 }
 """Parts of the code by what the profiler calls their functions."""

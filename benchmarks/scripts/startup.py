@@ -2,7 +2,7 @@
 
     python benchmarks/scripts/startup.py --json benchmarks/startup.json --page benchmarks/startup.md
 
-on an idle machine with 2 cores makes what is committed here (an hour; --only ROW... for a part, Linux only). Each round runs every
+on an idle machine with 2 cores makes what is committed here (an hour; --only ROW... for a part; Linux only). Each round runs every
 command of a row once, one after another; the figure is a ratio of medians or a median.
 """
 
@@ -25,32 +25,11 @@ from speed import LARGE, SMALL, photograph
 from dctcodec.evaluate import machine
 
 ROOT = Path(__file__).parents[2]
-BEFORE = "8e251d3"
-"""The last commit that computes everything with torch, and has no own pool for many files."""
 MEGAPIXEL = (1224, 817)
 FILES, SINGLE = 100, 10
 """Images of one call, and calls of one image each, that are compared by images a second."""
 DCTCODEC = [sys.executable, "-m", "dctcodec"]
 AVIF = "from PIL import Image; Image.open({!r}).save({!r}, quality=60, subsampling='4:4:4', speed=4)"
-LOADED = """
-import statistics, sys, time
-from PIL import Image
-if len(sys.argv) > 2:
-    from dctcodec.exact import layers
-    layers.arithmetic_for = lambda device: layers.Arithmetic(sys.argv[2], device)
-from dctcodec import Codec
-codec, image = Codec(device="cpu"), Image.open(sys.argv[1])
-data = codec.encode(image)
-codec.decode(data)
-for call in (lambda: codec.encode(image), lambda: codec.decode(data)):
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    print(statistics.median(times))
-"""
-"""Prints the median seconds of encoding and decoding with a loaded model; a second argument is the arithmetic of BEFORE."""
 BUSY = "while True: pass"
 
 
@@ -187,27 +166,6 @@ def small(files: Files, runs: int) -> list[Row]:
     ]
 
 
-def loaded(files: Files, runs: int) -> list[Row]:
-    """Against the commit BEFORE in its faster arithmetic, each in a process of its own."""
-    with tempfile.TemporaryDirectory() as temporary:
-        old = Path(temporary) / "before"
-        subprocess.run(["git", "-C", ROOT, "worktree", "add", "--detach", "-q", old, BEFORE], check=True)
-        try:
-            command = [sys.executable, "-c", LOADED, str(files.folder / "small.png")]
-            # torch's product of bytes takes minutes on processors without VNNI
-            kind = "int8" if "vnni" in Path("/proc/cpuinfo").read_text() else "float32"
-            found = rounds({"now": lambda: use(command), "before": lambda: use([*command, kind], old)}, runs)
-        finally:
-            subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", old], check=True)
-    rows = []
-    for position, what in enumerate(("encode", "decode")):
-        medians = {name: statistics.median(float(one.printed.split()[position]) for one in uses) for name, uses in found.items()}
-        rows.append(
-            Row(f"model loaded: {what} over that of {BEFORE}", "times", medians["now"] / medians["before"], 0.7, 1.0, medians)
-        )
-    return rows
-
-
 def busy(files: Files, runs: int) -> list[Row]:
     """Both cores kept busy by two other processes; idle beside it."""
     use(files.encode("small"))
@@ -258,7 +216,6 @@ def large(files: Files, runs: int) -> list[Row]:
 ROWS: dict[str, Callable[[Files, int], list[Row]]] = {
     "installed": installed,
     "small": small,
-    "loaded": loaded,
     "busy": busy,
     "many": many,
     "large": large,
