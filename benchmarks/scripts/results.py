@@ -194,7 +194,12 @@ def _times(speed: dict) -> str:
 
 def _memory(speed: dict) -> str:
     size, peak = "×".join(map(str, speed["large_size"])), speed["peak_gib"]
-    return f"A {size} image needs {peak['encode']:.1f} GiB of memory to encode and {peak['decode']:.1f} GiB to decode."
+    whole = {row["what"]: row["value"] for row in load("startup")["rows"]}
+    encode, decode = (whole[f"{what} {size.replace('×', 'x')}"] for what in ("encode", "decode"))
+    return (
+        f"A {size} image takes {encode:.0f} s to encode and {decode:.0f} s to decode as a whole process, and needs "
+        f"{peak['encode']:.1f} and {peak['decode']:.1f} GiB of memory."
+    )
 
 
 def _compared(speed: dict) -> str:
