@@ -139,9 +139,9 @@ class Scale(nn.Module):
 
 
 class Returning(torch.autograd.Function):
-    """What is added to an image, of what the network wanted to add. In tiles where it wanted too much it also learns to want less:
-    by the gradient of RETURN times the mean over tiles of ln |wanted|, times the share of it that was refused. (Nearly nothing is
-    added there, so without this it would never learn again.)"""
+    """The correction that is added to an image, (B, 3, 32 h, 32 w), and the one that the network asked for. Where the bound refuses
+    a share of it, the network also gets the gradient of RETURN * share * the mean over tiles of ln |asked for|. Else it would have
+    nearly no gradient there, and would never learn again."""
 
     @staticmethod
     def forward(context: Any, added: Tensor, wanted: Tensor) -> Tensor:

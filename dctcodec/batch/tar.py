@@ -14,22 +14,22 @@ def members(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
             for entry in archive:
-                _check(entry, len(data))
+                _check(entry, len(data), name)
                 file = archive.extractfile(entry)
                 if file:
                     yield entry.name, file.read()
     except KeyError as error:
-        raise FormatError(f"cannot read {name}: it has a link to what is not in it: put the file there") from error
+        raise FormatError(f"cannot read {name}: it has a link to a file that it does not hold; pack that file, too") from error
     except (tarfile.TarError, ValueError, OSError, RecursionError) as error:
         raise FormatError(f"cannot read {name}: it is not a whole tar file ({error})") from error
 
 
-def _check(entry: tarfile.TarInfo, most: int) -> None:
-    """Raise ValueError for a member that is not to be read."""
+def _check(entry: tarfile.TarInfo, most: int, name: str) -> None:
+    """Raise FormatError for a member that is not to be read."""
     if ".." in PurePosixPath(entry.name).parts or entry.name.startswith("/"):
-        raise ValueError(f"the name {entry.name} leads outside")
+        raise FormatError(f"cannot read {name}: the path of its file {entry.name} leads outside; pack it with relative paths")
     if entry.size > most or entry.issparse():
-        raise ValueError(f"{entry.name} claims {entry.size} bytes")
+        raise FormatError(f"cannot read {name}: its file {entry.name} is sparse or damaged ({entry.size} bytes); pack it anew")
 
 
 class Writer:

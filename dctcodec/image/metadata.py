@@ -3,9 +3,9 @@
 import math
 import re
 import struct
-from contextlib import suppress
-from io import BytesIO
-from xml.etree import ElementTree
+from typing import Any
+from xml.dom import minidom
+from xml.parsers.expat import ExpatError
 
 from PIL import ExifTags, Image
 
@@ -20,10 +20,8 @@ DESCRIBING_TAGS = (
 )
 """Of a TIFF file's own tags those that describe the image, not how it is stored."""
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))[0-9]")
-_EXIF_IN_XMP = ("{http://ns.adobe.com/exif/1.0/}GPS", "{http://cipa.jp/exif/1.0/}GPS")
-"""How the names of positions begin in XMP."""
-_XMP_PACKET = (b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>', b'<?xpacket end="w"?>')
-
+_EXIF_IN_XMP = ("http://ns.adobe.com/exif/1.0/", "http://cipa.jp/exif/1.0/")
+"""The namespaces of EXIF properties."""
 _LONG = 4
 _SIZES: dict[int, int] = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 """Bytes of a value of each type."""
@@ -70,36 +68,28 @@ def exif_without_positions(exif: bytes) -> bytes | None:
 
 
 def xmp_without_positions(xmp: bytes) -> bytes | None:
-    """An XMP packet without GPS properties; none where it is no XML, or declares entities."""
+    """An XMP packet without GPS properties; none where it is no XML, or has a document type."""
     packet = xmp if b"\0" in xmp[:4] else xmp.rstrip(b"\0")  # UTF-16 has zeros of its own
     try:
-        if b"<!" in packet.replace(b"<!--", b""):
-            raise ValueError("XMP has no declarations")
-        spaces = [space for _, space in ElementTree.iterparse(BytesIO(packet), ("start-ns",))]
-        root = ElementTree.fromstring(packet)
-        if not _without_positions(root):
-            return xmp
-        for prefix, address in spaces:
-            with suppress(ValueError):  # ElementTree's own prefixes
-                ElementTree.register_namespace(prefix, address)
-        edited: bytes = ElementTree.tostring(root, "utf-8")
-        return _XMP_PACKET[0] + edited + _XMP_PACKET[1]
-    except (ElementTree.ParseError, ValueError, LookupError, RecursionError):
+        document = minidom.parseString(packet)
+        if document.doctype:
+            raise ValueError("XMP has no document type")
+        positions = [node for element in document.getElementsByTagName("*") for node in _positions(element)]
+        for node in positions:
+            if isinstance(node, minidom.Attr) and node.ownerElement:
+                node.ownerElement.removeAttributeNode(node)
+            else:
+                node.parentNode.removeChild(node)
+        return "".join(node.toxml() for node in document.childNodes).encode() if positions else xmp
+    except (ExpatError, ValueError, LookupError, RecursionError):
         warn("the XMP cannot be read; it is left out")
         return None
 
 
-def _without_positions(root: ElementTree.Element) -> int:
-    """Take GPS properties out of a tree; returns their number."""
-    count = 0
-    for element in root.iter():
-        for name in [name for name in element.attrib if name.startswith(_EXIF_IN_XMP)]:
-            del element.attrib[name]
-            count += 1
-        kept = [child for child in element if not child.tag.startswith(_EXIF_IN_XMP)]
-        count += len(element) - len(kept)
-        element[:] = kept
-    return count
+def _positions(element: minidom.Element) -> list[Any]:
+    """Of an element of XMP and its attributes those that are GPS properties."""
+    nodes = [element, *element.attributes.values()]
+    return [node for node in nodes if node.namespaceURI in _EXIF_IN_XMP and (node.localName or "").startswith("GPS")]
 
 
 def for_pillow(exif: bytes) -> bytes:

@@ -79,7 +79,7 @@ def image_bytes(image: Image.Image, destination: str | Path) -> bytes:
     except DctcodecWarning:
         raise
     except Exception as error:  # Pillow lets through anything of damaged EXIF data
-        encoded = _without_exif(image, name, options)
+        encoded = _without_exif(plain, image.info, name, options)
         if encoded:
             warn(f"{name} cannot hold these EXIF data: they are left out")
             return encoded
@@ -87,13 +87,11 @@ def image_bytes(image: Image.Image, destination: str | Path) -> bytes:
         raise OutputError(f"cannot write {destination}: {name} cannot hold an image of {width}x{height}") from error
 
 
-def _without_exif(image: Image.Image, name: str, options: dict[str, Any]) -> bytes | None:
-    """An image as a file without its EXIF data, None where that cannot be written either."""
-    if "exif" not in image.info:
+def _without_exif(plain: Image.Image, info: dict[Any, Any], name: str, options: dict[str, Any]) -> bytes | None:
+    """An image as a file with what its `info` holds but EXIF data, None where that cannot be written either."""
+    if "exif" not in info:
         return None
-    plain = image.copy()
-    plain.info = {}
-    kept = {key: image.info[key] for key in _KEPT[name] if key in image.info and key != "exif"}
+    kept = {key: info[key] for key in _KEPT[name] if key in info and key != "exif"}
     try:
         return _saved(plain, name, options | _metadata(kept, name))
     except Exception:
