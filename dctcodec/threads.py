@@ -81,9 +81,14 @@ def _controller() -> Any:
     return ThreadpoolController()
 
 
+def at_once() -> int:
+    """How many parts of an image are computed at once."""
+    return min(count(), AT_ONCE)
+
+
 def together(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """`function` of each item, in order, some of them at once; each of these has its share of the threads."""
-    workers = min(count(), len(items), AT_ONCE)
+    workers = min(at_once(), len(items))
     if workers < 2:
         return [function(item) for item in items]
     share = count() // workers

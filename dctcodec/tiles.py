@@ -30,12 +30,12 @@ def tiles_across(pixels: int) -> int:
     return -(-pixels // TILE)
 
 
-def strips_of(size: Sequence[int], reach: int, times: float = 1) -> list[tuple[slice, slice]]:
-    """Strips that cover a grid of tiles of a size (height, width), of some `STRIP` * `times` tiles each and an even number of rows,
-    so that a checkerboard looks the same: the rows of interest, counted from the start of the strip, and those of the strip,
-    `reach` more on either side where there are any."""
+def strips_of(size: Sequence[int], reach: int, rows: int | None = None) -> list[tuple[slice, slice]]:
+    """Strips that cover a grid of tiles of a size (height, width), of some `STRIP` tiles each, or of an even number of `rows`, so
+    that a checkerboard looks the same: the rows of interest, counted from the start of the strip, and those of the strip, `reach`
+    more on either side where there are any."""
     height, width = size
-    rows = max(2, int(STRIP * times) // width // 2 * 2)
+    rows = rows or max(2, STRIP // width // 2 * 2)
     if height <= rows:
         return [(slice(0, height), slice(0, height))]
     strips = []
@@ -45,16 +45,19 @@ def strips_of(size: Sequence[int], reach: int, times: float = 1) -> list[tuple[s
     return strips
 
 
-def in_strips(work: Callable[[slice, slice], Strip], size: Sequence[int], reach: int, place: Place) -> list[Strip]:
+def in_strips(
+    work: Callable[[slice, slice], Strip], size: Sequence[int], reach: int, place: Place, rows: int | None = None
+) -> list[Strip]:
     """What `work` makes of each strip of `strips_of`, in order. On the CPU each core has strips of its own."""
-    strips = strips_of(size, reach)
+    strips = strips_of(size, reach, rows)
     return threads.together(lambda strip: work(*strip), strips) if place is None else [work(*strip) for strip in strips]
 
 
-def pieces_of(height: int, width: int) -> list[slice]:
-    """Rows of a grid of tiles, some `IN_CACHE` tiles at a time."""
-    rows = max(1, IN_CACHE // width)
-    return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
+def in_shares(work: Callable[[slice, slice], Strip], size: Sequence[int], reach: int, place: Place) -> list[Strip]:
+    """`in_strips` for networks that take little memory on the CPU (`exact/rows.py`): each core has one strip of a large grid."""
+    height, width = size
+    large = place is None and height * width > STRIP
+    return in_strips(work, size, reach, place, -(-height // threads.at_once() // 2) * 2 if large else None)
 
 
 def in_parts(work: Callable[[slice], Array], tiles: int, place: Place) -> Array:
@@ -62,6 +65,15 @@ def in_parts(work: Callable[[slice], Array], tiles: int, place: Place) -> Array:
     parts = [slice(start, start + IN_CACHE) for start in range(0, tiles, IN_CACHE)]
     made = threads.together(work, parts) if place is None else [work(part) for part in parts]
     return library(made[0]).concatenate(made)
+
+
+def in_rows(work: Callable[[slice], Array], height: int, width: int, place: Place) -> Array:
+    """What `work` makes of some rows of a grid of tiles at a time, joined. On the CPU each core has rows of its own, whose tiles
+    fit into its cache."""
+    if place is not None:
+        return work(slice(0, height))
+    rows = max(1, IN_CACHE // width)
+    return joined(threads.together(work, [slice(start, min(start + rows, height)) for start in range(0, height, rows)]))
 
 
 def joined(strips: Sequence[Array]) -> Array:

@@ -18,7 +18,7 @@ from dctcodec.bands.painter import Painter
 from dctcodec.bands.transform import coefficients, dequantise, relative_step, synthesise
 from dctcodec.codec import family_of
 from dctcodec.errors import ExportError, ModelError
-from dctcodec.exact import integer
+from dctcodec.exact import integer, rows
 from dctcodec.exact.byte_layers import measured
 from dctcodec.exact.planes import Arithmetic
 from dctcodec.family import EXACT, Parameters
@@ -177,15 +177,25 @@ def test_the_shipped_decoders_paint_about_what_their_networks_do(codec: Codec, p
         assert 0.95 < errors[0] / errors[1] < 1.05
 
 
-def test_strips_of_few_rows_paint_the_same_image(codec: Codec, monkeypatch: pytest.MonkeyPatch):
-    symbols = np.random.default_rng(0).integers(-1, 2, (len(CHANNELS), 13, 3)).astype(np.int32)
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+@pytest.mark.parametrize(("height", "width"), [(29, 3), (9, 1)])
+def test_few_rows_at_a_time_paint_the_same_image(
+    codec: Codec, height: int, width: int, temperature: float, monkeypatch: pytest.MonkeyPatch
+):
+    symbols = np.random.default_rng(0).integers(-1, 2, (len(CHANNELS), height, width)).astype(np.int32)
     symbols[300:] = 0
     if kinds := codec.family.kinds:
-        symbols = blocks.packed(symbols, np.random.default_rng(1).choice(kinds, (13, 3))[None].repeat(4, 0))
+        symbols = blocks.packed(symbols, np.random.default_rng(1).choice(kinds, (height, width))[None].repeat(4, 0))
     parameters = Parameters(16 * 40, False, 0, "psnr")
-    whole = codec.family.paint(symbols, (96, 416), parameters, 0)
-    monkeypatch.setattr(tiles, "STRIP", 1)  # two rows: fewer than the finest scale takes in on either side
-    assert np.array_equal(codec.family.paint(symbols, (96, 416), parameters, 0), whole)
+
+    def painted() -> np.ndarray:
+        return codec.family.paint(symbols, (32 * width, 32 * height), parameters, temperature)
+
+    whole, most = painted(), 1 if temperature else 0
+    monkeypatch.setattr(rows, "CACHED", 1)
+    assert np.abs(painted() - whole).max() <= most
+    monkeypatch.setattr(tiles, "STRIP", 1)  # a share for each core
+    assert np.abs(painted() - whole).max() <= most
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -20,7 +20,7 @@ from dctcodec.bands.units import COARSE, FINE, IMAGE_GAIN, MEAN_BITS, PAINT_GAIN
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS, STREAM_LIMIT
 from dctcodec.exact.layers import Layer, rescaled, stored, stored_branch_bits
 from dctcodec.exact.planes import Arithmetic, Operations
-from dctcodec.tiles import TILE, from_tiles, in_parts, in_strips, joined, pieces_of, scaled, to_tiles
+from dctcodec.tiles import TILE, from_tiles, in_parts, in_rows, in_shares, joined, scaled, to_tiles
 
 BASIS_BITS = 9
 """The shipped basis is round(2^9 of the orthonormal DCT's)."""
@@ -67,19 +67,19 @@ class ExactForecast:
             bases[TILE] = tensors["basis"].astype(np.float64)
             self._matrices = blocks.matrices_of(bases.__getitem__, _settled, self._place)
             shapes |= {f"told{pixels}": (f"down{pixels}", f"across{pixels}") for pixels in (COARSE, FINE)}
-        self._run = arithmetic.program(self._network, shapes, small=["image"])
+        self._run = arithmetic.program(self._network, shapes, small=["image"], reach=self._reach)
 
     def __call__(self, symbols: np.ndarray, band: int, step_row: int, partition: np.ndarray | None = None) -> tuple[Array, Array]:
         """What the symbols (CHANNELS, h, w), int32, of the bands before `band` say of it: int32 (n, h, w) each, to be added to
         means in 1/16 symbols and to scale indices of its n channels. `partition`: int64 (4 or 5, h, w), where there are kinds
-        of blocks. Large grids are done in strips, for the memory."""
+        of blocks."""
 
         def work(inner: slice, outer: slice) -> tuple[Array, Array]:
             kinds = None if partition is None else partition[:, outer]
             means, scales = self._forecast(symbols[:, outer], band, step_row, kinds)
             return means[:, inner], scales[:, inner]
 
-        means, scales = zip(*in_strips(work, symbols.shape[1:], self._reach, self._place), strict=True)
+        means, scales = zip(*in_shares(work, symbols.shape[1:], self._reach, self._place), strict=True)
         return joined(means), joined(scales)
 
     def _forecast(self, symbols: np.ndarray, band: int, step_row: int, partition: np.ndarray | None) -> tuple[Array, Array]:
@@ -111,7 +111,7 @@ class ExactForecast:
         for number in range(self._coarse_blocks):
             stream = self._block(run, number, stream, bias)
         coarse = run.activation(stream, bias[len(self._blocks)])
-        stream = run.shuffled(self._up, coarse, COARSE // FINE) + self._received(run, image, told, FINE)
+        stream = run.sum(self._received(run, image, told, FINE), run.shuffled(self._up, coarse, COARSE // FINE))
         stream = run.clamp(stream, STREAM_LIMIT)
         for number in range(self._coarse_blocks, len(self._blocks)):
             stream = self._block(run, number, stream, bias)
@@ -126,7 +126,7 @@ class ExactForecast:
 
     def _block(self, run: Operations, number: int, stream: Any, bias: Any) -> Any:
         first, second = self._blocks[number]
-        return stream + run.branch(second, run.hidden(first, stream, bias[number]), self._branch_bits[number])
+        return run.sum(stream, run.branch(second, run.hidden(first, stream, bias[number]), self._branch_bits[number]))
 
     def _factors(self, partition: np.ndarray | None) -> Array | None:
         """Those of the tiles' steps, float64 (h, w), in 2^-FACTOR_BITS."""
@@ -146,7 +146,7 @@ class ExactForecast:
             tiles = self._blocks_pixels(flat, slice(0, count), blocks.of_tiles(kinds), bits)
             return from_tiles(tiles.reshape(1, h, w, 3, TILE, TILE))[0]
         values = known * self._step[:count]
-        return joined([self._whole_pixels(values[:, rows], bits) for rows in self._pieces(h, w)])
+        return in_rows(lambda rows: self._whole_pixels(values[:, rows], bits), h, w, self._place)
 
     def _whole_pixels(self, values: Array, bits: float) -> Array:
         """The same of whole tiles, symbols times steps (n, h, w)."""
@@ -157,10 +157,6 @@ class ExactForecast:
         across = (matrices.reshape(-1, side) @ self._basis[:side]).reshape(3 * h, side, w * TILE)
         pixels = rescaled(self._basis[:side].T @ across, bits).clip(-ACTIVATION_MAX, ACTIVATION_MAX)
         return self._arithmetic.put_small(pixels).reshape(3, h * TILE, w * TILE)
-
-    def _pieces(self, h: int, w: int) -> list[slice]:
-        """Rows of tiles whose transforms are computed together."""
-        return pieces_of(h, w) if self._place is None else [slice(0, h)]
 
     def _blocks_pixels(self, values: Array, known: slice, kinds: Array, bits: float) -> Array:
         """The same of tiles of blocks, symbols times steps (tiles, n): (tiles, 3, TILE, TILE)."""
@@ -179,7 +175,7 @@ class ExactForecast:
         as for `_image`."""
         h, w = (length // TILE for length in painted.shape[1:])
         if kinds is None:
-            chosen = joined([self._whole_coefficients(painted[:, scaled(rows, TILE)], band) for rows in self._pieces(h, w)])
+            chosen = in_rows(lambda rows: self._whole_coefficients(painted[:, scaled(rows, TILE)], band), h, w, self._place)
         else:
             chosen = self._blocks_coefficients(painted, band, blocks.of_tiles(kinds)).T.reshape(-1, h, w)
         shift = 2 * BASIS_BITS + INVERSE_BITS + ACTIVATION_BITS - MEAN_BITS - math.log2(PAINT_GAIN)

@@ -16,7 +16,7 @@ from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.steps import FACTOR_BITS, whole_factors
 from dctcodec.bands.transform import STEP_BITS, coded_frequencies, relative_steps
 from dctcodec.exact.layers import rescaled
-from dctcodec.tiles import TILE, dct_basis, from_tiles, in_parts, to_tiles
+from dctcodec.tiles import TILE, dct_basis, from_tiles, in_parts, in_rows, scaled, to_tiles
 
 LEVEL_BITS = 6
 """Planes are in 1/64 of a level."""
@@ -56,24 +56,24 @@ def plain(symbols: np.ndarray, step16: int, partition: np.ndarray, place: Place)
 def completed(image: Array, residual: Array, step16: int, partition: np.ndarray, place: Place) -> Array:
     """RGB, float32 (3, 32 h, 32 w) in levels, of a plain image with what the network adds: its residual, in 1/1024 of the root of
     16 times the step, as far as it contradicts no symbol (`transform.consistent`)."""
-    _, h, w = (length // TILE for length in image.shape)
-    kinds, factors = placed(blocks.of_tiles(partition), place), _factors(partition, place)
-    wanted, there = (to_tiles(planes[None]).reshape(-1, 3, TILE, TILE) for planes in (residual, image))
+    h, w = (length // TILE for length in image.shape[1:])
     root = math.sqrt(step16)  # four times that of the step in levels
     half = _steps_of_planes(place) * (step16 / root / 2 ** (2 * STEP_BITS + 1 - RESIDUAL_BITS))
 
-    def work(part: slice) -> Array:
-        coefficients = blocks.forward(cast(wanted[part], "float64"), kinds[part], _matrices(place)).clip(-LIMIT, LIMIT)
-        most = half if factors is None else half * (factors[part] / 2**FACTOR_BITS)[:, None, None, None]
+    def work(rows: slice) -> Array:
+        pixels, told = scaled(rows, TILE), partition[:, rows]
+        wanted, there = (to_tiles(planes[None, :, pixels]).reshape(-1, 3, TILE, TILE) for planes in (residual, image))
+        kinds, factors = placed(blocks.of_tiles(told), place), _factors(told, place)
+        coefficients = blocks.forward(cast(wanted, "float64"), kinds, _matrices(place)).clip(-LIMIT, LIMIT)
+        most = half if factors is None else half * (factors / 2**FACTOR_BITS)[:, None, None, None]
         most = library(most).floor(most)
         allowed = library(coefficients).clip(coefficients, -most, most)
         left = (_energy(allowed) + 1) / (_energy(coefficients) + 1)
         added = rescaled(allowed * (left * left * root), RESIDUAL_BITS - LEVEL_BITS)
-        planes = blocks.inverse(added, kinds[part], _matrices(place)) + there[part]
-        return _rgb(planes)
+        tiles = _rgb(blocks.inverse(added, kinds, _matrices(place)) + there)
+        return from_tiles(tiles.reshape(1, rows.stop - rows.start, w, 3, TILE, TILE))[0]
 
-    tiles = in_parts(work, h * w, place)
-    return from_tiles(tiles.reshape(1, h, w, 3, TILE, TILE))[0]
+    return in_rows(work, h, w, place)
 
 
 def _rgb(planes: Array) -> Array:

@@ -1,18 +1,18 @@
 """The decoder of `decoder.py` in whole numbers: one image from the same symbols on every machine.
 
-The scales but the finest are one network, over the whole image. The finest scale, which has most of the features, is another, over
-strips of tiles. Both are made of `exact.planes`; the DCTs before and after them are those of `exact_transform.py`. At a temperature
-above 0 the latents are drawn in float32, and then pixels differ a little from machine to machine.
+The scales but the finest are one network. The finest scale, which has most of the features, is another. Both are made of
+`exact.planes`; the DCTs before and after them are those of `exact_transform.py`. At a temperature above 0 the latents are drawn in
+float32, and then pixels differ a little from machine to machine.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import EllipsisType
 from typing import Any
 
 import numpy as np
 
-from dctcodec.arrays import Array, library, placed, to_numpy
+from dctcodec.arrays import Array, placed, to_numpy, zeros
 from dctcodec.bands import blocks
 from dctcodec.bands.exact_transform import LEVEL_BITS, completed, plain
 from dctcodec.bands.units import IMAGE_BITS, LATENTS, PAINTED_SCALES, UP_MOST, noise_of
@@ -21,11 +21,9 @@ from dctcodec.exact.fixed_point import STREAM_BITS, STREAM_LIMIT
 from dctcodec.exact.layers import Latent, Scaled, Table, prove_bound
 from dctcodec.exact.planes import Arithmetic, Operations
 from dctcodec.family import EXACT
-from dctcodec.tiles import TILE, scaled, strips_of
+from dctcodec.tiles import TILE, in_shares, joined, scaled, strips_of
 
 FINEST = len(PAINTED_SCALES) - 1
-STRIPS = 1.25
-"""So many times `tiles.STRIP` are painted at once: more take more memory, fewer more time, as strips overlap."""
 Arrays = dict[str, Any]
 
 
@@ -53,35 +51,40 @@ class Painter:
         size, row = symbols.shape[1:], int((self._bounds < step16).sum())
         kinds = blocks.whole(*size) if partition is None else partition
         noises = [self._noise(scale, size, temperature, seed) for scale in range(FINEST + 1)]
-        strips = strips_of(size, 0)
-        parts = [plain(symbols[:, rows], step16, kinds[:, rows], self._place) for _, rows in strips]
-        image = parts[0] if len(parts) == 1 else library(parts[0]).concatenate(parts, 1)
-        del parts
-        above = self._above(image, kinds, row, noises)
-        # rows of tiles on either side that the finest scale takes in: two 3x3 layers a block, and what paints
-        reach = -(-PAINTED_SCALES[-1] * (2 * len(self._scales[-1].blocks) + 1) // TILE)
-        upper = image[:, :0]  # rows above a strip before they were painted: the image is painted in place, to save memory
-        for inner, outer in strips_of(size, reach, STRIPS):
-            rows = slice(outer.start + inner.start, outer.start + inner.stop)
-            received = library(image).concatenate([upper, image[:, scaled(slice(rows.start, outer.stop), TILE)]], 1)
-            kept = slice(max(0, rows.stop - reach) - outer.start, rows.stop - outer.start)
-            upper = received[:, scaled(kept, TILE)] + 0  # a copy
-            inputs = {"image": _limited(received, IMAGE_BITS[-1]), "above": above[:, scaled(outer, TILE // PAINTED_SCALES[-2])]}
-            inputs |= self._scales[-1].inputs(kinds[:, outer], row)
-            inputs |= {name: values[:, scaled(outer, TILE // PAINTED_SCALES[-1])] for name, values in noises[-1].items()}
-            del received  # for the memory
-            (residual,) = self._program(True, bool(noises[-1]))(**inputs)
-            painted = completed(image[:, scaled(rows, TILE)], residual[:, scaled(inner, TILE)], step16, kinds[:, rows], self._place)
-            image[:, scaled(rows, TILE)] = painted
-        return to_numpy(image)
+        strips = [rows for _, rows in strips_of(size, 0)]
+        image = joined([plain(symbols[:, rows], step16, kinds[:, rows], self._place) for rows in strips])
 
-    def _above(self, image: Array, kinds: np.ndarray, row: int, noises: list[Arrays]) -> Array:
-        """What the finest scale takes from those above it, bytes (width, h, w)."""
-        inputs = {f"image{bits}": _limited(image, bits) for bits in set(IMAGE_BITS[:FINEST])}
-        for scale, noise in zip(self._scales[:FINEST], noises, strict=False):
-            inputs |= scale.inputs(kinds, row) | noise
-        (above,) = self._program(False, bool(noises[0]))(**inputs)
-        return above
+        def coarse(inner: slice, outer: slice) -> Array:
+            inputs = self._inputs(range(FINEST), outer, kinds, row, noises)
+            (found,) = self._program(False, bool(noises[0]))(image=image[:, scaled(outer, TILE)], **inputs)
+            return found[:, scaled(inner, TILE // PAINTED_SCALES[-2])]
+
+        above = joined(in_shares(coarse, size, self._reach(False), self._place))
+        painted = zeros(image.shape, "float32", self._place)
+
+        def finest(inner: slice, outer: slice) -> None:
+            inputs = self._inputs([FINEST], outer, kinds, row, noises)
+            inputs |= {"image": image[:, scaled(outer, TILE)], "above": above[:, scaled(outer, TILE // PAINTED_SCALES[-2])]}
+            (residual,) = self._program(True, bool(noises[0]))(**inputs)
+            rows = slice(outer.start + inner.start, outer.start + inner.stop)
+            plain_rows, residual = image[:, scaled(rows, TILE)], residual[:, scaled(inner, TILE)]
+            painted[:, scaled(rows, TILE)] = completed(plain_rows, residual, step16, kinds[:, rows], self._place)
+
+        in_shares(finest, size, self._reach(True), self._place)
+        return to_numpy(painted)
+
+    def _inputs(self, scales: Iterable[int], rows: slice, kinds: np.ndarray, row: int, noises: list[Arrays]) -> Arrays:
+        """What scales take of some rows of tiles, but for the image and what is above."""
+        inputs: Arrays = {}
+        for scale in scales:
+            inputs |= self._scales[scale].inputs(kinds[:, rows], row)
+            inputs |= {name: noise[:, scaled(rows, TILE // PAINTED_SCALES[scale])] for name, noise in noises[scale].items()}
+        return inputs
+
+    def _reach(self, finest: bool) -> int:
+        """Rows of tiles on either side that a network takes in: two 3x3 layers a block, and what paints."""
+        scales = self._scales[FINEST:] if finest else self._scales[:FINEST]
+        return -(-sum(scale.pixels * (2 * len(scale.blocks) + finest) for scale in scales) // TILE)
 
     def _noise(self, scale: int, size: tuple[int, ...], temperature: float, seed: int) -> Arrays:
         """That of a scale's latent, times the temperature; nothing at temperature 0."""
@@ -98,20 +101,19 @@ class Painter:
             shapes: dict[str, tuple[int | str, ...]] = {}
             for scale in scales:
                 shapes |= scale.shapes(drawn)
+            shapes["image"] = (3, "height", "width")
             if finest:
-                shapes |= {"image": (3, "height", "width"), "above": (self._scales[-2].width, "over", "along")}
-            else:
-                shapes |= {f"image{bits}": (3, "height", "width") for bits in set(IMAGE_BITS[:FINEST])}
+                shapes["above"] = (self._scales[-2].width, "over", "along")
             network = self._finest if finest else self._coarse
-            self._programs[finest, drawn] = self._arithmetic.program(network, shapes, small=["above"])
+            self._programs[finest, drawn] = self._arithmetic.program(network, shapes, small=["above"], reach=self._reach(finest))
         return self._programs[finest, drawn]
 
-    def _coarse(self, run: Operations, **inputs: Any) -> tuple[Any]:
+    def _coarse(self, run: Operations, image: Any, **inputs: Any) -> tuple[Any]:
         """Bytes for the finest scale, (width, h, w)."""
         stream = None
         for scale in self._scales[:FINEST]:
             above = None if stream is None else run.rounded(stream, scale.up_bits, UP_MOST)
-            stream = scale(run, inputs[f"image{IMAGE_BITS[scale.number]}"], above, inputs)
+            stream = scale(run, image, above, inputs)
         return (run.rounded(stream, self._scales[-1].up_bits, UP_MOST),)
 
     def _finest(self, run: Operations, image: Any, above: Any, **inputs: Any) -> tuple[Any]:
@@ -141,7 +143,7 @@ class _Block:
         found = run.looked_up(self.entering, run.rounded(stream, self.bits, self.entering.zero, size))
         hidden = run.byted(self.first, found, self.between.zero, size, scale, offset)
         added = run.byted(self.second, run.looked_up(self.between, hidden), self.added_zero, size)
-        return stream + run.lifted(added, self.added_bits)
+        return run.sum(stream, run.lifted(added, self.added_bits))
 
 
 class _Scale:
@@ -182,11 +184,12 @@ class _Scale:
 
     def __call__(self, run: Operations, image: Any, above: Any, inputs: Arrays) -> Any:
         number = self.number
-        stream = run.unshuffled(self._context, image, self.pixels)
+        limited = run.floored(image, LEVEL_BITS - IMAGE_BITS[number], 255 << IMAGE_BITS[number])
+        stream = run.unshuffled(self._context, limited, self.pixels)
         for place in range(self._places if self._kinds else 0):
             stream = stream + run.chosen(self._told, inputs[f"told{number}.{place}"])
         if self._up is not None:
-            stream = stream + run.shuffled(self._up, above, 2)
+            stream = run.sum(stream, run.shuffled(self._up, above, 2))
         stream = run.clamp(stream, STREAM_LIMIT)
         for block, layers in enumerate(self.blocks):
             if f"noise{number}" in inputs and block == len(self.blocks) - 1:
@@ -229,9 +232,3 @@ def _bits(tensors: Mapping[str, np.ndarray], name: str) -> int:
 def _table(tensors: Mapping[str, np.ndarray], name: str, arithmetic: Arithmetic) -> Table:
     units = np.array([tensors[f"{name}.{part}.unit"] for part in ("before", "after")], np.float32)
     return Table(tensors[f"{EXACT}{name}.table"], units, int(tensors[f"{name}.before.zero"]), arithmetic)
-
-
-def _limited(image: Array, bits: int) -> Array:
-    """A plain image, in 2^-LEVEL_BITS of a level, in 2^-`bits`, rounded, and limited to +- 255 levels."""
-    finer = library(image).floor(image * 2.0 ** (bits - LEVEL_BITS) + 0.5)
-    return finer.clip(-255 * 2**bits, 255 * 2**bits)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from dctcodec.arrays import Array, cast, library, permuted, zeros_like
+from dctcodec.arrays import Array, cast, copied, library, permuted, zeros_like
 from dctcodec.exact.fixed_point import ACTIVATION_MAX, BRANCH_MIN, STEP
-from dctcodec.exact.layers import Latent, Layer, Scaled, Table
+from dctcodec.exact.layers import Latent, Layer, Scaled, Table, rescaled
 
 
 class Eager:
@@ -47,8 +47,14 @@ class Eager:
     def painted(self, layer: Layer, activations: Array, side: int) -> Array:
         return pixel_shuffle(self.branch(layer, activations), side)
 
+    def sum(self, ahead: Array, behind: Array) -> Array:
+        return ahead + behind
+
     def clamp(self, planes: Array, limit: int) -> Array:
         return planes.clip(-limit, limit)
+
+    def floored(self, planes: Array, bits: int, limit: int) -> Array:
+        return self.clamp(rescaled(copied(planes), bits), limit)
 
     def pooled(self, activations: Array, side: int, gain: int) -> Array:
         count, height, width = activations.shape

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 import numpy as np
 
@@ -28,6 +29,10 @@ class Value:
 
     def __init__(self, graph: Graph, name: str):
         self.graph, self.name = graph, name
+
+    def alike(self, other: Value) -> Self:
+        """Another value as one of this kind."""
+        return type(self)(other.graph, other.name)
 
     def __add__(self, other: Operand) -> Value:
         return self.graph.node("Add", self, other)

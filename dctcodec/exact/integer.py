@@ -7,13 +7,18 @@ Processors with AVX2 but without VNNI add pairs of products in 16 bits; 2 * 127 
 are tried on the largest sums before they are used.
 """
 
+from collections.abc import Sequence
 from functools import cache
+from typing import Self
 
 import numpy as np
 
 from dctcodec.exact.fixed_point import ACTIVATION_MAX, BRANCH_MIN
 from dctcodec.exact.graph import CONTRIBUTED, INT32, Graph, Operand, Value
 from dctcodec.exact.session import Session
+
+AROUND = (1, 1, 1, 1)
+"""Zeros on all sides of what a 3x3 layer takes: above, left, below, right."""
 
 
 class Bytes(Value):
@@ -26,6 +31,9 @@ class Raised(Bytes):
     def __init__(self, graph: Graph, name: str, zero: int = -BRANCH_MIN):
         super().__init__(graph, name)
         self.zero = zero
+
+    def alike(self, other: Value) -> Self:
+        return type(self)(other.graph, other.name, self.zero)
 
 
 def raised(values: Value, zero: int) -> Raised:
@@ -49,13 +57,16 @@ def chosen(table: np.ndarray, values: Value) -> Value:
     return graph.node("Reshape", graph.node("GatherElements", table, numbers, axis=0), graph.node("Shape", values))
 
 
-def scaled_convolution(found: Raised, weight: np.ndarray, offset: Operand, scale: Operand, zero: int) -> Raised:
+def scaled_convolution(
+    found: Raised, weight: np.ndarray, offset: Operand, scale: Operand, zero: int, pads: Sequence[int] = AROUND
+) -> Raised:
     """(W a + offset) * scale of a 3x3 convolution, rounded to the nearest and limited to bytes, -`zero` to 255 - `zero`. `found`:
-    (1, height, width, inputs); `weight`: int8 (outputs, inputs, 3, 3); `offset` and `scale`: float32 (outputs,)."""
+    (1, height, width, inputs); `weight`: int8 (outputs, inputs, 3, 3); `offset` and `scale`: float32 (outputs,); `pads`: as
+    AROUND."""
     graph, one = found.graph, np.float32(1)
     offset = graph.node("Cast", offset, to=INT32) if isinstance(offset, Value) else np.asarray(offset).astype(np.int32)
     inputs = (found, one, np.uint8(found.zero), weight, scale, np.zeros(len(weight), np.int8))
-    result = graph.node(f"{CONTRIBUTED}QLinearConv", *inputs, one, np.uint8(zero), offset, pads=(1, 1, 1, 1), channels_last=1)
+    result = graph.node(f"{CONTRIBUTED}QLinearConv", *inputs, one, np.uint8(zero), offset, pads=pads, channels_last=1)
     return raised(result, zero)
 
 
@@ -93,13 +104,15 @@ def activation(values: Value, step: int) -> Bytes:
     return _limited(values.graph.node("QuantizeLinear", values, np.float32(step), np.uint8(0)))
 
 
-def convolution(activations: Bytes, weight: np.ndarray, offset: np.ndarray, shift: np.ndarray, least: int) -> Bytes:
+def convolution(
+    activations: Bytes, weight: np.ndarray, offset: np.ndarray, shift: np.ndarray, least: int, pads: Sequence[int] = AROUND
+) -> Bytes:
     """(W a + offset) / 2^shift of a 3x3 convolution, rounded to the nearest and limited to `least` .. 127, `Raised` where that
     is BRANCH_MIN. `activations`: (1, height, width, inputs) of at most 127; `weight`: int8 (outputs, inputs, 3, 3); `offset` and
-    `shift`: (outputs,); `least`: 0 or BRANCH_MIN."""
+    `shift`: (outputs,); `least`: 0 or BRANCH_MIN; `pads`: as AROUND."""
     one, scale, zeros = np.float32(1), np.exp2(-shift).astype(np.float32), np.zeros(len(weight), np.int8)
     inputs = (activations, one, np.uint8(0), weight, scale, zeros, one, np.uint8(-least), offset.astype(np.int32))
-    result = activations.graph.node(f"{CONTRIBUTED}QLinearConv", *inputs, pads=(1, 1, 1, 1), channels_last=1)
+    result = activations.graph.node(f"{CONTRIBUTED}QLinearConv", *inputs, pads=pads, channels_last=1)
     return Raised(result.graph, result.name) if least == BRANCH_MIN else _limited(result)
 
 

@@ -60,8 +60,14 @@ class Operations(Protocol):
     def painted(self, layer: Layer, activations: Any, side: int) -> Any:
         """`branch` of a layer, then `eager.pixel_shuffle`."""
 
+    def sum(self, ahead: Any, behind: Any) -> Any:
+        """The sum of planes. `behind` has gone through 3x3 layers since `ahead`."""
+
     def clamp(self, planes: Any, limit: int) -> Any:
         """Limited to +- `limit`."""
+
+    def floored(self, planes: Any, bits: int, limit: int) -> Any:
+        """Planes over 2^`bits`, rounded, half up, and limited to +- `limit`."""
 
     def pooled(self, activations: Any, side: int, gain: int) -> Any:
         """Means of squares of `side` x `side`, times `gain`, rounded, half up, and limited to 127; both powers of 2."""
@@ -107,13 +113,19 @@ class Arithmetic:
         return cast(values, "int8") if self.kind == "graph" else self.put(values)
 
     def program(
-        self, network: Network, shapes: Mapping[str, tuple[Size, ...]], images: bool = False, small: Collection[str] = ()
+        self,
+        network: Network,
+        shapes: Mapping[str, tuple[Size, ...]],
+        images: bool = False,
+        small: Collection[str] = (),
+        reach: int | None = None,
     ) -> Callable[..., tuple[Array, ...]]:
         """A network as a function of arrays of these shapes, which `put` has made, but for those that `put_small` makes; arrays
         (height, width) are numbers for `Operations.chosen`. `images`: of arrays (channels, images, height, width), all of them.
-        In a graph, outputs are of any kind that holds them."""
+        `reach`: how many rows of tiles an output depends on below it, at most, where a graph may do some rows after others
+        (`rows.py`); the largest planes are then of pixels. In a graph, outputs are of any kind that holds them."""
         if self.kind == "graph":
-            return Traced.program(network, shapes, images, small)
+            return Traced.program(network, shapes, images, small, reach)
         return lambda **arrays: network(Eager(), **arrays)
 
 

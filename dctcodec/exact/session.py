@@ -23,9 +23,9 @@ class Session:
         self._lock = Lock()
         _SESSIONS.add(self)
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The graph's outputs."""
-        large = sum(array.nbytes for array in inputs.values()) > _LARGE
+    def run(self, inputs: Mapping[str, np.ndarray], last: bool = False) -> list[np.ndarray]:
+        """The graph's outputs. `last`: the session's memory is not needed any more."""
+        large = last or sum(array.nbytes for array in inputs.values()) > _LARGE
         outputs: list[np.ndarray] = self._session().run(None, inputs, _giving_back() if large else None)
         return outputs
 
