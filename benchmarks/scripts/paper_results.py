@@ -34,8 +34,9 @@ def _figure_9() -> str:
     rows = {row["image"]: row for row in kodak["images"]}
     lines = [
         f"**Figure 9** on {len(rows)} Kodak images, temperature 0.1. Each cell gives PSNR in dB / MS-SSIM / bits per pixel. "
-        "VAE: its two top latents, by their KL. DCT-VAE: the context, real files. JPEG (Pillow, optimize): the smallest file of "
-        "at least that PSNR. Last column: our bits over the bits of a JPEG of equal PSNR, interpolated.\n",
+        "VAE: its two top latents; the bits are their KL divergence. DCT-VAE: the context; the bits are those of real files. JPEG "
+        "(Pillow, optimize): the smallest file with at least the PSNR of the DCT-VAE. Last column: the bits of the DCT-VAE divided "
+        "by those of a JPEG of equal PSNR, interpolated.\n",
         "| image | VAE | DCT-VAE | JPEG | bits over JPEG |\n|---|---|---|---|---|",
     ]
     lines += [_figure_9_row(name, rows[name]) for name in FIGURE_9] + [_figure_9_row("mean of all", kodak["means"])]
@@ -46,9 +47,9 @@ def _figure_9() -> str:
 def _bare(measured: dict) -> str:
     """What the VAE adds to the context that it paints, for the model of the codec and the one trained for the bound."""
     lines = [
-        f"\n\n**Figure 9, the bare context**: the inverse DCT alone, without the VAE, beside the image of the DCT-VAE, temperature "
-        f"{measured['temperature']}. PSNR in dB / MS-SSIM, and bits per pixel: of files, and by −L_vlb of the model for the bound, "
-        "which has no files.\n",
+        f"\n\n**Figure 9, the bare context**: the inverse DCT alone, without the VAE, and beside it the image of the DCT-VAE, "
+        f"temperature {measured['temperature']}. PSNR in dB / MS-SSIM. Bits per pixel are those of files; `dct-vae-cifar10-bound` "
+        "makes no files, so its bits are −L_vlb.\n",
         f"| image | `dct-vae-cifar10`: bare | DCT-VAE | bpp | `dct-vae-cifar10-bound`: bare | DCT-VAE | bpp |\n|{'---|' * 7}",
     ]
     rows = {row["image"]: row for row in measured["images"]} | {"mean": measured["means"]}
@@ -84,7 +85,7 @@ def _coder(mean: dict) -> str:
         f"{mean['worst_payload_over_bound']:.4f}); initial bits are {100 * mean['initial_bpp'] / mean['payload_bpp']:.1f} % of it; "
         f"{mean['plain_tiles']:.0f} tiles of an image are coded without the diffusion model. "
         f"An image takes {results['encoding_time'][0]:.1f} s to encode and {results['decoding_time'][0]:.1f} s to decode "
-        f"(the first four; {machine['threads']} threads of an {machine['cpu']}, torch {machine['versions']['torch']})."
+        f"(mean of the first four; {machine['threads']} threads of an {machine['cpu']}, torch {machine['versions']['torch']})."
     )
 
 
@@ -112,7 +113,7 @@ def _table_5() -> str:
     rows = [(f"`{row['model']}`", f"{row['parameters'] / 1e6:.1f}M", row["latents"], row["nll_bits_per_dim"]) for row in ours]
     rows += [tuple(row.values()) for row in load("paper/table-5")["rows"]]
     lines = [
-        "**Table 5**, CIFAR-10. Our models were trained for some hours of CPU cores or minutes of a GPU. The other rows are "
+        "**Table 5**, CIFAR-10. Our models were trained for some hours on CPU cores or some minutes on a GPU. The other rows are "
         "the paper's.\n",
         "| model | size | L | bits/dim ≤ |\n|---|---|---|---|",
     ]
@@ -122,9 +123,9 @@ def _table_5() -> str:
 def _contexts() -> str:
     """One network, several contexts."""
     lines = [
-        "**Appendix F**: one network with several contexts, after equally many steps from random weights. Held-out images, "
-        "plain bound, mean and standard error over the seeds.\n",
-        "| configuration | context | steps, images | seeds | bound | of it the context |\n|---|---|---|---|---|---|",
+        "**Appendix F**: one network with several contexts, trained from random weights for the same number of steps. Plain bound "
+        "of held-out images, mean and standard error over the seeds.\n",
+        "| configuration | context | steps, images | seeds | bound | of which context |\n|---|---|---|---|---|---|",
     ]
     for measured in (load(f"paper/contexts-{data}") for data in CONTEXTS):
         lines += [_context_row(measured, stage) for stage in measured["runs"]]
@@ -156,7 +157,7 @@ def _figure_10() -> str:
     measured = [load(f"paper/attack-{name}") for name in ATTACKED if (RESULTS / "paper" / f"attack-{name}.json").exists()]
     lines = [
         "**Figure 10**: MS-SSIM of the reconstructions of an image and of its attacked image, against the number of latent layers "
-        "under attack. In brackets: with draws of the latents that are independent, and what they give without an attack.\n",
+        "under attack. In brackets: the same with independent draws of the latents, under attack and without an attack.\n",
         "| data, radius, attacks | layers | VAE | DCT-VAE |\n|---|---|---|---|",
     ]
     for document in measured:

@@ -81,8 +81,8 @@ def _settings() -> str:
     """What the other codecs are."""
     library = next(codec["encoder"]["library"] for codec in load("kodak")["codecs"] if codec["name"] == "AVIF-IQ")
     return (
-        "AVIF-PSNR and AVIF-IQ are AVIF at its best for PSNR and for the eye: 4:4:4, speed 1, `tune=psnr` and `tune=iq` "
-        f"({_plain(library)}). JPEG XL has effort 7."
+        "AVIF-PSNR and AVIF-IQ are AVIF tuned for PSNR and for visual quality: 4:4:4, speed 1, `tune=psnr` and `tune=iq` "
+        f"({_plain(library)}). JPEG XL runs at effort 7."
     )
 
 
@@ -90,8 +90,8 @@ def _tuned() -> str:
     """What `--tune ms-ssim` makes of it."""
     of = {metric: percent(rates(codecs("kodak")[name], ours("tuned"))[metric].percent) for metric, name in TUNED_FOR.items()}
     return (
-        f"With `--tune ms-ssim`: {of['ms_ssim']} by MS-SSIM and {of['ssimulacra2']} by SSIMULACRA2 against AVIF-IQ, "
-        f"{of['psnr']} by PSNR against AVIF-PSNR."
+        f"With `--tune ms-ssim`: {of['ms_ssim']} at equal MS-SSIM and {of['ssimulacra2']} at equal SSIMULACRA2 against AVIF-IQ, "
+        f"{of['psnr']} at equal PSNR against AVIF-PSNR."
     )
 
 
@@ -137,9 +137,9 @@ def _against() -> str:
         [
             f"File size at equal quality on Kodak (BD-rate, {low}–{high} bpp, mean over the images; negative: smaller):\n",
             _table_of_rates("kodak"),
-            f"\nAn image is compared over the part of {low}–{high} bpp that both of its curves reach: not every codec makes files "
-            "that small of every image, nor files that large at its best quality. Of the 24 images, so many have curves that reach "
-            f"both ends: {whole}.\n",
+            f"\nEach image is compared over the part of {low}–{high} bpp that both of its curves cover. Some codecs cannot make "
+            "files that small of every image; some stay below the upper end even at best quality. The number of the 24 images "
+            f"whose curves cover the whole interval: {whole}.\n",
             *settings,
         ]
     )
@@ -161,7 +161,7 @@ def _options() -> str:
     default, avif = ours("kodak"), {metric: codecs("kodak")[name] for metric, name in TUNED_FOR.items()}
     heads = [f"{METRICS[metric]}, against {name}" for metric in METRICS for name in ("the default", TUNED_FOR[metric])]
     lines = [
-        "Options of the encoder, on Kodak (seconds for one image, on one thread of a busy machine):\n",
+        "Options of the encoder, on Kodak (BD-rates; seconds to encode one image on one thread of a busy machine):\n",
         f"| options | qualities | seconds | {' | '.join(heads)} |\n|{'---|' * (3 + len(heads))}",
     ]
     for name, label in committed(OPTIONS).items():
@@ -179,8 +179,8 @@ def _published() -> str:
     names = [json.loads(path.read_text())["name"] for path in sorted((RESULTS / "published").glob("*.json"))]
     told = ", ".join(f"{name} {kodak[name]['psnr']:+.0f} %" for name in names)
     return (
-        "Against curves that others published ([published](published)), at equal PSNR, by mean curves. Their encoders and settings "
-        f"differ from those of the table above: {told}."
+        "BD-rate at equal PSNR against curves that others published ([published](published)). These curves are means over the "
+        f"images, and their encoders and settings differ from those of the table above: {told}."
     )
 
 
@@ -197,7 +197,7 @@ def _memory(speed: dict) -> str:
     whole = {row["what"]: row["value"] for row in load("startup")["rows"]}
     encode, decode = (whole[f"{what} {size.replace('×', 'x')}"] for what in ("encode", "decode"))
     return (
-        f"A {size} image takes {encode:.0f} s to encode and {decode:.0f} s to decode as a whole process, and needs "
+        f"A {size} image takes {encode:.0f} s to encode and {decode:.0f} s to decode, the start of the process included, and needs "
         f"{peak['encode']:.1f} and {peak['decode']:.1f} GiB of memory."
     )
 
