@@ -158,7 +158,7 @@ def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 def page(figures: dict[str, Any]) -> str:
     """The measured part of the page."""
     lines = [
-        "| images | command | engine | workers | images/s | MB/s | s of CPU an image | peak memory | load |",
+        "| images | command | engine | workers | images/s | MB/s | CPU s per image | peak memory | load |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for run in figures["runs"]:
@@ -176,7 +176,7 @@ def page(figures: dict[str, Any]) -> str:
     machines = " ".join(f"Images of {' and '.join(dict.fromkeys(sizes))}: {place}." for place, sizes in places.items())
     notes = (
         f"{machines} "
-        "Each run is a call of its own, so the time to start and to load the model is in it. Megabytes are those of the PNG files. "
+        "Each run is a call of its own: its time includes the start and loading the model. Megabytes are those of the PNG files. "
         "Peak memory is that of the largest process. Load is the load average of the machine when the run began; "
         "that of an idle machine is 0."
     )
@@ -185,7 +185,8 @@ def page(figures: dict[str, Any]) -> str:
     same = "the same, byte for byte" if len(outputs) == len(kinds) else "not the same"
     facts = [
         f"Whatever the engine and the number of workers, the files are {same}.",
-        f"A second call on the {again['skipped']} small files finds all of them done in {again['cpu_seconds']:.1f} s of CPU.",
+        f"A second call on the {again['skipped']} images of {_size('small')} finds that all are done, "
+        f"in {again['cpu_seconds']:.1f} s of CPU time.",
     ]
     return "\n".join(lines) + f"\n\n{notes}\n\n" + "\n".join(f"* {fact}" for fact in facts + derived(figures["runs"])) + "\n"
 
@@ -206,29 +207,34 @@ def plan(figures: dict[str, Any]) -> str:
     wasted = LOST * SHARD * encode / 2 / 3600
     memory = max(run["peak_mib"] for run in figures["runs"] if run["set"] == "medium") + SHARD * (SOURCE + CODED) / 2**20
     rows = [
-        ("CPU seconds an image, encode and decode", f"{encode:.2f} and {decode:.2f}"),
+        ("CPU seconds per image, encode and decode", f"{encode:.2f} and {decode:.2f}"),
         ("core hours to encode", f"{hours['encode']:,.0f}"),
         ("core hours to verify (decode and compare)", f"{hours['verify']:,.0f}"),
         (f"hours on {CORES:,} cores, encode and verify", f"{hours['encode'] / CORES:.1f} and {hours['verify'] / CORES:.1f}"),
-        (f"cost of the cores at ${CORE_HOUR} a core hour", f"${sum(hours.values()) * CORE_HOUR:,.0f}"),
+        (f"cost of the cores at ${CORE_HOUR} per core hour", f"${sum(hours.values()) * CORE_HOUR:,.0f}"),
         ("bytes in and out", f"{ARCHIVE * SOURCE / 1e12:.0f} TB and {ARCHIVE * CODED / 1e12:.0f} TB"),
-        (f"images a second on {CORES:,} cores", f"{rate:,.0f}"),
-        ("bytes a second from the store", f"{rate * SOURCE / 1e9:.1f} GB"),
+        (f"images per second on {CORES:,} cores", f"{rate:,.0f}"),
+        ("bytes per second from the store", f"{rate * SOURCE / 1e9:.1f} GB"),
         (f"shards of {SHARD:,} images", f"{shards:,}, of {SHARD * SOURCE / 1e6:.0f} MB in and {SHARD * CODED / 1e6:.0f} MB out"),
         ("time of a shard on a core", f"{SHARD * encode / 60:.0f} minutes"),
         ("memory of a worker, shard included", f"{memory:.0f} MiB"),
-        ("requests for each shard", "2 HEAD, 1 GET, 2 PUT (rows, shard)"),
-        ("requests a second, shards", f"{3 * rate / SHARD:.0f} reads, {2 * rate / SHARD:.0f} writes"),
-        ("requests a second, single files", f"{3 * rate:,.0f} reads, {rate:,.0f} writes"),
+        ("requests per shard", "2 HEAD, 1 GET, 2 PUT (rows, shard)"),
+        ("requests per second, shards", f"{3 * rate / SHARD:.0f} reads, {2 * rate / SHARD:.0f} writes"),
+        ("requests per second, single files", f"{3 * rate:,.0f} reads, {rate:,.0f} writes"),
         ("cost of requests, shards", f"${shards / 1e6 * (3 * GETS + 2 * PUTS):,.0f}"),
         ("cost of requests, single files", f"${ARCHIVE / 1e6 * (3 * GETS + PUTS):,.0f}"),
-        (f"work lost where {LOST:.0%} of machines are taken back an hour", f"{wasted:.2%}"),
+        (f"work lost if {LOST:.0%} of machines are taken back per hour", f"{wasted:.2%}"),
         (
-            "listing to resume, 1,000 keys a request",
+            "listing to resume, 1,000 keys per request",
             f"{2 * shards // 1000:,} requests for shards, {2 * ARCHIVE // 1000:,} for files",
         ),
     ]
     return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
+
+
+def _size(name: str) -> str:
+    """The size of the images of a set."""
+    return "×".join(map(str, SETS[name][1]))
 
 
 def derived(runs: list[dict[str, Any]]) -> list[str]:
@@ -241,12 +247,14 @@ def derived(runs: list[dict[str, Any]]) -> list[str]:
             many, few = (of[name, command, "local", workers] for name in ("medium", "few"))
             rates[workers] = (many["images"] - few["images"]) / (many["seconds"] - few["seconds"])
         sentences.append(
-            f"Without the start, {command}: {rates[1]:.2f} images of 0.4 megapixels a second with one worker, "
-            f"{rates[2]:.2f} with two: {rates[2] / rates[1]:.2f} times as many."
+            f"Without the start, {command} processes {rates[1]:.2f} images of {_size('medium')} per second with one worker and "
+            f"{rates[2]:.2f} with two, {rates[2] / rates[1]:.2f} times as many."
         )
     for name, command in (("medium", "encode"), ("medium", "decode"), ("large", "encode"), ("large", "decode")):
         change = 100 * (of[name, command, "local", 2]["cpu_seconds"] / of[name, command, "local", 1]["cpu_seconds"] - 1)
-        sentences.append(f"With two workers instead of one, {command} takes {change:+.0f} % of CPU seconds for the {name} images.")
+        sentences.append(
+            f"Two workers instead of one change the CPU time of {command} by {change:+.0f} % for images of {_size(name)}."
+        )
     local, ray = of["small", "encode", "local", 2], of["small", "encode", "ray", 2]
     extra = (ray["cpu_seconds"] - local["cpu_seconds"]) / ray["images"]
     one = of["medium", "encode", "local", 1]
@@ -259,14 +267,13 @@ def derived(runs: list[dict[str, Any]]) -> list[str]:
         without_start[engine] = (many["seconds"] - few["seconds"]) / (many["images"] - few["images"])
     longer, longer_later = (100 * (seconds["ray"] / seconds["local"] - 1) for seconds in (whole, without_start))
     sentences.append(
-        f"Ray's CPU seconds differ from those of local processes by {1000 * extra:+.1f} ms an image over the small images, "
-        f"its start included. That is {share:+.1f} % of what an image of 0.4 megapixels takes. "
-        f"Its start takes {start:.0f} s of CPU, "
-        f"as the {one['images']} medium images show, which are too few to make up for it."
+        f"Ray's CPU time differs from that of local processes by {1000 * extra:+.1f} ms per image of {_size('small')}, "
+        f"its start included. That is {share:+.1f} % of the CPU time of an image of {_size('medium')}. "
+        f"The {one['images']} images of {_size('medium')} show the start: {start:.0f} s of CPU time."
     )
     sentences.append(
-        f"Over {many['images']} images of 0.4 megapixels Ray takes {longer:+.1f} % of time, start included, "
-        f"and {longer_later:+.1f} % an image without the start."
+        f"For {many['images']} images of {_size('many')}, Ray's time differs from that of local processes by {longer:+.1f} %, "
+        f"start included, and by {longer_later:+.1f} % without the start."
     )
     return sentences
 

@@ -1,4 +1,4 @@
-"""Times whole processes of the command line beside their peers: start-up, memory, busy machines, many files, large images.
+"""Times whole processes of the command line, and others beside them: start-up, memory, busy machines, many files, large images.
 
     python benchmarks/scripts/startup.py --json benchmarks/startup.json --page benchmarks/startup.md
 
@@ -58,7 +58,7 @@ class Row:
     @property
     def verdict(self) -> str:
         sign = -1 if self.more else 1
-        return "goal" if sign * self.value <= sign * self.goal else "least" if sign * self.value <= sign * self.least else "missed"
+        return "goal" if sign * self.value <= sign * self.goal else "least" if sign * self.value <= sign * self.least else "neither"
 
 
 def use(command: list[str], folder: Path = ROOT, **variables: str) -> Use:
@@ -228,9 +228,10 @@ def page(document: dict[str, Any]) -> str:
     lines = [
         "# Start-up, threads and large images",
         "",
-        f"Whole processes, medians, on {host['cpu']} ({host['cores']} cores). Made by `python benchmarks/scripts/startup.py`.",
+        f"Medians of whole processes on an {host['cpu']} ({host['cores']} cores). Made by `python benchmarks/scripts/startup.py`.",
+        '"A over B" is a ratio. Goal and least are what the project aims at and what it accepts; "met" says which of them is met.',
         "",
-        "| what | measured | goal | least | | runs |",
+        "| what | measured | goal | least | met | runs |",
         "|---|---|---|---|---|---|",
         *(
             f"| {row.what} | {row.value:.2f} {row.unit} | {row.goal:g} | {row.least:g} | {row.verdict} | {row.runs} |"
