@@ -22,15 +22,15 @@ EVERY = ("0.0.0.0", "::")
     show_default=True,
     help="Address to listen on. Use other addresses only on a trusted network.",
 )
-@click.option("--allow-host", "names", multiple=True, metavar="NAME", help="Another host name of this server.")
-@click.option("--max-pixels", type=click.IntRange(min=1), default=2**24, show_default=True, help="Of an image.")
-@click.option("--max-bytes", type=click.IntRange(min=1), default=2**25, show_default=True, help="Of an image's file.")
+@click.option("--allow-host", "names", multiple=True, metavar="NAME", help="Another host name that this server accepts.")
+@click.option("--max-pixels", type=click.IntRange(min=1), default=2**24, show_default=True, help="Largest image, in pixels.")
+@click.option("--max-bytes", type=click.IntRange(min=1), default=2**25, show_default=True, help="Largest image file, in bytes.")
 @click.option("--model", default=DEFAULT, show_default=True, help="Model to encode with; see `dctcodec models`.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute.")
 def app(port: int, host: str, names: tuple[str, ...], max_pixels: int, max_bytes: int, model: str, device: str) -> None:
     """Serve a page on this machine that encodes and compares an image as you move the controls.
 
-    Images stay in memory and on this machine. It needs pip install 'dctcodec[app]'.
+    Images stay in memory and on this machine. This command needs pip install 'dctcodec[app]'.
     """
     from dctcodec.evaluate.extra import need
 

@@ -21,7 +21,7 @@ from dctcodec.installed import find
 _batch_options = with_options(
     click.argument("source"),
     click.argument("destination"),
-    click.option("--list", "listed", is_flag=True, help="SOURCE is a file of paths, one a line. So is -, standard input."),
+    click.option("--list", "listed", is_flag=True, help="SOURCE is a file of paths, one per line, or - for standard input."),
     click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where to run."),
     click.option("--workers", type=click.IntRange(min=1), help="Worker processes.  [default: as cores and memory allow]"),
     click.option("--address", metavar="HOST:PORT", help="Ray cluster to use, or auto.  [default: start Ray here]"),
@@ -30,9 +30,9 @@ _batch_options = with_options(
 )
 """Arguments and options of all three commands."""
 _convert_options = with_options(
-    click.option("--shards", type=click.IntRange(min=1), metavar="N", help="Put N outputs into each of many .tar files."),
-    click.option("--overwrite", is_flag=True, help="Make again what exists in DESTINATION."),
-    click.option("--verify", is_flag=True, help="Read what exists in DESTINATION, and make again what is damaged."),
+    click.option("--shards", type=click.IntRange(min=1), metavar="N", help="Write .tar files of N outputs each."),
+    click.option("--overwrite", is_flag=True, help="Replace files that exist in DESTINATION."),
+    click.option("--verify", is_flag=True, help="Check files that exist in DESTINATION, and replace damaged ones."),
 )
 """Options of encoding and decoding."""
 
@@ -41,17 +41,17 @@ _convert_options = with_options(
 def batch() -> None:
     """Encode, decode or verify whole archives.
 
-    SOURCE is a folder, a file or a pattern such as 'photos/**/*.jpg'; DESTINATION gets the same tree. Both may be addresses that
-    fsspec knows, such as s3://bucket/photos. A .tar file in SOURCE becomes a .tar file in DESTINATION. Files that exist in
-    DESTINATION are skipped, so the same command completes a run that was stopped. DESTINATION/_manifest has a row for each image.
+    SOURCE is a folder, a file or a pattern such as 'photos/**/*.jpg'; DESTINATION gets the same tree. Both may be fsspec URLs,
+    such as s3://bucket/photos. A .tar file in SOURCE becomes a .tar file in DESTINATION. Files that exist in
+    DESTINATION are skipped, so run the same command again to resume. DESTINATION/_manifest has a row for each image.
     """
 
 
 @batch.command()
 @_batch_options
 @encode_options
-@click.option("--psnr", is_flag=True, help="Decode each file too, for the PSNR in the manifest.")
-@click.option("--report", metavar="FILE.html", help="Write a page with a summary and the images of most bits per pixel.")
+@click.option("--psnr", is_flag=True, help="Also decode each file, and write its PSNR into the manifest.")
+@click.option("--report", metavar="FILE.html", help="Write a page with a summary and the images with most bits per pixel.")
 @_convert_options
 def encode(
     source: str,
@@ -113,8 +113,8 @@ def decode(
 
 @batch.command()
 @_batch_options
-@click.option("--min-psnr", type=FiniteRange(0), default=20, show_default=True, metavar="DB", help="Least PSNR that passes.")
-@click.option("--background", metavar="COLOUR", callback=check_colour, help="That of encoding.")
+@click.option("--min-psnr", type=FiniteRange(0), default=20, show_default=True, metavar="DB", help="Lowest PSNR that passes.")
+@click.option("--background", metavar="COLOUR", callback=check_colour, help="The --background that was used to encode.")
 @click.option("--to-srgb", is_flag=True, help="The files were encoded with --to-srgb.")
 @click.option("--delete-source", is_flag=True, help="Remove each source whose .dct file passes.")
 def verify(

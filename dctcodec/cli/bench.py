@@ -30,7 +30,7 @@ class _Qualities(click.ParamType):  # type: ignore[type-arg]  # older clicks tak
 
 @click.group()
 def bench() -> None:
-    """Measure the codec."""
+    """Measure the codec against JPEG, WebP, AVIF and JPEG XL."""
 
 
 @bench.command()
@@ -40,7 +40,7 @@ def bench() -> None:
     "qualities",
     type=_Qualities(),
     multiple=True,
-    help=f"1 to 100, repeatable.  [default: {','.join(map(str, QUALITIES))}; dct-vae models have one]",
+    help=f"1 to 100, repeatable.  [default: {','.join(map(str, QUALITIES))}; dct-vae models have only one]",
 )
 @click.option("--model", default=DEFAULT, metavar="NAME", show_default=True, help="The model to measure.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute.")
@@ -53,24 +53,24 @@ def bench() -> None:
     metavar="FILE.html",
     help="Write an HTML report to this file, and a page per image beside it.",
 )
-@click.option("--baselines/--no-baselines", default=True, show_default=True, help="Measure JPEG, WebP, AVIF and JPEG XL too.")
+@click.option("--baselines/--no-baselines", default=True, show_default=True, help="Also measure JPEG, WebP, AVIF and JPEG XL.")
 @click.option(
     "--reuse",
     "reused",
     type=PATH,
     multiple=True,
     metavar="FILE",
-    help="JSON of an earlier run: take its rows where codec, options, versions and image are the same. Repeatable.",
+    help="Reuse rows of an earlier run's JSON if codec, options, versions and image are the same. Repeatable.",
 )
 @click.option("--paper", is_flag=True, help="The paper's figure 9: VAE, DCT-VAE and JPEG of equal PSNR, for a dct-vae model.")
 @click.option(
     "--temperature",
     type=click.FloatRange(0),
     metavar="T",
-    help="With --paper: multiplies the standard deviation of latents from the prior.  [default: the model's, 0.1]",
+    help="With --paper: factor of the standard deviation of latents drawn from the prior.  [default: the model's, 0.1]",
 )
-@click.option("--effort", type=click.IntRange(0, 9), help="Of our encoder.  [default: 1; 0 for dct-vae models]")
-@click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="Of our encoder.")
+@click.option("--effort", type=click.IntRange(0, 9), help="Effort of dctcodec.  [default: 1; 0 for dct-vae models]")
+@click.option("--tune", type=click.Choice(TUNES), default=TUNES[0], show_default=True, help="What dctcodec optimises.")
 @click.option("--published", type=PATH, metavar="DIR", help="Folder of published curves (JSON) to plot and compare.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N images.")
 def kodak(
@@ -117,10 +117,10 @@ def kodak(
 
 
 @bench.command()
-@click.option("--model", default=DEFAULT, metavar="NAME", show_default=True, help="The model to count on.")
+@click.option("--model", default=DEFAULT, metavar="NAME", show_default=True, help="The model to count.")
 @click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write the figures to this file.")
 def operations(model: str, json_path: Path | None) -> None:
-    """Multiply-adds a pixel of a model's analysis, prior and decoder."""
+    """Multiply-adds per pixel of a model's analysis, prior and decoder."""
     from dctcodec.evaluate import report
     from dctcodec.evaluate.operations import count
 

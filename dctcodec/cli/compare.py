@@ -29,13 +29,17 @@ class _Crop(click.ParamType):  # type: ignore[type-arg]  # older clicks take no 
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("-o", "--output", metavar="FILE.html", required=True, help="HTML file to write, - for stdout.")
 @click.option("--quality", type=FiniteRange(1, 100), help="Quality of dctcodec, 1 to 100.  [default: 50]")
-@click.option("--target-bpp", type=FiniteRange(0, min_open=True), help="dctcodec at no more than this many bits per pixel.")
-@click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="dctcodec at no more than this many bytes.")
-@click.option("--target-psnr", type=FiniteRange(0), metavar="DB", help="dctcodec at no less than this PSNR.")
+@click.option(
+    "--target-bpp", type=FiniteRange(0, min_open=True), help="Best quality of dctcodec with at most this many bits per pixel."
+)
+@click.option(
+    "--target-size", type=click.IntRange(min=1), metavar="BYTES", help="Best quality of dctcodec with at most this many bytes."
+)
+@click.option("--target-psnr", type=FiniteRange(0), metavar="DB", help="Lowest quality of dctcodec with at least this PSNR.")
 @click.option(
     "--match", type=click.Choice(MATCHES), default=MATCHES[0], show_default=True, help="What the other codecs must match."
 )
-@click.option("--effort", type=click.IntRange(0, 9), help="Of dctcodec.  [default: 1; 0 for dct-vae models]")
+@click.option("--effort", type=click.IntRange(0, 9), help="Effort of dctcodec, 0 to 9.  [default: 1; 0 for dct-vae models]")
 @click.option(
     "--tune",
     "tunes",
@@ -66,7 +70,7 @@ def compare(
 ) -> None:
     """Write an HTML report that compares dctcodec with AVIF, JPEG XL, WebP and JPEG.
 
-    The page is one HTML file that needs no network. The files of all codecs have one size, or with --match psnr one PSNR.
+    The page is one HTML file that needs no network. All codecs get the same file size, or with --match psnr the same PSNR.
     """
     wanted = {"bpp": target_bpp, "size": target_size, "psnr": target_psnr}
     targets = {name: value for name, value in wanted.items() if value is not None}

@@ -56,19 +56,23 @@ def evaluate() -> None:
 @evaluate.command()
 @click.argument("source", metavar="RECIPE-or-MODEL")
 @click.option("--run", type=PATH, metavar="RUN", help="Folder of a run of RECIPE, or of a stage of it.")
-@click.option("--samples", type=click.IntRange(min=1), help="Samples per image.  [default: 1000 for binary sets, 100 for CIFAR-10]")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    help="Draws of the latents per image.  [default: 1000 for binary sets, 100 for CIFAR-10]",
+)
 @click.option(
     "--pilot",
     type=click.IntRange(min=1),
     metavar="K",
-    help="Estimate the bound of all test images: K draws of each, and all draws of --images of them, spread evenly.",
+    help="Estimate the bound of all test images from K draws of each and all draws of --images of them, evenly spaced.",
 )
 @click.option("--batch", type=click.IntRange(min=1), help="Draws in the decoder at once.  [default: 250, for CIFAR-10 25]")
 @_shared(1000)
 def likelihood(
     source: str, run: Path | None, data: Path, threads: int | None, seed: int, json_path: Path | None, **options: Any
 ) -> None:
-    """Importance-weighted bound on -ln p of test images, and the plain bound in its parts.
+    """Importance-weighted bound on -ln p of test images, and the parts of the plain bound.
 
     RECIPE is one of models/recipes/*.toml, with --run; MODEL the name of an installed model.
     """
@@ -97,10 +101,10 @@ def likelihood(
 )
 @_shared(1000)
 def collapse(sources: tuple[str, ...], runs: tuple[Path, ...], data: Path, threads: int | None, seed: int, **options: Any) -> None:
-    """KL and active units of each latent, coarse to fine; several models side by side.
+    """KL and active units of each latent, coarse to fine, for several models side by side.
 
-    "1 draw" counts active units as the paper's code does. "redrawn", of --deep, is by how much ln p(x|z) falls where that latent
-    alone is drawn anew from its prior.
+    "1 draw" counts active units as the paper's code does. "redrawn" (with --deep) says by how much ln p(x|z) falls when
+    only that latent is drawn again from its prior.
 
     RECIPE is one of models/recipes/*.toml, with --run; MODEL the name of an installed model.
     """
@@ -113,13 +117,19 @@ def collapse(sources: tuple[str, ...], runs: tuple[Path, ...], data: Path, threa
 @evaluate.command()
 @click.argument("sources", metavar="RECIPE-or-MODEL...", nargs=-1, required=True)
 @RUNS
-@click.option("--layers", type=click.IntRange(min=1), multiple=True, metavar="N", help="Attack the first N.  [default: 1 to 10]")
+@click.option(
+    "--layers",
+    type=click.IntRange(min=1),
+    multiple=True,
+    metavar="N",
+    help="Attack the first N latent layers. Repeatable.  [default: 1 to 10]",
+)
 @click.option(
     "--radius",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.1,
     show_default=True,
-    help="Largest change of a value of the image, of 1.",
+    help="Largest change of a value of the image, where values are 0 to 1.",
 )
 @click.option("--steps", type=click.IntRange(min=1), default=50, show_default=True, help="Steps of an attack.")
 @click.option("--starts", type=click.IntRange(min=1), default=5, show_default=True, help="Attacks on each image.")
@@ -137,10 +147,10 @@ def attack(
     starts: int,
     **options: Any,
 ) -> None:
-    """Attacks on the first latent layers, the paper's figure 10; several models side by side.
+    """Attacks on the first latent layers (the paper's figure 10), for several models side by side.
 
-    An attack changes an image a little, so that the posteriors of those latents move far. "attacked" is the MS-SSIM of the
-    reconstructions of the image and of the attacked image. --layers may be repeated; it counts the context as a layer.
+    An attack changes an image a little, so that the posteriors of those latents change much. "attacked" is the MS-SSIM of the
+    reconstructions of the image and of the attacked image. --layers counts the context as a layer.
 
     RECIPE is one of models/recipes/*.toml, with --run; MODEL the name of an installed model.
     """

@@ -85,7 +85,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 
 inputs_argument = click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 output_option = click.option(
-    "-o", "--output", metavar="OUT", help="Output file, - for stdout, or a directory: needed for several inputs."
+    "-o", "--output", metavar="OUT", help="Output file, - for stdout, or a directory (required for several inputs)."
 )
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
@@ -104,9 +104,9 @@ def main() -> None:
 main.add_command(Deferred("compare", "dctcodec.cli.compare:compare", "Compare with other codecs in an HTML report."))
 main.add_command(Deferred("app", "dctcodec.cli.app:app", "Encode and compare interactively in the browser."))
 main.add_command(Deferred("batch", "dctcodec.cli.batch:batch", "Encode, decode or verify whole archives."))
-main.add_command(Deferred("bench", "dctcodec.cli.bench:bench", "Measure against JPEG, WebP, AVIF and JPEG XL."))
+main.add_command(Deferred("bench", "dctcodec.cli.bench:bench", "Measure the codec against JPEG, WebP, AVIF and JPEG XL."))
 main.add_command(Deferred("train", "dctcodec.cli.train:train", "Train a model."))
-main.add_command(Deferred("eval", "dctcodec.cli.eval:evaluate", "Evaluate the paper's models: likelihood, collapse, attack."))
+main.add_command(Deferred("eval", "dctcodec.cli.eval:evaluate", "Measure the paper's models: likelihood, collapse, attack."))
 
 
 @main.command()
@@ -141,7 +141,7 @@ def decode(
     device: str,
     max_pixels: int | None,
 ) -> None:
-    """Decode .dct files to images. The format is that of OUT's ending, PNG for - and for a directory."""
+    """Decode .dct files to images. The ending of OUT sets the format. For - and for a directory it is PNG."""
     pairs = _pairs(inputs, output, ".png")
     from dctcodec.image import check_ending
 

@@ -56,26 +56,28 @@ def with_options(*options: Callable[[Command], Command]) -> Callable[[Command], 
 
 
 max_pixels_option = click.option(
-    "--max-pixels", type=click.IntRange(min=1), help="Refuse larger images.  [default: 2^27, or as memory allows]"
+    "--max-pixels", type=click.IntRange(min=1), help="Refuse images with more pixels.  [default: 2^27, or as memory allows]"
 )
 _encode_options = with_options(
     click.option(
-        "--quality", type=FiniteRange(1, 100), help="Quality, 1 (smallest file) to 100.  [default: 50; dct-vae models have one]"
+        "--quality",
+        type=FiniteRange(1, 100),
+        help="Quality, 1 (smallest file) to 100.  [default: 50; dct-vae models have only one]",
     ),
     click.option(
         "--effort",
         type=click.IntRange(0, 9),
-        help="0 (fastest) to 9. More effort searches longer for fewer bits at equal quality.  [default: 1; 0 for dct-vae models]",
+        help="0 (fastest) to 9. A longer search saves bits at equal quality.  [default: 1; 0 for dct-vae models]",
     ),
     click.option(
         "--tune",
         type=click.Choice(TUNES),
         default=TUNES[0],
         show_default=True,
-        help="psnr: the nearest pixels; ms-ssim: for the eye.",
+        help="Optimise PSNR, or visual quality by MS-SSIM.",
     ),
-    click.option("--target-bpp", type=FiniteRange(0, min_open=True), help="Best quality within this many bits per pixel."),
-    click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="Best quality within this file size."),
+    click.option("--target-bpp", type=FiniteRange(0, min_open=True), help="Best quality with at most this many bits per pixel."),
+    click.option("--target-size", type=click.IntRange(min=1), metavar="BYTES", help="Best quality with at most this file size."),
     click.option("--target-psnr", type=FiniteRange(0), metavar="DB", help="Lowest quality with at least this PSNR."),
     click.option("--model", default=DEFAULT, show_default=True, help="Model to encode with; see `dctcodec models`."),
     click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="Seed of the decoder's noise."),
@@ -83,7 +85,7 @@ _encode_options = with_options(
         "--background",
         metavar="COLOUR",
         callback=check_colour,
-        help="Flatten transparency on a colour, such as white or #rrggbb.",
+        help="Flatten transparency onto a colour, such as white or #rrggbb.",
     ),
     click.option("--to-srgb", is_flag=True, help="Convert colours to sRGB instead of keeping the profile."),
     click.option(
@@ -91,17 +93,17 @@ _encode_options = with_options(
         type=click.Choice(["all", "gps"]),
         is_flag=False,
         flag_value="all",
-        help="Drop EXIF and XMP; gps: drop only positions.",
+        help="all: drop EXIF and XMP; gps: drop only positions.  [--strip alone means all]",
     ),
     click.option("--note", is_flag=True, help="Store the options in the file; `dctcodec info` shows them."),
     max_pixels_option,
 )
 decode_options = with_options(
     click.option(
-        "--temperature", type=FiniteRange(0, 10), help="0 is smooth, 1 synthesises texture.  [default: 0; 0.1 for dct-vae models]"
+        "--temperature", type=FiniteRange(0, 10), help="Amount of synthesised texture.  [default: 0; 0.1 for dct-vae models]"
     ),
     click.option("--bands", type=click.IntRange(min=1), metavar="N", help="Decode only the first N of 8 bands of frequencies."),
-    click.option("--model", metavar="NAME", help="Another model with the same prior.  [default: the file's]"),
+    click.option("--model", metavar="NAME", help="Decode with another model that has the same prior.  [default: the file's]"),
     max_pixels_option,
 )
 """Options of every command that decodes."""

@@ -22,9 +22,11 @@ def train() -> None:
     "--data", type=PATH, required=True, metavar="DIR", help="Folder of the data set, or of folders named after data sets."
 )
 @click.option("--run", type=PATH, required=True, metavar="RUN", help="Folder of the stages' runs; resumed if it exists.")
-@click.option("--stage", metavar="NAME", help="Train this stage alone, and export nothing.")
-@click.option("--minutes", type=FiniteRange(0.01), help="Length of all stages together, in the proportions of RECIPE's minutes.")
-@click.option("--piece", type=FiniteRange(0), metavar="MINUTES", help="Pause after these minutes; call again to resume.")
+@click.option("--stage", metavar="NAME", help="Train only this stage, and export nothing.")
+@click.option(
+    "--minutes", type=FiniteRange(0.01), help="Length of all stages together, divided in proportion to the minutes of RECIPE."
+)
+@click.option("--piece", type=FiniteRange(0), metavar="MINUTES", help="Stop after these minutes; run the command again to resume.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of weights and data.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.")
@@ -41,8 +43,8 @@ def model(
 ) -> None:
     """Train a model as RECIPE says (models/recipes/*.toml), and write it to RUN/model.
 
-    The stages of RECIPE are trained one after the other, each in a folder of its name in RUN. Call the command again to go on where
-    it was stopped. The data sets are photos (bsds/*.jpg and others), cifar10, mnist and omniglot.
+    The stages of RECIPE are trained one after the other, each in a folder of its name in RUN. Run the command again to
+    resume it. The data sets are photos (bsds/*.jpg and others), cifar10, mnist and omniglot.
     """
     from dctcodec.device import prepare
     from dctcodec.train import recipe as recipes
