@@ -17,7 +17,7 @@ from dctcodec.evaluate.demo import sample
 from dctcodec.image import normalise, read_image, write_image
 
 RIVALS = (Contender("AVIF-IQ", AVIF_IQ, replace(AVIF_IQ, options=AVIF_IQ.options | {"speed": 6})), Contender("JPEG", JPEG))
-"""AVIF as its encoder makes it best for the eye."""
+"""AVIF tuned for visual quality."""
 CORNERS = ((150, 90), (330, 420), (60, 400))
 """Left and top of each crop: a face, ribbons, a name."""
 SIDE, GAP, HEAD = 176, 8, 46
