@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -27,17 +28,16 @@ _GREY = np.array([128.0, 0.0, 0.0], np.float32)[:, None, None]
 
 def tiles_across(pixels: int) -> int:
     """Number of 32-pixel tiles that cover `pixels` pixels."""
-    return -(-pixels // TILE)
+    return _parts(pixels, TILE)
 
 
-def strips_of(size: Sequence[int], reach: int, rows: int | None = None) -> list[tuple[slice, slice]]:
-    """Strips that cover a grid of tiles of a size (height, width), of some `STRIP` tiles each, or of an even number of `rows`, so
-    that a checkerboard looks the same: the rows of interest, counted from the start of the strip, and those of the strip, `reach`
-    more on either side where there are any."""
+def strips_of(size: Sequence[int], reach: int, tiles: int | None = None) -> list[tuple[slice, slice]]:
+    """Strips that cover a grid of tiles of a size (height, width), of some `tiles` each (None for `STRIP`) and an even number of
+    rows, so that a checkerboard looks the same: the rows of interest, counted from the start of the strip, and those of the strip,
+    `reach` more on either side where there are any."""
     height, width = size
-    rows = rows or max(2, STRIP // width // 2 * 2)
-    if height <= rows:
-        return [(slice(0, height), slice(0, height))]
+    count = _parts(height * width, tiles or STRIP)
+    rows = 2 * _parts(_parts(height, count), 2)
     strips = []
     for start in range(0, height, rows):
         stop, first = min(start + rows, height), max(0, start - reach)
@@ -46,23 +46,22 @@ def strips_of(size: Sequence[int], reach: int, rows: int | None = None) -> list[
 
 
 def in_strips(
-    work: Callable[[slice, slice], Strip], size: Sequence[int], reach: int, place: Place, rows: int | None = None
+    work: Callable[[slice, slice], Strip], size: Sequence[int], reach: int, place: Place, tiles: int | None = None
 ) -> list[Strip]:
     """What `work` makes of each strip of `strips_of`, in order. On the CPU each core has strips of its own."""
-    strips = strips_of(size, reach, rows)
-    return threads.together(lambda strip: work(*strip), strips) if place is None else [work(*strip) for strip in strips]
+    if place is not None:
+        return [work(*strip) for strip in strips_of(size, reach)]
+    return threads.together(lambda strip: work(*strip), strips_of(size, reach, tiles))
 
 
 def in_shares(work: Callable[[slice, slice], Strip], size: Sequence[int], reach: int, place: Place) -> list[Strip]:
     """`in_strips` for networks that take little memory on the CPU (`exact/rows.py`): each core has one strip of a large grid."""
-    height, width = size
-    large = place is None and height * width > STRIP
-    return in_strips(work, size, reach, place, -(-height // threads.at_once() // 2) * 2 if large else None)
+    return in_strips(work, size, reach, place, max(STRIP, _parts(size[0] * size[1], threads.at_once())))
 
 
 def in_parts(work: Callable[[slice], Array], tiles: int, place: Place) -> Array:
     """What `work` makes of some tiles of so many at a time, put together. On the CPU each core has parts of its own."""
-    parts = [slice(start, start + IN_CACHE) for start in range(0, tiles, IN_CACHE)]
+    parts = _pieces(tiles, IN_CACHE)
     made = threads.together(work, parts) if place is None else [work(part) for part in parts]
     return library(made[0]).concatenate(made)
 
@@ -72,8 +71,21 @@ def in_rows(work: Callable[[slice], Array], height: int, width: int, place: Plac
     fit into its cache."""
     if place is not None:
         return work(slice(0, height))
-    rows = max(1, IN_CACHE // width)
-    return joined(threads.together(work, [slice(start, min(start + rows, height)) for start in range(0, height, rows)]))
+    return joined(threads.together(work, _pieces(height, max(1, IN_CACHE // width))))
+
+
+def _pieces(count: int, most: int) -> list[slice]:
+    """`count` items in pieces of `most` or fewer, as many for each core."""
+    pieces = _parts(count, most)
+    if pieces > 1:
+        pieces = min(count, threads.at_once() * _parts(pieces, threads.at_once()))
+    edges = [count * piece // pieces for piece in range(pieces + 1)]
+    return [slice(*piece) for piece in pairwise(edges)]
+
+
+def _parts(count: int, most: int) -> int:
+    """How many parts of `most` items `count` items make."""
+    return -(-count // most)
 
 
 def joined(strips: Sequence[Array]) -> Array:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 CODING_SHARES = (1.0, 0.5, 0.1)
 """Share of the time of encoding that entropy coding takes, at efforts 0, 1 and above."""
+CHOSEN = 256
+"""Tiles whose symbols are chosen together, about."""
 COARSE = 130.0
 """The step from which bits of patches count more, so that the worst qualities give the smallest files."""
 _DECODERS = dict(zip(TUNES, (DECODER, TUNED_DECODER), strict=True))
@@ -121,7 +123,7 @@ class Bands(Family):
             return self._quantised(placed(pixels, self.place), placed(steps, self.place), told)
 
         size = [tiles_across(side) for side in rgb.shape[1:]]
-        symbols, slope, chosen = zip(*in_strips(work, size, 0, self.place), strict=True)
+        symbols, slope, chosen = zip(*in_strips(work, size, 0, self.place, CHOSEN), strict=True)
         weight = rounding.BITS_WEIGHT * parameters.step**2
         partition = joined(chosen) if self.kinds else None
         curvature = rounding.curvatures(steps, None, partition if partition is None else partition[None])[0]
@@ -148,7 +150,7 @@ class Bands(Family):
             told = None if partition is None else partition[None, :, rows]
             return rounding.slopes(error[None], np.array([parameters.step], np.float32), told)[0]
 
-        return joined(in_strips(work, symbols.shape[1:], 0, None))
+        return joined(in_strips(work, symbols.shape[1:], 0, None, CHOSEN))
 
     def _moves(self, draft: Draft, parameters: Parameters) -> np.ndarray:
         """One round of moves, int32 as the symbols."""

@@ -7,7 +7,6 @@ next run. A sum of planes keeps rows of the one that is ahead, and a mean of squ
 
 from collections.abc import Callable, Collection
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 
@@ -16,14 +15,8 @@ from dctcodec.tiles import TILE
 CACHED = 256
 """Tiles of a run, about."""
 Arrays = dict[str, np.ndarray]
-
-
-class Run(Protocol):
-    """A network on some rows."""
-
-    def __call__(self, arrays: Arrays, kept: list[np.ndarray], last: bool = False) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Of inputs, and of what the run before kept: outputs (1, height, width, channels), and what is kept. `last`: there is no
-        such run soon."""
+Run = Callable[[Arrays, list[np.ndarray]], tuple[list[np.ndarray], list[np.ndarray]]]
+"""A network on some rows: of inputs and what the run before kept, the outputs (1, height, width, channels) and what is kept."""
 
 
 class InRows:
@@ -40,9 +33,7 @@ class InRows:
         pieces, found = self._pieces(arrays), []
         kept: list[np.ndarray] = []
         for number, piece in enumerate(pieces):
-            left = len(pieces) - 1 - number
-            last = len(pieces) > 1 and (number == 0 or left < 2)  # at the top, in the middle, at the bottom
-            outputs, kept = self._run(number == 0, left == 0)(piece, kept, last)
+            outputs, kept = self._run(number == 0, number == len(pieces) - 1)(piece, kept)
             found.append(outputs)
         return found[0] if len(found) == 1 else [np.concatenate(parts, 1) for parts in zip(*found, strict=True)]
 

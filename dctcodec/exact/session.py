@@ -15,17 +15,18 @@ from dctcodec import threads
 
 
 class Session:
-    """A graph that runs on the CPU. `model`: an ONNX file's bytes."""
+    """A graph that runs on the CPU. `model`: an ONNX file's bytes; `keeps`: whether it keeps memory from one run to the next, which
+    saves time in images of one run, and takes memory where several threads run parts of an image."""
 
-    def __init__(self, model: bytes):
-        self._model = model
+    def __init__(self, model: bytes, keeps: bool = True):
+        self._model, self._keeps = model, keeps
         self._made: dict[int, Any] = {}  # by number of threads
         self._lock = Lock()
         _SESSIONS.add(self)
 
-    def run(self, inputs: Mapping[str, np.ndarray], last: bool = False) -> list[np.ndarray]:
-        """The graph's outputs. `last`: the session's memory is not needed any more."""
-        large = last or sum(array.nbytes for array in inputs.values()) > _LARGE
+    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The graph's outputs."""
+        large = self._keeps and sum(array.nbytes for array in inputs.values()) > _LARGE
         outputs: list[np.ndarray] = self._session().run(None, inputs, _giving_back() if large else None)
         return outputs
 
@@ -36,14 +37,14 @@ class Session:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(made))
         self._made = {}
 
-    def __reduce__(self) -> tuple[type["Session"], tuple[bytes]]:
-        return Session, (self._model,)
+    def __reduce__(self) -> tuple[type["Session"], tuple[bytes, bool]]:
+        return Session, (self._model, self._keeps)
 
     def _session(self) -> Any:
         count = threads.count()
         with self._lock:
             if count not in self._made:
-                self._made[count] = _session(self._model, count)
+                self._made[count] = _session(self._model, count, self._keeps)
             return self._made[count]
 
 
@@ -61,12 +62,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
 
 
-def _session(model: bytes, count: int) -> Any:
+def _session(model: bytes, count: int, keeps: bool) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = count
     options.log_severity_level = 3  # errors alone
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = keeps
     # threads that wait actively for work take the processor from others
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # which would multiply weights, and round them, where sums are to be multiplied

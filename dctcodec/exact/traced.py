@@ -18,6 +18,8 @@ Order = slice | np.ndarray
 """Of a layer's outputs."""
 _END = np.array([2**31 - 1])
 """Of a slice that goes to the last row."""
+_FEW = 4
+"""So many channels are copied faster one by one than all together."""
 
 
 class Traced:
@@ -48,11 +50,11 @@ class Traced:
             made = network(operations, **values)
             for number, value in enumerate(made):
                 graph.output(value, f"output{number}", _kind(value), *(f"{number}{axis}" for axis in "nhwc"))
-            session = Session(graph.model())
+            session = Session(graph.model(), keeps=begins and ends)
 
-            def run(arrays: Arrays, kept: list[np.ndarray], last: bool = False) -> tuple[list[np.ndarray], list[np.ndarray]]:
+            def run(arrays: Arrays, kept: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
                 inputs = {name: _with_channels_last(array, channels) for name, array in arrays.items()}
-                outputs = session.run(inputs | {f"above{number}": rows for number, rows in enumerate(kept)}, last)
+                outputs = session.run(inputs | {f"above{number}": rows for number, rows in enumerate(kept)})
                 kept, outputs = outputs[: -len(made)], outputs[-len(made) :]
                 pairs = zip(outputs, made, strict=True)
                 return [_lowered(output) if isinstance(value, Raised) else output for output, value in pairs], kept
@@ -298,5 +300,11 @@ def _input(graph: Graph, name: str, shape: tuple[Size, ...], channels: int, smal
 def _with_channels_last(array: np.ndarray, channels: int) -> np.ndarray:
     if array.ndim < 3:
         return array
-    moved = np.ascontiguousarray(np.moveaxis(array, channels, -1))
-    return moved if channels == 0 else moved[None]
+    moved = np.moveaxis(array, channels, -1)
+    if moved.shape[-1] > _FEW:
+        last = np.ascontiguousarray(moved)
+    else:
+        last = np.empty(moved.shape, moved.dtype)
+        for channel in range(moved.shape[-1]):
+            last[..., channel] = moved[..., channel]
+    return last if channels == 0 else last[None]
