@@ -188,6 +188,11 @@ def test_tiles_cost_their_error_and_their_bits(step: float):
     error = synthesise(dequantise(symbols, step), chosen) - rgb_to_ycbcr(rgb)
     found = costs(rgb, steps, SQUARES).sum().item()
     assert 0.8 * error[:, 0].square().sum() < found - step**2 / SLOPE * 4 * (symbols != 0).sum() < 3 * error[:, 0].square().sum()
+
+
+def test_costs_are_the_same_of_arrays_and_of_tensors():
+    rgb, steps = edges(96, 192), torch.tensor([10.0])
+    rgb = rgb + 8 * torch.rand(rgb.shape, generator=torch.Generator().manual_seed(0))  # no coefficient lies between two symbols
     assert np.allclose(costs(rgb.numpy(), steps.numpy(), SQUARES), costs(rgb, steps, SQUARES), rtol=1e-2)
 
 
