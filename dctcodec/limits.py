@@ -8,18 +8,20 @@ from dctcodec.errors import ImageError
 MAX_PIXELS = 2**27
 """No .dct file has more."""
 BYTES_PER_PIXEL = 90
-"""Of memory that encoding and decoding take at most, beside 1 GiB for models and libraries."""
+"""Of memory that encoding and decoding take at most, beside BYTES_PER_COLUMN and 1 GiB for models and libraries."""
+BYTES_PER_COLUMN = 40_000
+"""The same of each pixel of the width: networks take several whole rows of tiles at once."""
 
 
 def check_pixels(width: int, height: int, max_pixels: int | None = None) -> None:
     """Raise ImageError for an image of more than `max_pixels` pixels; where that is None, of more than 2^27, or of more than
-    the free memory is enough for at BYTES_PER_PIXEL."""
+    the free memory is enough for."""
     pixels = width * height
     size = f"the image has {width}x{height} pixels"
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     if pixels > limit:
         raise ImageError(f"{size}, the limit is {limit} pixels")
-    needed, free = BYTES_PER_PIXEL * pixels, free_memory()
+    needed, free = BYTES_PER_PIXEL * pixels + BYTES_PER_COLUMN * width, free_memory()
     if max_pixels is None and free is not None and needed > free:
         figures = f"up to {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
         raise ImageError(f"{size} and needs {figures}; --max-pixels {pixels} tries all the same")

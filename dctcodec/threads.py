@@ -82,7 +82,7 @@ def _controller() -> Any:
 
 
 def at_once() -> int:
-    """How many parts of an image are computed at once."""
+    """How many parts of an image are computed at once, at most."""
     return min(count(), AT_ONCE)
 
 

@@ -48,29 +48,34 @@ def strips_of(size: Sequence[int], reach: int, tiles: int | None = None) -> list
 def in_strips(
     work: Callable[[slice, slice], Strip], size: Sequence[int], reach: int, place: Place, tiles: int | None = None
 ) -> list[Strip]:
-    """What `work` makes of each strip of `strips_of`, in order. On the CPU each core has strips of its own."""
+    """What `work` makes of each strip of `strips_of`, in order. On the CPU some are made at once. `tiles`: of a strip on the CPU,
+    None for `STRIP`."""
     if place is not None:
         return [work(*strip) for strip in strips_of(size, reach)]
     return threads.together(lambda strip: work(*strip), strips_of(size, reach, tiles))
 
 
 def in_shares(work: Callable[[slice, slice], Strip], size: Sequence[int], reach: int, place: Place) -> list[Strip]:
-    """`in_strips` for networks that take little memory on the CPU (`exact/rows.py`): each core has one strip of a large grid."""
-    return in_strips(work, size, reach, place, max(STRIP, _parts(size[0] * size[1], threads.at_once())))
+    """`in_strips` with strips so large that few rows are in two of them. On the CPU a large grid has as many strips as are made at
+    once; networks take little memory for them (`exact/rows.py`)."""
+    height, width = size
+    if place is not None:
+        return [work(*strip) for strip in strips_of(size, reach, max(STRIP, 8 * reach * width))]
+    return in_strips(work, size, reach, place, max(STRIP, 4 * reach * width, _parts(height * width, threads.at_once())))
 
 
 def in_parts(work: Callable[[slice], Array], tiles: int, place: Place) -> Array:
-    """What `work` makes of some tiles of so many at a time, put together. On the CPU each core has parts of its own."""
+    """What `work` makes of some tiles of so many at a time, put together. On the CPU some parts are made at once."""
     parts = _pieces(tiles, IN_CACHE)
     made = threads.together(work, parts) if place is None else [work(part) for part in parts]
     return library(made[0]).concatenate(made)
 
 
 def in_rows(work: Callable[[slice], Array], height: int, width: int, place: Place) -> Array:
-    """What `work` makes of some rows of a grid of tiles at a time, joined. On the CPU each core has rows of its own, whose tiles
-    fit into its cache."""
+    """What `work` makes of some rows of a grid of tiles, joined. On the CPU some rows, whose tiles fit into a core's cache, are
+    made at once."""
     if place is not None:
-        return work(slice(0, height))
+        return joined([work(rows) for rows in _pieces(height, max(1, STRIP // width))])
     return joined(threads.together(work, _pieces(height, max(1, IN_CACHE // width))))
 
 

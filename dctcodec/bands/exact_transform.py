@@ -16,7 +16,7 @@ from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.steps import FACTOR_BITS, whole_factors
 from dctcodec.bands.transform import STEP_BITS, coded_frequencies, relative_steps
 from dctcodec.exact.layers import rescaled
-from dctcodec.tiles import TILE, dct_basis, from_tiles, in_parts, in_rows, scaled, to_tiles
+from dctcodec.tiles import TILE, dct_basis, from_tiles, in_rows, scaled, to_tiles
 
 LEVEL_BITS = 6
 """Planes are in 1/64 of a level."""
@@ -35,22 +35,20 @@ def plain(symbols: np.ndarray, step16: int, partition: np.ndarray, place: Place)
     """The inverse DCT of symbols (CHANNELS, h, w) with a step in 1/16 of a level: YCbCr planes (3, 32 h, 32 w), float32, centred
     at 0. `partition`: int64 (4 or 5, h, w)."""
     count, h, w = symbols.shape
-    kinds, scale = placed(blocks.of_tiles(partition), place), _steps_of_channels(place) * step16
-    flat, factors = placed(symbols.reshape(count, -1).T, place), _factors(partition, place)
-    where = coded_frequencies()
+    scale, (plane, u, v) = _steps_of_channels(place) * step16, coded_frequencies()
 
-    def work(part: slice) -> Array:
-        values = cast(flat[part], "float64") * scale
-        bits = 2 * STEP_BITS - LEVEL_BITS
+    def work(rows: slice) -> Array:
+        told = partition[:, rows]
+        values = cast(placed(symbols[:, rows].reshape(count, -1).T, place), "float64") * scale
+        bits, factors = 2 * STEP_BITS - LEVEL_BITS, _factors(told, place)
         if factors is not None:
-            values, bits = values * factors[part, None], bits + FACTOR_BITS
+            values, bits = values * factors[:, None], bits + FACTOR_BITS
         coefficients = zeros((len(values), 3, TILE, TILE), "float64", place)
-        plane, u, v = where
         coefficients[:, plane, u, v] = rescaled(values, bits).clip(-LIMIT, LIMIT)
-        return cast(blocks.inverse(coefficients, kinds[part], _matrices(place)), "float32")
+        tiles = blocks.inverse(coefficients, placed(blocks.of_tiles(told), place), _matrices(place))
+        return from_tiles(cast(tiles, "float32").reshape(1, rows.stop - rows.start, w, 3, TILE, TILE))[0]
 
-    tiles = in_parts(work, h * w, place)
-    return from_tiles(tiles.reshape(1, h, w, 3, TILE, TILE))[0]
+    return in_rows(work, h, w, place)
 
 
 def completed(image: Array, residual: Array, step16: int, partition: np.ndarray, place: Place) -> Array:

@@ -21,7 +21,7 @@ from dctcodec.exact.fixed_point import STREAM_BITS, STREAM_LIMIT
 from dctcodec.exact.layers import Latent, Scaled, Table, prove_bound
 from dctcodec.exact.planes import Arithmetic, Operations
 from dctcodec.family import EXACT
-from dctcodec.tiles import TILE, in_shares, joined, scaled, strips_of
+from dctcodec.tiles import TILE, in_shares, joined, scaled
 
 FINEST = len(PAINTED_SCALES) - 1
 Arrays = dict[str, Any]
@@ -51,8 +51,7 @@ class Painter:
         size, row = symbols.shape[1:], int((self._bounds < step16).sum())
         kinds = blocks.whole(*size) if partition is None else partition
         noises = [self._noise(scale, size, temperature, seed) for scale in range(FINEST + 1)]
-        strips = [rows for _, rows in strips_of(size, 0)]
-        image = joined([plain(symbols[:, rows], step16, kinds[:, rows], self._place) for rows in strips])
+        image = plain(symbols, step16, kinds, self._place)
 
         def coarse(inner: slice, outer: slice) -> Array:
             inputs = self._inputs(range(FINEST), outer, kinds, row, noises)
@@ -96,7 +95,7 @@ class Painter:
 
     def _program(self, finest: bool, drawn: bool) -> Any:
         """The network of the finest scale, or of all others, with or without latents."""
-        if (finest, drawn) not in self._programs:
+        if (finest, drawn) not in self._programs:  # two threads may both make it: one of the two is kept
             scales = self._scales[FINEST:] if finest else self._scales[:FINEST]
             shapes: dict[str, tuple[int | str, ...]] = {}
             for scale in scales:
@@ -105,7 +104,8 @@ class Painter:
             if finest:
                 shapes["above"] = (self._scales[-2].width, "over", "along")
             network = self._finest if finest else self._coarse
-            self._programs[finest, drawn] = self._arithmetic.program(network, shapes, small=["above"], reach=self._reach(finest))
+            program = self._arithmetic.program(network, shapes, small=["above"], reach=self._reach(finest))
+            self._programs.setdefault((finest, drawn), program)
         return self._programs[finest, drawn]
 
     def _coarse(self, run: Operations, image: Any, **inputs: Any) -> tuple[Any]:

@@ -123,8 +123,8 @@ class Arithmetic:
         """A network as a function of arrays of these shapes, which `put` has made, but for those that `put_small` makes; arrays
         (height, width) are numbers for `Operations.chosen`. `images`: of arrays (channels, images, height, width), all of them.
         `reach`: how many rows of tiles an output depends on below it, at most, where a graph may do some rows after others
-        (`rows.py`); the largest planes are then of pixels, and no layer is `strided`. Outputs of a graph are of any kind
-        that holds them."""
+        (`rows.py`). The largest planes are then of pixels. Such a network has no `strided` and no `upsampled`, and adds planes
+        with different numbers of 3x3 layers behind them by `sum` alone. Outputs of a graph are of any kind that holds them."""
         if self.kind == "graph":
             return Traced.program(network, shapes, images, small, reach)
         return lambda **arrays: network(Eager(), **arrays)

@@ -16,10 +16,11 @@ CACHED = 256
 """Tiles of a run, about."""
 Arrays = dict[str, np.ndarray]
 Run = Callable[[Arrays, list[np.ndarray]], tuple[list[np.ndarray], list[np.ndarray]]]
-"""A network on some rows: of inputs and what the run before kept, the outputs (1, height, width, channels) and what is kept."""
+"""A network on some rows. It takes inputs and the rows that the last run kept, and returns outputs (1, height, width, channels) and
+the rows to keep."""
 
 
-class InRows:
+class ByRows:
     """A network as a function of arrays. `run_of(begins, ends)`: the run of rows that begin at the top of the planes, end at
     their bottom, both or neither; `planes`: the inputs that have rows; `reach`: how many rows of tiles an output depends on below
     it, at most; None for all, in one run."""
@@ -38,8 +39,8 @@ class InRows:
         return found[0] if len(found) == 1 else [np.concatenate(parts, 1) for parts in zip(*found, strict=True)]
 
     def _run(self, begins: bool, ends: bool) -> Run:
-        if (begins, ends) not in self._runs:
-            self._runs[begins, ends] = self._run_of(begins, ends)
+        if (begins, ends) not in self._runs:  # two threads may both make it: one of the two is kept
+            self._runs.setdefault((begins, ends), self._run_of(begins, ends))
         return self._runs[begins, ends]
 
     def _pieces(self, arrays: Arrays) -> list[Arrays]:

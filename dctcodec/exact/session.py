@@ -15,8 +15,8 @@ from dctcodec import threads
 
 
 class Session:
-    """A graph that runs on the CPU. `model`: an ONNX file's bytes; `keeps`: whether it keeps memory from one run to the next, which
-    saves time in images of one run, and takes memory where several threads run parts of an image."""
+    """A graph that runs on the CPU. `model`: an ONNX file's bytes; `keeps`: whether it keeps its memory between calls. That is
+    faster, but takes memory while several threads compute."""
 
     def __init__(self, model: bytes, keeps: bool = True):
         self._model, self._keeps = model, keeps

@@ -10,7 +10,7 @@ from dctcodec.exact.fixed_point import ACTIVATION_MAX, BRANCH_MIN, STEP
 from dctcodec.exact.graph import FLOAT, Graph, Operand, Size, Value
 from dctcodec.exact.integer import Bytes, Raised, raised
 from dctcodec.exact.layers import Latent, Layer, Scaled, Table
-from dctcodec.exact.rows import Arrays, InRows, Run
+from dctcodec.exact.rows import Arrays, ByRows, Run
 from dctcodec.exact.session import Session
 
 Planes = TypeVar("Planes", bound=Value)
@@ -61,7 +61,7 @@ class Traced:
 
             return run
 
-        program = InRows(run_of, [name for name, shape in shapes.items() if isinstance(shape[-2], str)], reach)
+        program = ByRows(run_of, [name for name, shape in shapes.items() if isinstance(shape[-2], str)], reach)
         return lambda **arrays: tuple(np.moveaxis(output if images else output[0], -1, 0) for output in program(arrays))
 
     def layer(self, layer: Layer, activations: Value) -> Value:
@@ -74,9 +74,11 @@ class Traced:
         return self._convolution(layer, planes, 1)
 
     def strided(self, layer: Layer, activations: Value) -> Value:
+        assert self._begins and self._ends
         return self._convolution(layer, activations, 2)
 
     def upsampled(self, planes: Value, side: int) -> Value:
+        assert self._begins and self._ends
         positions = np.arange(side) // 2
         return self.graph.node("Gather", self.graph.node("Gather", planes, positions, axis=1), positions, axis=2)
 
