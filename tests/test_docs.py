@@ -112,6 +112,14 @@ def test_designs_sections_that_are_cited_exist():
     assert set(cited) <= sections
 
 
+def test_the_design_lists_each_module_on_a_line_of_its_own():
+    (block,) = re.findall(r"^```\ndctcodec/\n(.*?)^```$", _text("dctcodec/DESIGN.md"), re.M | re.S)
+    names = [name for line in block.splitlines() for name in re.findall(r"[\w.]+(?:/|\.py)", line.split("   ")[0])]
+    package = ROOT / "dctcodec"
+    folders = {f"{path.parent.name}/" for path in package.glob("*/*.py")}
+    assert sorted(names) == sorted(folders | {path.name for path in package.glob("*.py") if not path.name.startswith("_")})
+
+
 PATHS = re.compile(
     r"(?<![\w./-])(?:(?:dctcodec|models|benchmarks|tests|bin|bands|vae|exact|data|train|evaluate|cli)/[\w.*/-]*[\w*])"
 )

@@ -20,7 +20,7 @@ from dctcodec.codec import Codec
 from dctcodec.evaluate import machine
 
 PARTS = {
-    "networks (onnxruntime)": ("onnxruntime",),
+    "networks (onnxruntime)": ("onnxruntime", "rows.py", "traced.py"),
     "DCTs of the forecast": ("exact_forecast.py",),
     "narrow layers": ("planes.py", "layers.py", "eager.py", "exact_prior.py"),
     "DCTs and colours of the image": ("transform.py", "exact_transform.py", "tiles.py", "painter.py"),

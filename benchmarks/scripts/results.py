@@ -193,12 +193,12 @@ def _times(speed: dict) -> str:
 
 
 def _memory(speed: dict) -> str:
-    size, peak = "×".join(map(str, speed["large_size"])), speed["peak_gib"]
+    size = "×".join(map(str, speed["large_size"]))
     whole = {row["what"]: row["value"] for row in load("startup")["rows"]}
     encode, decode = (whole[f"{what} {size.replace('×', 'x')}"] for what in ("encode", "decode"))
     return (
         f"A {size} image takes {encode:.0f} s to encode and {decode:.0f} s to decode, the start of the process included, and needs "
-        f"{peak['encode']:.1f} and {peak['decode']:.1f} GiB of memory."
+        f"at most {whole['peak memory of these']:.1f} GiB of memory."
     )
 
 
