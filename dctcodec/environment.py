@@ -1,10 +1,14 @@
-"""Variables of the environment that tell libraries, before they are imported, how to compute. What the caller has set stays."""
+"""What tells libraries, before they are imported, how to compute. What the caller has set in the environment stays."""
 
+import ctypes
 import os
 from collections.abc import MutableMapping
+from contextlib import suppress
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables of the environment by which a caller says how OpenMP's threads wait."""
+_ARENA_MAX = -8
+"""M_ARENA_MAX of malloc.h."""
 
 
 def wait_asleep(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -20,3 +24,12 @@ def without_amx(environment: MutableMapping[str, str] = os.environ) -> None:
     """Tell oneDNN, which computes torch's convolutions, not to use AMX. With torch 2.13 it writes outside its memory on AMX, in the
     gradients of layers with few channels."""
     environment.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
+
+
+def one_heap() -> None:
+    """Have the C library (glibc) of this process take all memory from one heap, unless MALLOC_ARENA_MAX says otherwise. By default
+    each thread has a heap of its own, and memory that one thread frees is of no use to the others. Elsewhere this does nothing."""
+    if "MALLOC_ARENA_MAX" in os.environ:
+        return
+    with suppress(AttributeError, OSError, TypeError):  # another C library; Windows
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)

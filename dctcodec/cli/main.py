@@ -14,7 +14,7 @@ from dctcodec.cli.convert import DecodeFile, EncodeFile, Pair, Work, run, worker
 from dctcodec.cli.messages import failure_message, missing_package, say
 from dctcodec.cli.options import decode_options, encode_options
 from dctcodec.encoding import Encoding
-from dctcodec.environment import wait_asleep, without_amx
+from dctcodec.environment import one_heap, wait_asleep, without_amx
 from dctcodec.errors import DctcodecError
 from dctcodec.files import STANDARD_STREAM, check_output, make_folder, read_input
 from dctcodec.installed import installed
@@ -99,6 +99,7 @@ def main() -> None:
     """Encode images to .dct files and decode them with a neural codec."""
     wait_asleep()
     without_amx()
+    one_heap()
 
 
 main.add_command(Deferred("compare", "dctcodec.cli.compare:compare", "Compare with other codecs in an HTML report."))

@@ -15,18 +15,17 @@ from dctcodec import threads
 
 
 class Session:
-    """A graph that runs on the CPU. `model`: an ONNX file's bytes; `keeps`: whether it keeps its memory between calls. That is
-    faster, but takes memory while several threads compute."""
+    """A graph that runs on the CPU. `model`: an ONNX file's bytes."""
 
-    def __init__(self, model: bytes, keeps: bool = True):
-        self._model, self._keeps = model, keeps
+    def __init__(self, model: bytes):
+        self._model = model
         self._made: dict[int, Any] = {}  # by number of threads
         self._lock = Lock()
         _SESSIONS.add(self)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The graph's outputs."""
-        large = self._keeps and sum(array.nbytes for array in inputs.values()) > _LARGE
+        large = sum(array.nbytes for array in inputs.values()) > _LARGE
         outputs: list[np.ndarray] = self._session().run(None, inputs, _giving_back() if large else None)
         return outputs
 
@@ -37,23 +36,30 @@ class Session:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(made))
         self._made = {}
 
-    def __reduce__(self) -> tuple[type["Session"], tuple[bytes, bool]]:
-        return Session, (self._model, self._keeps)
+    def __reduce__(self) -> tuple[type["Session"], tuple[bytes]]:
+        return Session, (self._model,)
 
     def _session(self) -> Any:
         count = threads.count()
         with self._lock:
             if count not in self._made:
-                self._made[count] = _session(self._model, count, self._keeps)
+                self._made[count] = _session(self._model, count)
             return self._made[count]
 
 
 _LARGE = 2**24
-"""After a run with more bytes of inputs, a session frees its memory, which is many times as much."""
+"""After a run with more bytes of inputs, memory is given back, which is many times as much."""
 _SESSIONS: WeakSet[Session] = WeakSet()
+_memory_lock = Lock()
+_one_memory: bool | None = None
+"""Whether all sessions share memory; None before the first one."""
 
 
 def _forget_all() -> None:
+    global _memory_lock, _one_memory
+    _memory_lock = Lock()
+    if _one_memory:  # another thread may have been in it
+        _one_memory = False
     for session in list(_SESSIONS):
         session.forget()
 
@@ -62,13 +68,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
 
 
-def _session(model: bytes, count: int, keeps: bool) -> Any:
+def _session(model: bytes, count: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = count
     options.log_severity_level = 3  # errors alone
-    options.enable_cpu_mem_arena = options.enable_mem_pattern = keeps
+    options.enable_mem_pattern = False  # which would keep one block of memory for each session and size of its inputs
+    if _share_memory():
+        options.add_session_config_entry("session.use_env_allocators", "1")
     # threads that wait actively for work take the processor from others
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # which would multiply weights, and round them, where sums are to be multiplied
@@ -76,9 +84,32 @@ def _session(model: bytes, count: int, keeps: bool) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], disabled_optimizers=unwanted)
 
 
+def _share_memory() -> bool:
+    """Whether all sessions of this process share the memory that is kept from run to run. By itself each session would keep as much
+    as it ever needed."""
+    global _one_memory
+    with _memory_lock:
+        if _one_memory is None:
+            _one_memory = _make_memory()
+        return _one_memory
+
+
+def _make_memory() -> bool:
+    """Make memory for all sessions, where onnxruntime can."""
+    import onnxruntime
+
+    kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    place = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
+    try:
+        onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg(0, -1, -1, -1))
+    except Exception:  # onnxruntime has exceptions of its own; another library of this process may have made it
+        return False
+    return True
+
+
 @cache
 def _giving_back() -> Any:
-    """Options of a run after which a session keeps no memory."""
+    """Options of a run after which sessions keep no memory that is not in use."""
     import onnxruntime
 
     options = onnxruntime.RunOptions()

@@ -50,7 +50,7 @@ class Traced:
             made = network(operations, **values)
             for number, value in enumerate(made):
                 graph.output(value, f"output{number}", _kind(value), *(f"{number}{axis}" for axis in "nhwc"))
-            session = Session(graph.model(), keeps=begins and ends)
+            session = Session(graph.model())
 
             def run(arrays: Arrays, kept: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
                 inputs = {name: _with_channels_last(array, channels) for name, array in arrays.items()}
