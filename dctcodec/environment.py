@@ -1,4 +1,4 @@
-"""What tells libraries, before they are imported, how to compute. What the caller has set in the environment stays."""
+"""Settings of libraries, made before they are imported. Variables of the environment that the caller has set stay."""
 
 import ctypes
 import os

@@ -8,9 +8,13 @@ from dctcodec.errors import ImageError
 MAX_PIXELS = 2**27
 """No .dct file has more."""
 BYTES_PER_PIXEL = 90
-"""Of memory that encoding and decoding take at most, beside BYTES_PER_COLUMN and 1 GiB for models and libraries."""
-BYTES_PER_COLUMN = 40_000
-"""The same of each pixel of the width: networks take several whole rows of tiles at once."""
+BYTES_PER_COLUMN = 100_000
+"""For each pixel of the width: networks take up to 20 whole rows of tiles at once."""
+
+
+def memory_for(width: int, height: int) -> int:
+    """Bytes of memory that encoding and decoding need at most, beside 1 GiB for models and libraries."""
+    return BYTES_PER_PIXEL * width * height + BYTES_PER_COLUMN * width
 
 
 def check_pixels(width: int, height: int, max_pixels: int | None = None) -> None:
@@ -21,7 +25,7 @@ def check_pixels(width: int, height: int, max_pixels: int | None = None) -> None
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     if pixels > limit:
         raise ImageError(f"{size}, the limit is {limit} pixels")
-    needed, free = BYTES_PER_PIXEL * pixels + BYTES_PER_COLUMN * width, free_memory()
+    needed, free = memory_for(width, height), free_memory()
     if max_pixels is None and free is not None and needed > free:
         figures = f"up to {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
         raise ImageError(f"{size} and needs {figures}; --max-pixels {pixels} tries all the same")

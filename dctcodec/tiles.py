@@ -48,8 +48,8 @@ def strips_of(size: Sequence[int], reach: int, tiles: int | None = None) -> list
 def in_strips(
     work: Callable[[slice, slice], Strip], size: Sequence[int], reach: int, place: Place, tiles: int | None = None
 ) -> list[Strip]:
-    """What `work` makes of each strip of `strips_of`, in order. On the CPU some are made at once. `tiles`: of a strip on the CPU,
-    None for `STRIP`."""
+    """What `work` makes of each strip of `strips_of`, in order. On the CPU some are made at once. `tiles`: how many
+    a strip has on the CPU, about; None means `STRIP`."""
     if place is not None:
         return [work(*strip) for strip in strips_of(size, reach)]
     return threads.together(lambda strip: work(*strip), strips_of(size, reach, tiles))

@@ -48,7 +48,7 @@ class Session:
 
 
 _LARGE = 2**24
-"""After a run with more bytes of inputs, memory is given back, which is many times as much."""
+"""After a run with more bytes of inputs, sessions give their unused memory back: it is many times as much."""
 _SESSIONS: WeakSet[Session] = WeakSet()
 _memory_lock = Lock()
 _one_memory: bool | None = None
