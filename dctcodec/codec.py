@@ -19,7 +19,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 from PIL import Image
 
-from dctcodec import container, flat, installed
+from dctcodec import container, flat, installed, proof
 from dctcodec.arrays import Place
 from dctcodec.device import as_a_guest, device_of, place
 from dctcodec.errors import FormatError, ModelError
@@ -56,13 +56,15 @@ class Codec:
     """A model, loaded. `model`: a name that `dctcodec models` lists; `device`: auto, cpu, cuda, or cuda:1 for the second one;
     cuda needs torch.
 
-    Raises ModelError where the model or the device is not there, or torch where it is needed.
+    Raises ModelError where the model or the device is not there, torch where it is needed, or the model is computed wrongly here.
+    Warns where only its pixels are wrong (`proof.py`).
     """
 
     def __init__(self, model: str = DEFAULT, device: str = "auto"):
         self.model = installed.find(model)
         self.device = device_of(device)
         self.family = family_of(self.model, place(self.device))
+        proof.check(self)
 
     @property
     def model_id(self) -> int:

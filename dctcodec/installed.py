@@ -11,6 +11,7 @@ from typing import Any
 
 from dctcodec.errors import ModelError
 from dctcodec.family import FAMILIES, PRIOR, TUNED_DECODER
+from dctcodec.proof import Proof
 
 DEFAULT = "flagship-1"
 CONFIG = "config.json"
@@ -22,7 +23,8 @@ _PLACES = (_PACKAGE / "models" if (_PACKAGE / "models").is_dir() else _PACKAGE.p
 @dataclass(frozen=True)
 class ModelInfo:
     """One installed model. `family`: a name in `family.FAMILIES`; `model_id`: first 32
-    bits of the SHA-256 of its prior's file, None where it has none; `figures`: measured, from its card; `config`: config.json."""
+    bits of the SHA-256 of its prior's file, None where it has none; `figures`: measured, from its card; `config`: config.json;
+    `proof`: by which a process checks that it decodes right, None where it has none."""
 
     name: str
     path: Path
@@ -32,6 +34,7 @@ class ModelInfo:
     description: str
     figures: dict[str, float | str]
     config: dict[str, Any]
+    proof: Proof | None
 
 
 def installed() -> list[ModelInfo]:
@@ -90,7 +93,8 @@ def _read(folder: Path) -> ModelInfo:
         weights += [folder / TUNED_DECODER] * (folder / TUNED_DECODER).exists()
         size = sum(file.stat().st_size for file in weights)
         identity = _identity(folder / PRIOR) if folder / PRIOR in weights else None
-        return ModelInfo(folder.name, folder, config["family"], identity, size, config["description"], config["figures"], config)
+        facts = config["description"], config["figures"], config, Proof.of(config)
+        return ModelInfo(folder.name, folder, config["family"], identity, size, *facts)
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"the model in {folder} is damaged or incomplete ({error}): install it again") from error
 

@@ -1,4 +1,5 @@
 """Make the golden files of an installed model that are not there yet: `python tests/golden/make.py MODEL [--force]`.
+One of them becomes the model's proof (`dctcodec/proof.py`), in its config.json.
 
 `--force` replaces those that are: only where the model has changed on purpose, so that they no longer decode.
 """
@@ -6,6 +7,7 @@
 import hashlib
 import json
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 
 from dctcodec import Codec
 from dctcodec.family import TUNES
+from dctcodec.installed import CONFIG
 
 FOLDER = Path(__file__).parent
 FILES = {
@@ -34,6 +37,8 @@ FILES = {
     },
 }
 """For each model, name: size, mode, quality, seed."""
+PROOFS = {"flagship-1": "flagship-96x64", "dct-vae-cifar10": "tiles-seeded-64x96"}
+"""The proof of each model."""
 WITHOUT_STEPS = "flagship-tuned-80x40"
 """As encoders wrote tuned files before tiles had steps of their own: readers still take them."""
 
@@ -72,6 +77,20 @@ def encoded(codec: Codec, name: str, size: tuple[int, int], mode: str, quality: 
         codec.family.stepped = stepped
 
 
+def proof_of(model: str, table: dict) -> dict[str, str]:
+    """The proof of a model, as its config.json has it."""
+    name = f"{PROOFS[model]}.dct"
+    file = b64encode((FOLDER / name).read_bytes()).decode()
+    pixels = {"pixels": table[name]["pixels"]} if "pixels" in table[name] else {}
+    return {"file": file, "symbols": table[name]["sha256"]} | pixels
+
+
+def write_proof(codec: Codec, table: dict) -> None:
+    """Write a model's proof into its config.json."""
+    config = codec.model.config | {"proof": proof_of(codec.model.name, table)}
+    (codec.model.path / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     model, force = sys.argv[1], sys.argv[2:] == ["--force"]
     index = FOLDER / "symbols.json"
@@ -88,6 +107,7 @@ def main() -> None:
             table[f"{name}.dct"]["pixels"] = hashlib.sha256(np.asarray(codec.decode(data)).tobytes()).hexdigest()
         (FOLDER / f"{name}.dct").write_bytes(data)
     index.write_text(json.dumps(table, indent=1) + "\n")
+    write_proof(codec, table)
     print(f"{len(wanted)} files of model {model} in {FOLDER}")
 
 
