@@ -55,7 +55,7 @@ def in_strips(
     return threads.together(lambda strip: work(*strip), strips_of(size, reach, tiles))
 
 
-def in_shares(work: Callable[[slice, slice], Strip], size: Sequence[int], reach: int, place: Place) -> list[Strip]:
+def in_large_strips(work: Callable[[slice, slice], Strip], size: Sequence[int], reach: int, place: Place) -> list[Strip]:
     """`in_strips` with strips so large that few rows are in two of them. On the CPU a large grid has as many strips as are made at
     once; networks take little memory for them (`exact/rows.py`)."""
     height, width = size
@@ -64,14 +64,14 @@ def in_shares(work: Callable[[slice, slice], Strip], size: Sequence[int], reach:
     return in_strips(work, size, reach, place, max(STRIP, 4 * reach * width, _parts(height * width, threads.at_once())))
 
 
-def in_parts(work: Callable[[slice], Array], tiles: int, place: Place) -> Array:
+def over_tiles(work: Callable[[slice], Array], tiles: int, place: Place) -> Array:
     """What `work` makes of some tiles of so many at a time, put together. On the CPU some parts are made at once."""
     parts = _pieces(tiles, IN_CACHE)
     made = threads.together(work, parts) if place is None else [work(part) for part in parts]
     return library(made[0]).concatenate(made)
 
 
-def in_rows(work: Callable[[slice], Array], height: int, width: int, place: Place) -> Array:
+def over_rows(work: Callable[[slice], Array], height: int, width: int, place: Place) -> Array:
     """What `work` makes of some rows of a grid of tiles, joined. On the CPU some rows, whose tiles fit into a core's cache, are
     made at once."""
     if place is not None:

@@ -20,7 +20,7 @@ from dctcodec.bands.units import COARSE, FINE, IMAGE_GAIN, MEAN_BITS, PAINT_GAIN
 from dctcodec.exact.fixed_point import ACTIVATION_BITS, ACTIVATION_MAX, STREAM_BITS, STREAM_LIMIT
 from dctcodec.exact.layers import Layer, rescaled, stored, stored_branch_bits
 from dctcodec.exact.planes import Arithmetic, Operations
-from dctcodec.tiles import TILE, from_tiles, in_parts, in_rows, in_shares, joined, scaled, to_tiles
+from dctcodec.tiles import TILE, from_tiles, in_large_strips, joined, over_rows, over_tiles, scaled, to_tiles
 
 BASIS_BITS = 9
 """The shipped basis is round(2^9 of the orthonormal DCT's)."""
@@ -79,7 +79,7 @@ class ExactForecast:
             means, scales = self._forecast(symbols[:, outer], band, step_row, kinds)
             return means[:, inner], scales[:, inner]
 
-        means, scales = zip(*in_shares(work, symbols.shape[1:], self._reach, self._place), strict=True)
+        means, scales = zip(*in_large_strips(work, symbols.shape[1:], self._reach, self._place), strict=True)
         return joined(means), joined(scales)
 
     def _forecast(self, symbols: np.ndarray, band: int, step_row: int, partition: np.ndarray | None) -> tuple[Array, Array]:
@@ -146,7 +146,7 @@ class ExactForecast:
             tiles = self._blocks_pixels(flat, slice(0, count), blocks.of_tiles(kinds), bits)
             return from_tiles(tiles.reshape(1, h, w, 3, TILE, TILE))[0]
         values = known * self._step[:count]
-        return in_rows(lambda rows: self._whole_pixels(values[:, rows], bits), h, w, self._place)
+        return over_rows(lambda rows: self._whole_pixels(values[:, rows], bits), h, w, self._place)
 
     def _whole_pixels(self, values: Array, bits: float) -> Array:
         """The same of whole tiles, symbols times steps (n, h, w)."""
@@ -168,14 +168,14 @@ class ExactForecast:
             tiles = rescaled(blocks.inverse(matrices, kinds[part], self._matrices), FRACTION_BITS + bits)
             return self._arithmetic.put_small(tiles.clip(-ACTIVATION_MAX, ACTIVATION_MAX))
 
-        return in_parts(work, len(values), self._place)
+        return over_tiles(work, len(values), self._place)
 
     def _coefficients(self, painted: Array, band: int, kinds: Array | None, factors: Array | None) -> Array:
         """The DCT of what is painted, (3, 32 h, 32 w): a band's channels, in 1/16 symbols, int32 (n, h, w). `kinds` and `factors`:
         as for `_image`."""
         h, w = (length // TILE for length in painted.shape[1:])
         if kinds is None:
-            chosen = in_rows(lambda rows: self._whole_coefficients(painted[:, scaled(rows, TILE)], band), h, w, self._place)
+            chosen = over_rows(lambda rows: self._whole_coefficients(painted[:, scaled(rows, TILE)], band), h, w, self._place)
         else:
             chosen = self._blocks_coefficients(painted, band, blocks.of_tiles(kinds)).T.reshape(-1, h, w)
         shift = 2 * BASIS_BITS + INVERSE_BITS + ACTIVATION_BITS - MEAN_BITS - math.log2(PAINT_GAIN)
@@ -203,7 +203,7 @@ class ExactForecast:
         def work(part: slice) -> Array:
             return blocks.forward(cast(tiles[part], "float64"), kinds[part], self._matrices, side)[:, plane, u, v]
 
-        return in_parts(work, len(tiles), self._place)
+        return over_tiles(work, len(tiles), self._place)
 
 
 @cache

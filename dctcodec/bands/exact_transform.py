@@ -16,7 +16,7 @@ from dctcodec.bands.order import CHANNELS
 from dctcodec.bands.steps import FACTOR_BITS, whole_factors
 from dctcodec.bands.transform import STEP_BITS, coded_frequencies, relative_steps
 from dctcodec.exact.layers import rescaled
-from dctcodec.tiles import TILE, dct_basis, from_tiles, in_rows, scaled, to_tiles
+from dctcodec.tiles import TILE, dct_basis, from_tiles, over_rows, scaled, to_tiles
 
 LEVEL_BITS = 6
 """Planes are in 1/64 of a level."""
@@ -48,7 +48,7 @@ def plain(symbols: np.ndarray, step16: int, partition: np.ndarray, place: Place)
         tiles = blocks.inverse(coefficients, placed(blocks.of_tiles(told), place), _matrices(place))
         return from_tiles(cast(tiles, "float32").reshape(1, rows.stop - rows.start, w, 3, TILE, TILE))[0]
 
-    return in_rows(work, h, w, place)
+    return over_rows(work, h, w, place)
 
 
 def completed(image: Array, residual: Array, step16: int, partition: np.ndarray, place: Place) -> Array:
@@ -71,7 +71,7 @@ def completed(image: Array, residual: Array, step16: int, partition: np.ndarray,
         tiles = _rgb(blocks.inverse(added, kinds, _matrices(place)) + there)
         return from_tiles(tiles.reshape(1, rows.stop - rows.start, w, 3, TILE, TILE))[0]
 
-    return in_rows(work, h, w, place)
+    return over_rows(work, h, w, place)
 
 
 def _rgb(planes: Array) -> Array:

@@ -21,7 +21,7 @@ from dctcodec.exact.fixed_point import STREAM_BITS, STREAM_LIMIT
 from dctcodec.exact.layers import Latent, Scaled, Table, prove_bound
 from dctcodec.exact.planes import Arithmetic, Operations
 from dctcodec.family import EXACT
-from dctcodec.tiles import TILE, in_shares, joined, scaled
+from dctcodec.tiles import TILE, in_large_strips, joined, scaled
 
 FINEST = len(PAINTED_SCALES) - 1
 Arrays = dict[str, Any]
@@ -58,7 +58,7 @@ class Painter:
             (found,) = self._program(False, bool(noises[0]))(image=image[:, scaled(outer, TILE)], **inputs)
             return found[:, scaled(inner, TILE // PAINTED_SCALES[-2])]
 
-        above = joined(in_shares(coarse, size, self._reach(False), self._place))
+        above = joined(in_large_strips(coarse, size, self._reach(False), self._place))
         painted = zeros(image.shape, "float32", self._place)
 
         def finest(inner: slice, outer: slice) -> None:
@@ -69,7 +69,7 @@ class Painter:
             plain_rows, residual = image[:, scaled(rows, TILE)], residual[:, scaled(inner, TILE)]
             painted[:, scaled(rows, TILE)] = completed(plain_rows, residual, step16, kinds[:, rows], self._place)
 
-        in_shares(finest, size, self._reach(True), self._place)
+        in_large_strips(finest, size, self._reach(True), self._place)
         return to_numpy(painted)
 
     def _inputs(self, scales: Iterable[int], rows: slice, kinds: np.ndarray, row: int, noises: list[Arrays]) -> Arrays:
