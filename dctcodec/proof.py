@@ -7,7 +7,7 @@ proof before it uses a model.
 import hashlib
 from base64 import b64decode
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ def check(codec: "Codec") -> None:
 def _library(device: str) -> str:
     """What computes a model's layers on a device, with its version."""
     name = "onnxruntime" if device == "cpu" else "torch"
-    return f"{name} {version(name)}"
+    return f"{name} {import_module(name).__version__}"
 
 
 def _digest(array: np.ndarray) -> str:
